@@ -1,0 +1,245 @@
+import { z } from 'zod';
+import { CommitSha, Digest, RunId } from './ids.ts';
+import type { EgressPolicy, Limits, Wire } from './policy.ts';
+import type { RunError } from './errors.ts';
+
+export const RepoRef = z.object({
+  id: z.number().int().optional(),
+  owner: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/),
+  name: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/),
+  defaultBranch: z.string().min(1).max(255),
+  private: z.boolean(),
+});
+export type RepoRef = z.infer<typeof RepoRef>;
+
+/** `owner/name` in lower case: how repositories are compared everywhere. */
+export function repoKey(repo: { owner: string; name: string }): string {
+  return `${repo.owner}/${repo.name}`.toLowerCase();
+}
+
+export const Actor = z.object({ login: z.string(), id: z.number().int(), type: z.string() });
+export type Actor = z.infer<typeof Actor>;
+
+export const VERBS = [
+  'run',
+  'plan',
+  'fix',
+  'continue',
+  'retry',
+  'stop',
+  'status',
+  'budget',
+  'allow',
+  'publish',
+  'help',
+] as const;
+export const Verb = z.enum(VERBS);
+export type Verb = z.infer<typeof Verb>;
+
+export const Command = z.object({
+  verb: Verb,
+  text: z.string(),
+  flags: z.record(z.string(), z.string()),
+});
+export type Command = z.infer<typeof Command>;
+
+/** One text that the agent may see, exactly as the webhook carried it. */
+export const FrozenText = z.object({
+  kind: z.enum(['issue', 'pull', 'comment', 'review', 'task']),
+  id: z.number().int().optional(),
+  author: z.string(),
+  /** ISO 8601, as GitHub gave it. */
+  updatedAt: z.string(),
+  title: z.string().optional(),
+  body: z.string(),
+  sha256: Digest,
+});
+export type FrozenText = z.infer<typeof FrozenText>;
+
+export const FrozenInput = z.object({ texts: z.array(FrozenText), frozenAt: z.string() });
+export type FrozenInput = z.infer<typeof FrozenInput>;
+
+/** Where a run came from and where it answers. `pull` is set when the thread is a pull request. */
+export const Source = z.object({
+  number: z.number().int().positive(),
+  title: z.string(),
+  isPull: z.boolean(),
+  commentId: z.number().int().optional(),
+  url: z.string(),
+});
+export type Source = z.infer<typeof Source>;
+
+/** Head of the pull request that a follow-up works on. */
+export const PullHead = z.object({
+  number: z.number().int(),
+  branch: z.string(),
+  sha: CommitSha,
+  base: z.string(),
+  sameRepository: z.boolean(),
+});
+export type PullHead = z.infer<typeof PullHead>;
+
+/** What the worker enqueues once authority is checked and the input is frozen. */
+export const RunRequest = z.object({
+  runId: RunId,
+  deliveryId: z.string(),
+  installationId: z.number().int(),
+  repo: RepoRef,
+  source: Source,
+  actor: Actor,
+  command: Command,
+  input: FrozenInput,
+  pull: PullHead.optional(),
+  requestedAt: z.string(),
+});
+export type RunRequest = z.infer<typeof RunRequest>;
+
+/** The run manifest: frozen before anything starts, hashable. */
+export interface RunSpec {
+  runId: RunId;
+  /** `owner/name` for reports and ledgers. */
+  repository: string;
+  base: CommitSha;
+  /** The ref that is cloned: a branch name. */
+  baseRef: string;
+  /** The one branch that may be pushed. */
+  branch: string;
+  task: string;
+  title: string;
+  agent: string;
+  model: string | undefined;
+  image: string;
+  limits: Limits;
+  policy: EgressPolicy;
+  policyDigest: Digest;
+  env: Record<string, string>;
+  setup: string[];
+  verify: string[];
+  protectedPaths: string[];
+}
+
+export const FINAL_STATES = [
+  'succeeded',
+  'unverified',
+  'verify_failed',
+  'no_change',
+  'partial',
+  'timed_out',
+  'over_budget',
+  'held',
+  'needs_input',
+  'cancelled',
+  'refused',
+  'failed',
+] as const;
+export const FinalState = z.enum(FINAL_STATES);
+export type FinalState = z.infer<typeof FinalState>;
+
+/** Why a run ended early. */
+export const EndReason = z.enum([
+  'max_cost',
+  'max_turns',
+  'timeout',
+  'disk',
+  'oom',
+  'pids',
+  'stopped',
+  'portal_lost',
+  'gateway_lost',
+  'idle',
+]);
+export type EndReason = z.infer<typeof EndReason>;
+
+interface StateRow {
+  /** Conclusion of the check run; `none` means that no check run is written. */
+  conclusion: 'success' | 'neutral' | 'failure' | 'timed_out' | 'action_required' | 'cancelled' | 'none';
+  exitCode: number;
+}
+
+const states: Record<FinalState, StateRow> = {
+  succeeded: { conclusion: 'success', exitCode: 0 },
+  unverified: { conclusion: 'neutral', exitCode: 0 },
+  verify_failed: { conclusion: 'failure', exitCode: 4 },
+  no_change: { conclusion: 'neutral', exitCode: 3 },
+  partial: { conclusion: 'neutral', exitCode: 5 },
+  timed_out: { conclusion: 'timed_out', exitCode: 124 },
+  over_budget: { conclusion: 'action_required', exitCode: 126 },
+  held: { conclusion: 'action_required', exitCode: 6 },
+  needs_input: { conclusion: 'action_required', exitCode: 6 },
+  cancelled: { conclusion: 'cancelled', exitCode: 130 },
+  refused: { conclusion: 'none', exitCode: 2 },
+  failed: { conclusion: 'failure', exitCode: 1 },
+};
+
+/** Conclusion of the check run and exit code of `cofferdam run` for a final state. */
+export function stateRow(state: FinalState): StateRow {
+  return states[state];
+}
+
+export interface Usage {
+  /** Micro-dollars, settled. */
+  cost: number;
+  turns: number;
+  inputTokens: number;
+  outputTokens: number;
+}
+
+/** A command that the host ran and watched: a fact, never the agent's word. */
+export interface CommandFact {
+  command: string;
+  exitCode: number;
+  durationMs: number;
+  /** Last part of its output, cut and neutralised. */
+  tail: string;
+}
+
+/** One file of the result. */
+export interface ChangedFile {
+  path: string;
+  status: 'added' | 'modified' | 'deleted' | 'renamed' | 'type_changed';
+  additions: number;
+  deletions: number;
+  /** Class of protected files that it belongs to. */
+  protectedClass?: string;
+}
+
+/** Egress of a run as the gateway saw it: one entry per host, port and verdict, with an exact count. */
+export interface EgressEntryFact {
+  host: string;
+  /** 0 for a name that was refused at look-up. */
+  port: number;
+  allow: boolean;
+  reason?: string;
+  count: number;
+  bytesIn: number;
+  bytesOut: number;
+}
+
+/** Failure has the shape of success. */
+export interface RunResult {
+  runId: RunId;
+  state: FinalState;
+  reason?: EndReason;
+  head?: CommitSha;
+  /** The branch that holds the result, when one was pushed or made. */
+  branch?: string;
+  pull?: { number: number; url: string };
+  usage: Usage;
+  verification: CommandFact[];
+  files: ChangedFile[];
+  egress: EgressEntryFact[];
+  /** What the agent said last: prose, never a fact. */
+  agentSummary?: string;
+  startedAt: string;
+  endedAt: string;
+  error?: RunError;
+  auditFile?: string;
+  auditHead?: Digest;
+}
+
+/** What an agent adapter needs to know about the model of the run. */
+export interface ModelChoice {
+  provider: string;
+  model: string;
+  wire: Wire;
+}

@@ -1,0 +1,274 @@
+import type { Readable, Writable } from 'node:stream';
+import type { AuditEntry } from '../domain/audit.ts';
+import type { CommitSha, Digest, RunId } from '../domain/ids.ts';
+import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
+import type {
+  ChangedFile,
+  CommandFact,
+  EgressEntryFact,
+  EndReason,
+  FinalState,
+  RunRequest,
+  RunResult,
+  RunSpec,
+  Usage,
+} from '../domain/run.ts';
+
+/** The single writer of one run's audit file. `append` resolves when the line is written (synced for `DURABLE_EVENTS`). */
+export interface AuditLog {
+  readonly file: string;
+  append(entry: AuditEntry): Promise<void>;
+  /** Hash of the last line written: what a trailer carries. */
+  head(): Digest;
+  /** Writes the last line and the signed seal beside the file; later events go to `<file>.seal`. */
+  seal(data: Record<string, unknown>): Promise<{ count: number; head: Digest }>;
+  close(): Promise<void>;
+}
+
+/** Git mirrors and quarantine, on the host. */
+export interface Repositories {
+  /**
+   * Fetches (or makes) the bare mirror of the repository and resolves a ref.
+   * Errors: `clone` when it is empty, has no such ref or cannot be read; `github` when the token was refused.
+   */
+  mirror(options: { repository: string; ref?: string; signal: AbortSignal }): Promise<Mirror>;
+}
+
+export interface Mirror {
+  /** Directory of the bare repository. */
+  path: string;
+  base: CommitSha;
+  baseRef: string;
+  defaultBranch: string;
+}
+
+/** What the gateway of one run is opened with. Credentials never appear here: the composition root adds them. */
+export interface GatewayOptions {
+  runId: RunId;
+  policy: EgressPolicy;
+  /** `owner/name` lower-case → directory of a bare repository served read-only. */
+  git: Record<string, string>;
+  /** False for verification and for runs without a provider. */
+  llm: boolean;
+  limits: Limits;
+  /** Where the ledger charges. */
+  account: { repository: string; installation: string };
+  audit: AuditLog;
+  signal: AbortSignal;
+}
+
+export interface Gateways {
+  open(options: GatewayOptions): Promise<Gateway>;
+}
+
+/** A running gateway process. */
+export interface Gateway {
+  /** Host directory holding only `gateway.sock` and `ca.pem`; mounted read-only into the sandbox. */
+  readonly socketDir: string;
+  /** Resolves when the process is gone, with the reason when that was not asked for. */
+  readonly closed: Promise<{ expected: boolean; message: string }>;
+  /** Resolves with the cap that ended model access (`max_cost` or `max_turns`); never when none is reached. */
+  readonly capped: Promise<EndReason>;
+  egress(): EgressEntryFact[];
+  usage(): Usage;
+  /** Ends model access; everything else stays. */
+  closeModel(reason: EndReason): Promise<void>;
+  /**
+   * Speaks the agent's protocol over its standard streams, inside the gateway process (it is hostile input).
+   * Resolves when the agent is done; never rejects for what the agent does.
+   */
+  runAgent(options: AgentRun): Promise<AgentOutcome>;
+  close(): Promise<void>;
+}
+
+export interface AgentRun {
+  /** Raw standard streams of the agent's process in the sandbox. */
+  stdin: Writable;
+  stdout: Readable;
+  agent: string;
+  cwd: string;
+  prompt: string;
+  onMessage: (message: AgentMessage) => void;
+  signal: AbortSignal;
+}
+
+/** What the agent says while it works: prose and hints, for the audit and the live view. */
+export type AgentMessage =
+  | { kind: 'text'; text: string }
+  | { kind: 'thought'; text: string }
+  | { kind: 'tool'; id: string; title: string; status: string; toolKind?: string }
+  | { kind: 'plan'; entries: { content: string; status: string }[] };
+
+export interface AgentOutcome {
+  /** `end_turn` and its kin, or `error`, `cancelled`, `lost` (the streams ended). Says nothing about the work: the diff does. */
+  stop: string;
+  summary: string;
+  error?: string;
+}
+
+export interface SandboxOptions {
+  runId: RunId;
+  /** Distinguishes the containers of one run: `agent`, `verify`. */
+  role: string;
+  settings: SandboxSettings;
+  /** Directory with `gateway.sock`, mounted at `/run/cofferdam`. */
+  socketDir: string;
+  /** Wall-clock end, milliseconds since the epoch, also enforced by the portal. */
+  deadline: number;
+  /** Ports on which the portal listens for connections to any address. */
+  ports: number[];
+  signal: AbortSignal;
+}
+
+export interface Sandboxes {
+  /** Creates and starts the container, sets the address, waits for the portal. Errors: `docker_unavailable`, `runtime_missing`, `sandbox`. */
+  create(options: SandboxOptions): Promise<Sandbox>;
+}
+
+export interface ExecOptions {
+  argv: string[];
+  user: 'agent' | 'root';
+  cwd?: string;
+  env?: Record<string, string>;
+  stdin?: Readable;
+  stdout?: Writable;
+  stderr?: Writable;
+  /** Ends the command (not the sandbox) after this time; `timedOut` is set. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface ExecResult {
+  exitCode: number;
+  timedOut: boolean;
+}
+
+export interface SandboxReceipt {
+  ok: boolean;
+  checks: { name: string; ok: boolean; observed: string }[];
+}
+
+export interface Sandbox {
+  readonly id: string;
+  /** Resolves when the container ends without `destroy`, with the reason. */
+  readonly ended: Promise<{ reason: EndReason | 'exited'; message: string }>;
+  /** gVisor banner, blocked name, raw address, metadata address, foreign resolver, second socket. */
+  selfTest(signal: AbortSignal): Promise<SandboxReceipt>;
+  exec(options: ExecOptions): Promise<ExecResult>;
+  /** Kills from outside and removes; safe to call twice; records what was left when it cannot. */
+  destroy(): Promise<void>;
+}
+
+/** How the agent's process is started in the sandbox. Files are written before the start, below the agent's home. */
+export interface AgentLaunch {
+  argv: string[];
+  env: Record<string, string>;
+  files: { path: string; content: string }[];
+  /** `acp`: `Gateway.runAgent` speaks with it; `command`: its output is the summary. */
+  protocol: 'acp' | 'command';
+}
+
+export interface Agents {
+  /** Errors: `config` for an agent that is not known. */
+  launch(options: { agent: string; model: string | undefined; prompt: string; cwd: string }): AgentLaunch;
+}
+
+export interface Harvester {
+  /**
+   * Streams a git bundle of the sandbox's tree out, checks it in quarantine and makes the one commit.
+   * Errors: `harvest` with what was refused. Null when nothing changed.
+   */
+  harvest(options: {
+    spec: RunSpec;
+    mirror: Mirror;
+    exec: (options: ExecOptions) => Promise<ExecResult>;
+    workspace: string;
+    message: { title: string; body: string; trailers: [string, string][] };
+    signal: AbortSignal;
+  }): Promise<Harvest | null>;
+}
+
+export interface Harvest {
+  /** Bare quarantine repository that holds `commit` (and, through alternates, the mirror). */
+  repository: string;
+  commit: CommitSha;
+  tree: string;
+  files: ChangedFile[];
+  /** Unified diff, capped. */
+  patch: string;
+  patchTruncated: boolean;
+  /** Hash of the whole diff: what `/agent publish` names. */
+  diffHash: Digest;
+  dispose(): Promise<void>;
+}
+
+/** Where the result goes: GitHub, or a local repository. */
+export interface Publisher {
+  /** The step that is running, for the status comment or the terminal; coalesced, never fails the run. */
+  progress(progress: RunProgress): void;
+  /** Pushes the one branch and opens or updates the pull request. Errors: `github`, `no_authority`. */
+  publish(options: {
+    spec: RunSpec;
+    harvest: Harvest;
+    result: RunResult;
+    audit: AuditLog;
+    signal: AbortSignal;
+  }): Promise<{ branch: string; head: CommitSha; pull?: { number: number; url: string } }>;
+  /** Final comment, reaction, check run. Called once per run, after the seal; idempotent. */
+  finish(options: {
+    result: RunResult;
+    seal: { count: number; head: Digest };
+    receipt: SandboxReceipt | undefined;
+  }): Promise<void>;
+}
+
+export const STEPS = [
+  'spec',
+  'mirror',
+  'gateway',
+  'sandbox',
+  'self_test',
+  'clone',
+  'setup',
+  'agent',
+  'harvest',
+  'verify',
+  'publish',
+  'destroy',
+  'seal',
+  'report',
+] as const;
+export type Step = (typeof STEPS)[number];
+
+export interface RunProgress {
+  runId: RunId;
+  step: Step;
+  state: 'started' | 'done' | 'failed';
+  /** Milliseconds since the run's start. */
+  atMs: number;
+  durationMs?: number;
+  detail?: string;
+  usage: Usage;
+  egress: EgressEntryFact[];
+}
+
+/** Persisted state of a run, written at each step: what a sweeper or another worker needs to finish it. */
+export interface RunRecord {
+  request: RunRequest;
+  installation: string;
+  step: Step;
+  state: FinalState | 'queued' | 'running';
+  branch?: string;
+  pull?: { number: number; url: string };
+  checkRunId?: number;
+  commentId?: number;
+  worker: string;
+  updatedAt: string;
+}
+
+export interface RunRecords {
+  save(record: RunRecord): Promise<void>;
+  load(runId: RunId): Promise<RunRecord | null>;
+}
+
+export type { CommandFact };
