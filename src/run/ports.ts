@@ -183,9 +183,16 @@ export interface Harvester {
     mirror: Mirror;
     exec: (options: ExecOptions) => Promise<ExecResult>;
     workspace: string;
-    message: { title: string; body: string; trailers: [string, string][] };
+    /** Called once the tree is known and has passed every check; what it records is the checkpoint that the trailer names. */
+    message: (facts: { tree: string; files: ChangedFile[] }) => Promise<CommitMessage>;
     signal: AbortSignal;
   }): Promise<Harvest | null>;
+}
+
+export interface CommitMessage {
+  title: string;
+  body: string;
+  trailers: [string, string][];
 }
 
 export interface Harvest {
@@ -206,6 +213,8 @@ export interface Harvest {
 export interface Publisher {
   /** The step that is running, for the status comment or the terminal; coalesced, never fails the run. */
   progress(progress: RunProgress): void;
+  /** What the agent says, for a live view; optional. */
+  message?(message: AgentMessage): void;
   /** Pushes the one branch and opens or updates the pull request. Errors: `github`, `no_authority`. */
   publish(options: {
     spec: RunSpec;
@@ -223,8 +232,8 @@ export interface Publisher {
 }
 
 export const STEPS = [
-  'spec',
   'mirror',
+  'spec',
   'gateway',
   'sandbox',
   'self_test',
@@ -264,6 +273,46 @@ export interface RunRecord {
   commentId?: number;
   worker: string;
   updatedAt: string;
+}
+
+/** What is to be done, before the repository was looked at. */
+export interface RunJob {
+  runId: RunId;
+  /** `owner/name`, or the path of a local repository. */
+  repository: string;
+  /** Branch, or `refs/pull/N/head`; default: the default branch. */
+  ref?: string;
+  title: string;
+  /** The frozen task text. */
+  task: string;
+  requester?: { login: string; id: number };
+  account: { repository: string; installation: string };
+  /** What the manifest says of where the run came from. */
+  origin: Record<string, unknown>;
+}
+
+/** Settles the operator's policy, the repository's file and the command's flags into the frozen spec. */
+export interface Planner {
+  /** Errors: `repository_file`, `policy`, `config`, `usage`. */
+  plan(job: RunJob, mirror: Mirror, signal: AbortSignal): Promise<RunPlan>;
+}
+
+export interface RunPlan {
+  spec: RunSpec;
+  sandbox: SandboxSettings;
+  /** Versions, price table, config: what the manifest records besides the spec. */
+  manifest: Record<string, unknown>;
+}
+
+export interface RunPorts {
+  repositories: Repositories;
+  planner: Planner;
+  gateways: Gateways;
+  sandboxes: Sandboxes;
+  agents: Agents;
+  harvester: Harvester;
+  publisher: Publisher;
+  openAudit: (runId: RunId) => Promise<AuditLog>;
 }
 
 export interface RunRecords {

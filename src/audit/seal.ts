@@ -1,0 +1,109 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { CofferdamError } from '../domain/errors.ts';
+import { Digest, RunId } from '../domain/ids.ts';
+
+/** The installation's Ed25519 key. */
+export interface SigningKey {
+  privateKey: KeyObject;
+  publicKey: KeyObject;
+}
+
+/** The signed part of a seal: signed as the JSON text stored in `<file>.seal`. */
+export const SealBody = z.strictObject({
+  version: z.literal(1),
+  runId: RunId,
+  count: z.number().int().positive(),
+  head: Digest,
+  /** Repository, commit, pull request: what the file belongs to. */
+  subject: z.record(z.string(), z.unknown()),
+});
+export type SealBody = z.infer<typeof SealBody>;
+
+export const Seal = z.strictObject({
+  /** Exact text that is signed; parses as `SealBody`. */
+  body: z.string().max(65_536),
+  /** Ed25519, base64. */
+  signature: z.string(),
+  /** SPKI PEM. Informative: trust comes from the pinned key. */
+  publicKey: z.string(),
+});
+export type Seal = z.infer<typeof Seal>;
+
+/** Loads the installation's key from `<dataDir>/keys/audit.pem` (0600), or makes it. */
+export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
+  const file = join(dataDir, 'keys', 'audit.pem');
+  const pem = await readFile(file, 'utf8').catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw new CofferdamError('audit', 'audit.loadSigningKey', `cannot read ${file}`, cause);
+  });
+  if (pem === null) return makeKey(file);
+  try {
+    const privateKey = createPrivateKey(pem);
+    return { privateKey, publicKey: createPublicKey(privateKey) };
+  } catch (cause) {
+    throw new CofferdamError('audit', 'audit.loadSigningKey', `${file} is not a private key`, cause);
+  }
+}
+
+async function makeKey(file: string): Promise<SigningKey> {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    await durably(file, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'wx');
+  } catch (cause) {
+    // Another process of the same installation was first.
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return loadSigningKey(dirname(dirname(file)));
+    throw new CofferdamError('audit', 'audit.makeKey', `cannot write ${file}`, cause);
+  }
+  await durably(`${file}.pub`, publicPem(publicKey), 'w');
+  return { privateKey, publicKey };
+}
+
+async function durably(file: string, text: string, flags: string): Promise<void> {
+  const handle = await open(file, flags, 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export function publicPem(key: KeyObject): string {
+  return key.export({ type: 'spki', format: 'pem' }).toString();
+}
+
+/** Writes `<file>.seal` in one step (temporary file, sync, rename). */
+export async function writeSeal(options: {
+  file: string;
+  runId: RunId;
+  count: number;
+  head: Digest;
+  data: Record<string, unknown>;
+  key: SigningKey;
+}): Promise<void> {
+  const content: SealBody = {
+    version: 1,
+    runId: options.runId,
+    count: options.count,
+    head: options.head,
+    subject: options.data,
+  };
+  const body = JSON.stringify(content);
+  const seal: Seal = {
+    body,
+    signature: sign(null, Buffer.from(body), options.key.privateKey).toString('base64'),
+    publicKey: publicPem(options.key.publicKey),
+  };
+  const target = `${options.file}.seal`;
+  await durably(`${target}.new`, `${JSON.stringify(seal, null, 2)}\n`, 'w');
+  await rename(`${target}.new`, target);
+}
+
+/** True when the seal's signature is this key's. */
+export function signatureValid(seal: Seal, publicKey: KeyObject): boolean {
+  return verify(null, Buffer.from(seal.body), publicKey, Buffer.from(seal.signature, 'base64'));
+}

@@ -1,0 +1,108 @@
+import { CofferdamError } from '../domain/errors.ts';
+import { microUsd } from '../domain/ids.ts';
+import type { EgressEntry, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+
+export interface Flags {
+  /** `--max-cost`, dollars. */
+  maxCost?: string | undefined;
+  /** `--timeout`: `90s`, `20m`, `1h`. */
+  timeout?: string | undefined;
+  maxTurns?: string | undefined;
+}
+
+/** `90s`, `20m`, `1h`, `500ms` → milliseconds. Errors: `usage`. */
+export function parseDuration(text: string, name: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
+  const scale = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? ''];
+  const value = Number(match?.[1]) * (scale ?? Number.NaN);
+  if (!Number.isFinite(value) || value < 1 || value > 24 * 3_600_000) {
+    throw new CofferdamError(
+      'usage',
+      'config.parseDuration',
+      `${name}: "${text}" is not a duration such as 90s, 20m or 1h (at most 24h)`,
+    );
+  }
+  return Math.floor(value);
+}
+
+function dollars(text: string): number {
+  const match = /^\$?(\d{1,7}(?:\.\d{1,6})?)$/.exec(text);
+  if (!match)
+    throw new CofferdamError(
+      'usage',
+      'config.settleLimits',
+      `--max-cost: "${text}" is not an amount in dollars such as 2 or 0.50`,
+    );
+  return Number(match[1]);
+}
+
+/** Takes a lower value, and says clearly when a person asks for more than the ceiling. */
+function within(name: string, ceiling: number, wanted: number | undefined, code: 'usage' | 'repository_file'): number {
+  if (wanted === undefined) return ceiling;
+  if (wanted > ceiling)
+    throw new CofferdamError(
+      code,
+      'config.settleLimits',
+      `${name}: ${wanted} is above the operator's ceiling of ${ceiling}`,
+    );
+  return wanted;
+}
+
+/** Operator's ceilings, lowered by the repository's file, lowered by the command's flags. */
+export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags: Flags): Limits {
+  const limits = policy.limits;
+  const turns = flags.maxTurns === undefined ? undefined : Number(flags.maxTurns);
+  if (turns !== undefined && !(Number.isInteger(turns) && turns > 0)) {
+    throw new CofferdamError(
+      'usage',
+      'config.settleLimits',
+      `--max-turns: "${flags.maxTurns ?? ''}" is not a positive whole number`,
+    );
+  }
+  const cost = within('limits.maxCostUsd', limits.maxCostUsd, file.limits.maxCostUsd, 'repository_file');
+  const minutes = within('limits.timeoutMinutes', limits.timeoutMinutes, file.limits.timeoutMinutes, 'repository_file');
+  const maxTurns = within('limits.maxTurns', limits.maxTurns, file.limits.maxTurns, 'repository_file');
+  const timeoutMs = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout');
+  return {
+    maxCost: microUsd(
+      within('--max-cost', cost, flags.maxCost === undefined ? undefined : dollars(flags.maxCost), 'usage'),
+    ),
+    repositoryDailyCost: microUsd(limits.repositoryDailyCostUsd),
+    installationDailyCost: microUsd(limits.installationDailyCostUsd),
+    timeoutMs: within('--timeout (ms)', minutes * 60_000, timeoutMs, 'usage'),
+    maxTurns: within('--max-turns', maxTurns, turns, 'usage'),
+  };
+}
+
+/** Entries that the repository's file adds and the operator's `mayAdd` does not hold word for word or by wildcard. */
+export function settleEgress(policy: OperatorPolicy, file: RepositoryFile): EgressEntry[] {
+  const refused = file.egress.allow.filter(
+    (entry) => !policy.egress.mayAdd.some((permitted) => covers(permitted, entry)),
+  );
+  if (refused.length > 0) {
+    const lines = refused.map((entry) => `- ${typeof entry === 'string' ? entry : `{ host: ${entry.host} }`}`);
+    throw new CofferdamError(
+      'repository_file',
+      'config.settleEgress',
+      `egress.allow asks for hosts that the operator has not opened. An operator would add under egress.mayAdd:\n${lines.join('\n')}`,
+    );
+  }
+  return [...policy.egress.allow, ...file.egress.allow];
+}
+
+function covers(permitted: EgressEntry, wanted: EgressEntry): boolean {
+  if (typeof permitted === 'string' || typeof wanted === 'string') return permitted === wanted;
+  // What only an operator may say is never taken from a repository.
+  if (wanted.allowPrivate || wanted.credential || wanted.passThrough || wanted.upgrade || wanted.unsafe) return false;
+  const host = permitted.host.startsWith('*.')
+    ? wanted.host.endsWith(permitted.host.slice(1)) && wanted.host.length > permitted.host.length - 1
+    : permitted.host === wanted.host;
+  const subset = (of: (string | number)[] | undefined, part: (string | number)[] | undefined): boolean =>
+    of === undefined || (part !== undefined && part.every((item) => of.includes(item)));
+  return (
+    host &&
+    subset(permitted.methods, wanted.methods) &&
+    subset(permitted.paths, wanted.paths) &&
+    subset(permitted.ports, wanted.ports)
+  );
+}

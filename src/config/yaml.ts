@@ -1,0 +1,109 @@
+import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import type { z } from 'zod';
+import type { ErrorCode } from '../domain/errors.ts';
+import { CofferdamError } from '../domain/errors.ts';
+
+/** One thing that is wrong in a file; line and column count from 1. */
+export interface FileProblem {
+  line: number;
+  column: number;
+  message: string;
+}
+
+/** What `CofferdamError.message` says for a file that is not valid: every problem, one a line, `file:line:column: message`. */
+function describe(file: string, problems: FileProblem[]): string {
+  return problems.map((p) => `${file}:${p.line}:${p.column}: ${p.message}`).join('\n');
+}
+
+const MAX_FILE_BYTES = 262_144;
+
+/**
+ * Parses YAML (1.2 core, no custom tags, unique keys, bounded aliases) with a strict schema.
+ * Throws `CofferdamError` with the given code whose message names line and column of each problem.
+ */
+export function parseYaml<T extends z.ZodType>(options: {
+  text: string;
+  file: string;
+  schema: T;
+  code: ErrorCode;
+}): z.output<T> {
+  const { text, file, schema, code } = options;
+  const fail = (problems: FileProblem[]): never => {
+    throw new CofferdamError(code, 'config.parseYaml', describe(file, problems));
+  };
+  if (Buffer.byteLength(text) > MAX_FILE_BYTES)
+    fail([{ line: 1, column: 1, message: 'the file is larger than 256 KiB' }]);
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+  if (document.errors.length > 0) {
+    fail(
+      document.errors.map((e) => ({
+        line: e.linePos?.[0].line ?? 1,
+        column: e.linePos?.[0].col ?? 1,
+        message: e.message.split('\n')[0] ?? '',
+      })),
+    );
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 10 }) ?? {};
+  } catch {
+    fail([{ line: 1, column: 1, message: 'too many aliases' }]);
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) fail(parsed.error.issues.flatMap((issue) => locate(issue, document, lines)));
+  return parsed.data as z.output<T>;
+}
+
+function locate(issue: z.core.$ZodIssue, document: Document.Parsed, lines: LineCounter): FileProblem[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      ...position(document, [...issue.path, key], lines, true),
+      message: `unknown key "${[...issue.path, key].join('.')}"`,
+    }));
+  }
+  const where = issue.path.length === 0 ? 'the file' : `"${issue.path.join('.')}"`;
+  const missing = issue.code === 'invalid_type' && document.getIn(issue.path as string[]) === undefined;
+  const message = missing ? `${where} is missing` : `${where}: ${explain(issue)}`;
+  return [{ ...position(document, issue.path, lines, false), message }];
+}
+
+/** A union's own message says nothing; the branch that came closest says what to change. */
+function explain(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_union') return issue.message;
+  const branches = issue.errors.filter((branch) => branch.length > 0);
+  const deepest = branches.sort((a, b) => depth(b) - depth(a))[0];
+  return (
+    deepest?.map((i) => (i.path.length > 0 ? `${i.path.join('.')}: ${i.message}` : i.message)).join('; ') ??
+    issue.message
+  );
+}
+
+function depth(issues: z.core.$ZodIssue[]): number {
+  return Math.max(...issues.map((i) => i.path.length + (i.code === 'unrecognized_keys' ? 1 : 0)));
+}
+
+/** The node's place, or that of its nearest ancestor that is in the file. */
+function position(
+  document: Document.Parsed,
+  path: PropertyKey[],
+  lines: LineCounter,
+  key: boolean,
+): { line: number; column: number } {
+  for (let length = path.length; length >= 0; length -= 1) {
+    const part = path.slice(0, length) as (string | number)[];
+    const node = length === 0 ? document.contents : document.getIn(part, true);
+    if (isNode(node) && node.range) {
+      const offset = key && length === path.length ? (keyOffset(document, part) ?? node.range[0]) : node.range[0];
+      const { line, col } = lines.linePos(offset);
+      return { line, column: col };
+    }
+  }
+  return { line: 1, column: 1 };
+}
+
+function keyOffset(document: Document.Parsed, path: (string | number)[]): number | undefined {
+  const parent = path.length === 1 ? document.contents : document.getIn(path.slice(0, -1), true);
+  const items = (parent as { items?: { key?: { value?: unknown; range?: number[] } }[] } | undefined)?.items ?? [];
+  return items.find((item) => item.key?.value === path.at(-1))?.key?.range?.[0];
+}

@@ -1,0 +1,332 @@
+import { toRunError, type RunError } from '../domain/errors.ts';
+import type { CommandFact, EgressEntryFact, EndReason, RunResult, Usage } from '../domain/run.ts';
+import { openEnclosure, type Enclosure } from './enclosure.ts';
+import { sandboxLives, watchLimits } from './limits.ts';
+import { finalState } from './outcome.ts';
+import type { AgentOutcome, AuditLog, Harvest, Mirror, RunJob, RunPlan, RunPorts, SandboxReceipt } from './ports.ts';
+import { createReporter, type Reporter } from './report.ts';
+import { verify } from './verify.ts';
+import { clone, quiesce, runAgent, setUp, WORKSPACE } from './work.ts';
+
+/** Everything that a run learns on its way; the result is made of it at the end, whatever happened. */
+interface Notes {
+  enclosures: Enclosure[];
+  receipt?: SandboxReceipt;
+  reason?: EndReason;
+  outcome?: AgentOutcome;
+  harvest?: Harvest;
+  verification: CommandFact[];
+  verified?: boolean;
+  published?: { branch: string; head: RunResult['head'] & string; pull?: { number: number; url: string } };
+  error?: RunError;
+}
+
+/** A run's parts, handed from step to step. */
+interface Run {
+  ports: RunPorts;
+  job: RunJob;
+  audit: AuditLog;
+  report: Reporter;
+  notes: Notes;
+  undo: AsyncDisposableStack;
+  signal: AbortSignal;
+}
+
+/** Time to bring the tree out and publish it after a limit. */
+const SALVAGE_MS = 5 * 60_000;
+
+/**
+ * One run from its repository to its report. Never rejects for what happens inside: failure has the shape of success.
+ * Rejects only with `audit`, when the record itself cannot be written.
+ */
+export async function execute(ports: RunPorts, job: RunJob, signal: AbortSignal): Promise<RunResult> {
+  const startedAt = new Date().toISOString();
+  const audit = await ports.openAudit(job.runId);
+  const notes: Notes = { enclosures: [], verification: [] };
+  const report = createReporter({ runId: job.runId, audit, publisher: ports.publisher, facts: () => facts(notes) });
+  const run: Run = { ports, job, audit, report, notes, undo: new AsyncDisposableStack(), signal };
+  try {
+    await walk(run);
+  } catch (thrown) {
+    notes.error = toRunError(thrown, 'run.execute');
+    if (signal.aborted) notes.reason = 'stopped';
+  }
+  await destroy(run);
+  const result = toResult(run, startedAt);
+  return conclude(run, result);
+}
+
+/** The steps. Each acquires something and pushes its undo. */
+async function walk(run: Run): Promise<void> {
+  const { ports, job, audit, report, notes, undo, signal } = run;
+  const mirror = await report.step('mirror', () =>
+    ports.repositories.mirror({
+      repository: job.repository,
+      ...(job.ref === undefined ? {} : { ref: job.ref }),
+      signal,
+    }),
+  );
+  const plan = await report.step('spec', () => freeze(run, mirror));
+  const enclosure = undo.use(await openWork(run, plan, mirror));
+  notes.enclosures.push(enclosure);
+  notes.receipt = enclosure.receipt;
+  using watch = watchLimits({
+    timeoutMs: plan.spec.limits.timeoutMs,
+    signal,
+    gateway: enclosure.gateway,
+    sandbox: enclosure.sandbox,
+  });
+  try {
+    await work(run, plan, enclosure, watch.signal);
+  } catch (thrown) {
+    // A limit that strikes in the middle of a step makes that step fail; the limit is then the reason, not the failure.
+    if (watch.reason() === undefined) throw thrown;
+  }
+  const reason = watch.reason();
+  if (reason !== undefined) {
+    notes.reason = reason;
+    await audit.append({ zone: 'worker', type: 'limit.reached', data: { reason } });
+    await enclosure.gateway.closeModel(reason).catch(() => undefined);
+  }
+  if (!sandboxLives(reason)) return;
+  const salvage = reason === undefined ? signal : AbortSignal.timeout(SALVAGE_MS);
+  await deliver(run, plan, mirror, enclosure, salvage);
+}
+
+async function freeze(run: Run, mirror: Mirror): Promise<RunPlan> {
+  const plan = await run.ports.planner.plan(run.job, mirror, run.signal);
+  await run.audit.append({
+    zone: 'worker',
+    type: 'run.manifest',
+    data: {
+      spec: { ...plan.spec },
+      sandbox: { ...plan.sandbox },
+      origin: run.job.origin,
+      requester: run.job.requester ?? null,
+      ...plan.manifest,
+    },
+  });
+  return plan;
+}
+
+async function openWork(run: Run, plan: RunPlan, mirror: Mirror): Promise<Enclosure> {
+  const { ports, job, audit, report, signal } = run;
+  const stages = report.stages();
+  try {
+    return await openEnclosure({
+      ports,
+      runId: job.runId,
+      role: 'agent',
+      policy: plan.spec.policy,
+      git: { [plan.spec.repository.toLowerCase()]: mirror.path },
+      llm: plan.spec.model !== undefined,
+      limits: plan.spec.limits,
+      account: job.account,
+      settings: plan.sandbox,
+      audit,
+      onStage: (stage) => stages.next(stage),
+      signal,
+    });
+  } catch (thrown) {
+    stages.fail();
+    throw thrown;
+  } finally {
+    stages.done();
+  }
+}
+
+async function work(run: Run, plan: RunPlan, enclosure: Enclosure, signal: AbortSignal): Promise<void> {
+  const { ports, audit, report, notes } = run;
+  const { spec } = plan;
+  await report.step('clone', () => clone(enclosure, spec.repository.toLowerCase(), spec.base, signal));
+  // A limit's reason is thrown and found again by `walk`.
+  signal.throwIfAborted();
+  if (spec.setup.length > 0) await report.step('setup', () => setUp(enclosure, spec, signal));
+  signal.throwIfAborted();
+  notes.outcome = await report.step('agent', () =>
+    runAgent({ enclosure, agents: ports.agents, spec, audit, onMessage: report.message, signal }),
+  );
+  await audit.append({ zone: 'gateway', source: 'sandbox', type: 'agent.end', data: { ...notes.outcome } });
+}
+
+/** Harvest, verify, publish: what remains when the sandbox is gone. */
+async function deliver(
+  run: Run,
+  plan: RunPlan,
+  mirror: Mirror,
+  enclosure: Enclosure,
+  signal: AbortSignal,
+): Promise<void> {
+  const { ports, job, audit, report, notes, undo } = run;
+  const harvest = await report.step('harvest', async () => {
+    await quiesce(enclosure);
+    return ports.harvester.harvest({
+      spec: plan.spec,
+      mirror,
+      exec: enclosure.exec,
+      workspace: WORKSPACE,
+      message: (tree) => commitMessage(run, plan, tree),
+      signal,
+    });
+  });
+  if (harvest === null) return;
+  undo.defer(() => harvest.dispose());
+  notes.harvest = harvest;
+  await audit.append({
+    zone: 'worker',
+    type: 'harvest.done',
+    data: { commit: harvest.commit, files: harvest.files, diffHash: harvest.diffHash },
+  });
+  if (run.signal.aborted) return;
+  if (plan.spec.verify.length > 0) {
+    const verification = await report.step('verify', () =>
+      verify({
+        ports,
+        plan,
+        harvest,
+        account: job.account,
+        audit,
+        onEnclosure: (e) => notes.enclosures.push(e),
+        signal,
+      }),
+    );
+    notes.verification = verification.facts;
+    notes.verified = verification.ok;
+  }
+  const result = toResult(run, new Date().toISOString());
+  notes.published = await report.step('publish', () =>
+    ports.publisher.publish({ spec: plan.spec, harvest, result, audit, signal }),
+  );
+}
+
+/** Records the checkpoint "commit made" first, so that the trailer can name it. */
+async function commitMessage(
+  run: Run,
+  plan: RunPlan,
+  facts: { tree: string; files: RunResult['files'] },
+): Promise<{ title: string; body: string; trailers: [string, string][] }> {
+  const { audit, job, notes } = run;
+  await audit.append({
+    zone: 'worker',
+    type: 'git.commit',
+    data: { tree: facts.tree, base: plan.spec.base, files: facts.files.length },
+  });
+  const requester = job.requester;
+  return {
+    title: plan.spec.title,
+    body: notes.reason === undefined ? '' : `Partial work: the run ended early (${notes.reason}).`,
+    trailers: [
+      ...(requester === undefined
+        ? []
+        : [
+            ['Co-authored-by', `${requester.login} <${requester.id}+${requester.login}@users.noreply.github.com>`] as [
+              string,
+              string,
+            ],
+          ]),
+      ['Cofferdam-Run', job.runId],
+      ['Cofferdam-Audit', audit.head()],
+    ],
+  };
+}
+
+async function destroy(run: Run): Promise<void> {
+  await run.report
+    .step('destroy', () => run.undo.disposeAsync())
+    .catch((thrown: unknown) => {
+      run.notes.error ??= toRunError(thrown, 'run.destroy');
+    });
+}
+
+function facts(notes: Notes): { usage: Usage; egress: EgressEntryFact[] } {
+  const usage: Usage = { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
+  const egress = new Map<string, EgressEntryFact>();
+  for (const { gateway } of notes.enclosures) {
+    const used = gateway.usage();
+    usage.cost += used.cost;
+    usage.turns += used.turns;
+    usage.inputTokens += used.inputTokens;
+    usage.outputTokens += used.outputTokens;
+    for (const entry of gateway.egress()) {
+      const key = JSON.stringify([entry.host, entry.port, entry.allow, entry.reason]);
+      const sum = egress.get(key);
+      if (sum === undefined) egress.set(key, { ...entry });
+      else {
+        sum.count += entry.count;
+        sum.bytesIn += entry.bytesIn;
+        sum.bytesOut += entry.bytesOut;
+      }
+    }
+  }
+  return { usage, egress: [...egress.values()] };
+}
+
+function toResult(run: Run, startedAt: string): RunResult {
+  const { notes, job, audit } = run;
+  const agentFailed = notes.outcome?.stop === 'error' || notes.outcome?.stop === 'lost';
+  const state = finalState({
+    changed: notes.harvest !== undefined,
+    verified: notes.verified,
+    reason: notes.reason,
+    agentFailed,
+    errorCode: notes.error?.code,
+  });
+  const error = notes.error ?? endError(notes, state);
+  const head = notes.published?.head ?? notes.harvest?.commit;
+  return {
+    runId: job.runId,
+    state,
+    ...(notes.reason === undefined ? {} : { reason: notes.reason }),
+    ...(head === undefined ? {} : { head }),
+    ...(notes.published === undefined ? {} : { branch: notes.published.branch }),
+    ...(notes.published?.pull === undefined ? {} : { pull: notes.published.pull }),
+    ...facts(notes),
+    verification: notes.verification,
+    files: notes.harvest?.files ?? [],
+    ...(notes.outcome?.summary ? { agentSummary: notes.outcome.summary } : {}),
+    startedAt,
+    endedAt: new Date().toISOString(),
+    ...(error === undefined ? {} : { error }),
+    auditFile: audit.file,
+    auditHead: audit.head(),
+  };
+}
+
+/** A run that failed without an exception still says why. */
+function endError(notes: Notes, state: RunResult['state']): RunError | undefined {
+  if (state !== 'failed') return undefined;
+  if (notes.reason === 'oom' || notes.reason === 'disk')
+    return { code: notes.reason, op: 'run.work', message: `the sandbox ended: ${notes.reason}` };
+  if (notes.reason === 'gateway_lost')
+    return {
+      code: 'gateway',
+      op: 'run.work',
+      message: 'the gateway process ended, so the run had no network and was ended',
+    };
+  if (notes.reason !== undefined)
+    return { code: 'sandbox', op: 'run.work', message: `the sandbox ended: ${notes.reason}` };
+  return { code: 'agent', op: 'run.agent', message: notes.outcome?.error ?? 'the agent ended without a result' };
+}
+
+/** Seals the audit, then reports: the seal's head is part of the report. */
+async function conclude(run: Run, result: RunResult): Promise<RunResult> {
+  const { audit, report, notes, ports } = run;
+  const { state, reason, usage } = result;
+  await audit.append({
+    zone: 'worker',
+    type: 'run.end',
+    data: { state, reason: reason ?? null, usage: { ...usage }, error: result.error ?? null },
+  });
+  const seal = await report.step('seal', () =>
+    audit.seal({ repository: run.job.repository, commit: result.head ?? null, pull: result.pull?.number ?? null }),
+  );
+  const final: RunResult = { ...result, auditHead: seal.head };
+  await report
+    .step('report', () => ports.publisher.finish({ result: final, seal, receipt: notes.receipt }))
+    .catch((thrown: unknown) => {
+      // The work is done and recorded; that GitHub could not be told is the sweeper's to repair.
+      final.error ??= toRunError(thrown, 'run.finish');
+    });
+  await audit.close();
+  return final;
+}

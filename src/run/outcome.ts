@@ -1,0 +1,41 @@
+import type { EndReason, FinalState } from '../domain/run.ts';
+import type { ErrorCode } from '../domain/errors.ts';
+
+/** What is known when a run has ended. */
+export interface Ending {
+  changed: boolean;
+  /** Undefined: no verify command is configured, or it did not come to that. */
+  verified: boolean | undefined;
+  reason: EndReason | undefined;
+  /** The agent's protocol ended without a result. */
+  agentFailed: boolean;
+  errorCode: ErrorCode | undefined;
+}
+
+/** The one table from what happened to the final state. */
+export function finalState(ending: Ending): FinalState {
+  const { changed, verified, reason, errorCode } = ending;
+  if (errorCode !== undefined) return errorState(errorCode, reason);
+  if (reason !== undefined) return changed ? 'partial' : emptyState(reason);
+  if (!changed) return ending.agentFailed ? 'failed' : 'no_change';
+  if (verified === undefined) return 'unverified';
+  return verified ? 'succeeded' : 'verify_failed';
+}
+
+function emptyState(reason: EndReason): FinalState {
+  if (reason === 'timeout' || reason === 'idle') return 'timed_out';
+  if (reason === 'max_cost' || reason === 'max_turns') return 'over_budget';
+  return reason === 'stopped' ? 'cancelled' : 'failed';
+}
+
+function errorState(code: ErrorCode, reason: EndReason | undefined): FinalState {
+  if (
+    code === 'repository_file' ||
+    code === 'policy' ||
+    code === 'config' ||
+    code === 'usage' ||
+    code === 'no_authority'
+  )
+    return 'refused';
+  return reason === 'stopped' ? 'cancelled' : 'failed';
+}

@@ -1,0 +1,78 @@
+import type { CommandFact, RunSpec } from '../domain/run.ts';
+import { openEnclosure, type Enclosure } from './enclosure.ts';
+import { watchLimits } from './limits.ts';
+import type { AuditLog, Harvest, RunPlan, RunPorts } from './ports.ts';
+import { clone, runCommand, setUp } from './work.ts';
+
+/** A verification may take this long at most, however long the run may. */
+const VERIFY_MS = 15 * 60_000;
+
+export interface Verification {
+  facts: CommandFact[];
+  ok: boolean;
+}
+
+/**
+ * Runs the `verify` commands in a second fresh sandbox that holds the host's commit: no model, no agent, the same way out.
+ * The commands come from the base's configuration, so a change cannot choose how it is judged.
+ */
+export async function verify(options: {
+  ports: RunPorts;
+  plan: RunPlan;
+  harvest: Harvest;
+  account: { repository: string; installation: string };
+  audit: AuditLog;
+  onEnclosure: (enclosure: Enclosure) => void;
+  signal: AbortSignal;
+}): Promise<Verification> {
+  const { plan, harvest, audit } = options;
+  const spec: RunSpec = {
+    ...plan.spec,
+    limits: { ...plan.spec.limits, timeoutMs: Math.min(VERIFY_MS, plan.spec.limits.timeoutMs) },
+  };
+  const repository = spec.repository.toLowerCase();
+  await using enclosure = await openEnclosure({
+    ports: options.ports,
+    runId: spec.runId,
+    role: 'verify',
+    policy: spec.policy,
+    git: { [repository]: harvest.repository },
+    llm: false,
+    limits: spec.limits,
+    account: options.account,
+    settings: plan.sandbox,
+    audit,
+    signal: options.signal,
+  });
+  options.onEnclosure(enclosure);
+  using watch = watchLimits({
+    timeoutMs: spec.limits.timeoutMs,
+    signal: options.signal,
+    gateway: enclosure.gateway,
+    sandbox: enclosure.sandbox,
+  });
+  await clone(enclosure, repository, harvest.commit, watch.signal);
+  await setUp(enclosure, spec, watch.signal);
+  const facts: CommandFact[] = [];
+  for (const command of spec.verify) {
+    const fact = await runCommand({
+      enclosure,
+      command,
+      env: spec.env,
+      timeoutMs: spec.limits.timeoutMs,
+      signal: watch.signal,
+    });
+    facts.push(fact);
+    await audit.append({ zone: 'worker', type: 'verify.command', data: { ...fact } });
+    if (watch.signal.aborted) {
+      facts.push({
+        command: '(verification)',
+        exitCode: -1,
+        durationMs: 0,
+        tail: `ended early: ${watch.reason() ?? 'stopped'}`,
+      });
+      break;
+    }
+  }
+  return { facts, ok: facts.every((fact) => fact.exitCode === 0) };
+}

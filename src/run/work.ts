@@ -1,0 +1,172 @@
+import { PassThrough } from 'node:stream';
+import { CofferdamError } from '../domain/errors.ts';
+import type { CommandFact, RunSpec } from '../domain/run.ts';
+import type { Enclosure } from './enclosure.ts';
+import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';
+import { Tail } from './tail.ts';
+
+/** Where the clone lies in every sandbox, so that paths in recordings and reports are the same everywhere. */
+export const WORKSPACE = '/workspace/repo';
+
+const OUTPUT_TAIL = 16_384;
+/** After the work has ended, processes that the agent left get this long before they are killed. */
+const QUIESCE_MS = 20_000;
+
+/** Runs one shell command in the workspace and keeps the facts. */
+export async function runCommand(options: {
+  enclosure: Enclosure;
+  command: string;
+  env: Record<string, string>;
+  timeoutMs: number;
+  signal: AbortSignal;
+}): Promise<CommandFact> {
+  const output = new Tail(OUTPUT_TAIL);
+  const started = performance.now();
+  const result = await options.enclosure.exec({
+    argv: ['/bin/bash', '-c', options.command],
+    user: 'agent',
+    cwd: WORKSPACE,
+    env: options.env,
+    stdout: output,
+    stderr: output,
+    timeoutMs: options.timeoutMs,
+    signal: options.signal,
+  });
+  const tail = result.timedOut ? `${output.text()}\n(ended by the time limit)` : output.text();
+  return {
+    command: options.command,
+    exitCode: result.exitCode,
+    durationMs: Math.round(performance.now() - started),
+    tail,
+  };
+}
+
+/** Clones through the gateway's git proxy. Errors: `clone`. */
+export async function clone(
+  enclosure: Enclosure,
+  repository: string,
+  commit: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const output = new Tail(4096);
+  // The clone is of exactly one commit's history; the ref is fetched by its name, since hidden objects are not served.
+  const script =
+    'set -e; git init -q "$2"; cd "$2"; git remote add origin "$1"; git fetch -q --no-tags origin "+refs/heads/*:refs/remotes/origin/*"; git checkout -q -B work "$3"';
+  const { exitCode } = await enclosure.exec({
+    argv: ['/bin/bash', '-c', script, 'clone', `http://git.cofferdam.internal/${repository}.git`, WORKSPACE, commit],
+    user: 'agent',
+    cwd: '/workspace',
+    stdout: output,
+    stderr: output,
+    timeoutMs: 10 * 60_000,
+    signal,
+  });
+  if (exitCode !== 0)
+    throw new CofferdamError('clone', 'run.clone', `the clone in the sandbox failed: ${output.text().trim()}`);
+}
+
+/** Runs the repository's `setup` commands. Errors: `setup`, naming the command and its output. */
+export async function setUp(enclosure: Enclosure, spec: RunSpec, signal: AbortSignal): Promise<void> {
+  for (const command of spec.setup) {
+    const fact = await runCommand({ enclosure, command, env: spec.env, timeoutMs: spec.limits.timeoutMs, signal });
+    if (signal.aborted) return;
+    if (fact.exitCode !== 0)
+      throw new CofferdamError(
+        'setup',
+        'run.setUp',
+        `setup command "${command}" ended with ${fact.exitCode}:\n${fact.tail.slice(-2000)}`,
+      );
+  }
+}
+
+async function writeFiles(
+  enclosure: Enclosure,
+  files: { path: string; content: string }[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (const file of files) {
+    const stdin = new PassThrough();
+    stdin.end(file.content);
+    const { exitCode } = await enclosure.exec({
+      argv: ['/bin/bash', '-c', 'set -e; cd; mkdir -p "$(dirname "$1")"; cat > "$1"', 'write', file.path],
+      user: 'agent',
+      stdin,
+      timeoutMs: 60_000,
+      signal,
+    });
+    if (exitCode !== 0)
+      throw new CofferdamError('agent', 'run.writeFiles', `cannot write the agent's file ${file.path}`);
+  }
+}
+
+/** Starts the agent and lets the gateway process speak with it until it ends or the signal aborts. */
+export async function runAgent(options: {
+  enclosure: Enclosure;
+  agents: Agents;
+  spec: RunSpec;
+  audit: AuditLog;
+  onMessage: (message: AgentMessage) => void;
+  signal: AbortSignal;
+}): Promise<AgentOutcome> {
+  const { enclosure, agents, spec, signal } = options;
+  const launch = agents.launch({ agent: spec.agent, model: spec.model, prompt: spec.task, cwd: WORKSPACE });
+  await writeFiles(enclosure, launch.files, signal);
+  const env = { ...spec.env, ...launch.env };
+  if (launch.protocol === 'command') {
+    const output = new Tail(OUTPUT_TAIL);
+    const { exitCode } = await enclosure.exec({
+      argv: launch.argv,
+      user: 'agent',
+      cwd: WORKSPACE,
+      env,
+      stdout: output,
+      stderr: output,
+      signal,
+    });
+    return {
+      stop: exitCode === 0 ? 'end_turn' : 'error',
+      summary: output.text(),
+      ...(exitCode === 0 ? {} : { error: `the agent ended with ${exitCode}` }),
+    };
+  }
+  const stdin = new PassThrough();
+  const stdout = new PassThrough();
+  const stderr = new Tail(4096);
+  const process = enclosure
+    .exec({ argv: launch.argv, user: 'agent', cwd: WORKSPACE, env, stdin, stdout, stderr, signal })
+    .then((result) => result.exitCode)
+    .catch(() => -1)
+    .finally(() => stdout.end());
+  const outcome = await enclosure.gateway.runAgent({
+    stdin,
+    stdout,
+    agent: spec.agent,
+    cwd: WORKSPACE,
+    prompt: spec.task,
+    onMessage: options.onMessage,
+    signal,
+  });
+  stdin.end();
+  await Promise.race([process, delay(QUIESCE_MS)]);
+  if (outcome.stop !== 'lost' && outcome.stop !== 'error') return outcome;
+  const said = stderr.text().trim();
+  return said === ''
+    ? outcome
+    : {
+        ...outcome,
+        error: `${outcome.error ?? 'the agent ended'}; its standard error ends with: ${said.slice(-1000)}`,
+      };
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}
+
+/** Ends every process of the agent's user, whatever it does: the tree must not change while it is brought out. */
+export async function quiesce(enclosure: Enclosure): Promise<void> {
+  await enclosure
+    .exec({ argv: ['/bin/bash', '-c', 'kill -KILL -1'], user: 'agent', timeoutMs: QUIESCE_MS })
+    .catch(() => undefined);
+}

@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { readEnvironment, readSecret } from '../../src/config/environment.ts';
+import { parsePolicy, parseRepositoryFile } from '../../src/config/policy-file.ts';
+import { parseDuration, settleEgress, settleLimits } from '../../src/config/settle.ts';
+
+function problem(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return 'no error';
+}
+
+describe('the operator policy', () => {
+  it('takes the whole example of the documentation', () => {
+    const { policy } = parsePolicy(
+      `limits: { maxCostUsd: 5, timeoutMinutes: 30, maxTurns: 100, repositoryDailyCostUsd: 20, installationDailyCostUsd: 50, concurrentRuns: 4 }
+sandbox: { runtime: cofferdam, memory: 4GiB, cpus: 2, processes: 512, disk: 10GiB, diskMode: watched }
+egress:
+  allow: [npm, github, { host: docs.example.com }, { host: api.example.com, methods: [GET, POST], paths: ["/v1/**"] }, { host: mirror.corp.example, allowPrivate: true },
+          { host: npm.corp.example, paths: ["/@corp/**"], credential: { header: Authorization, valueEnv: NPM_AUTH } }]
+  mayAdd: [pip, { host: "*.docs.example.com", methods: [GET] }]
+llm:
+  default: anthropic/claude-sonnet-4-5
+  providers:
+    anthropic: { apiKeyEnv: ANTHROPIC_API_KEY }
+    corp: { wire: openai-chat, baseUrl: "http://llm.corp.example/v1", apiKeyFile: /run/secrets/llm }
+  models: ["claude-*"]
+  prices: { "my-model": { inputPerMTok: 1.5, outputPerMTok: 6 } }
+`,
+      'policy.yml',
+    );
+    expect(policy.sandbox.memory).toBe(4 * 2 ** 30);
+    expect(policy.egress.allow).toHaveLength(6);
+  });
+
+  it.each([
+    ['egress: { allow: [] }\nlimts: {}\n', 'policy.yml:2:1: unknown key "limts"'],
+    ['egress:\n  allow:\n    - host: a.test\n      path: ["/x"]\n', 'policy.yml:4:7: unknown key "egress.allow.0.path"'],
+    ['limits: { maxCostUsd: 5 }\n', 'policy.yml:1:1: "egress" is missing'],
+    ['egress: {}\n', '"egress.allow" is missing'],
+    [
+      'egress: { allow: [] }\nsandbox: { memory: 4GB }\n',
+      'policy.yml:2:20: "sandbox.memory": expected a size such as 512MiB or 4GiB',
+    ],
+    ['egress: { allow: [npn] }\n', 'policy.yml:1:19: "egress.allow.0"'],
+    ['egress: { allow: [] }\nlimits: { maxCostUsd: -1 }\n', 'policy.yml:2:23: "limits.maxCostUsd"'],
+    ['egress: { allow: [] }\negress: { allow: [] }\n', 'policy.yml:2:1'],
+    ['egress: [\n', 'policy.yml:2'],
+    ['"just a string"\n', 'policy.yml:1:1'],
+    ['a: &a [x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b]\n', 'policy.yml:1'],
+  ])('refuses %j with line and column', (text, expected) => {
+    expect(problem(() => parsePolicy(text, 'policy.yml'))).toContain(expected);
+  });
+
+  it('an empty allow list is valid and means no way out', () => {
+    expect(parsePolicy('egress: { allow: [] }', 'p').policy.egress.allow).toEqual([]);
+  });
+});
+
+describe('the repository file', () => {
+  it('is empty when it is missing, and takes single commands as lists', () => {
+    expect(parseRepositoryFile(null).verify).toEqual([]);
+    expect(parseRepositoryFile('setup: npm ci\nverify: [npm test]\n')).toMatchObject({
+      setup: ['npm ci'],
+      verify: ['npm test'],
+    });
+  });
+
+  it('may lower limits, never raise them', () => {
+    const { policy } = parsePolicy('egress: { allow: [] }\nlimits: { maxCostUsd: 2 }', 'p');
+    expect(settleLimits(policy, parseRepositoryFile('limits: { maxCostUsd: 1 }'), {}).maxCost).toBe(1_000_000);
+    expect(settleLimits(policy, parseRepositoryFile(null), { maxCost: '$0.50', timeout: '90s' })).toMatchObject({
+      maxCost: 500_000,
+      timeoutMs: 90_000,
+    });
+    expect(problem(() => settleLimits(policy, parseRepositoryFile('limits: { maxCostUsd: 3 }'), {}))).toContain(
+      "above the operator's ceiling of 2",
+    );
+    expect(problem(() => settleLimits(policy, parseRepositoryFile(null), { maxCost: '9' }))).toContain(
+      '--max-cost: 9 is above',
+    );
+    expect(problem(() => settleLimits(policy, parseRepositoryFile(null), { maxCost: '1e9' }))).toContain(
+      'not an amount',
+    );
+  });
+
+  it.each([
+    ['{ host: a.docs.example.com, methods: [GET] }', true],
+    ['{ host: a.docs.example.com }', false],
+    ['{ host: docs.example.com, methods: [GET] }', false],
+    ['{ host: evildocs.example.com, methods: [GET] }', false],
+    ['{ host: a.docs.example.com, methods: [GET, POST] }', false],
+    ['{ host: a.docs.example.com, methods: [GET], allowPrivate: true }', false],
+    ['pip', true],
+    ['npm', false],
+  ])('may add %s only within mayAdd: %s', (entry, allowed) => {
+    const { policy } = parsePolicy(
+      'egress: { allow: [], mayAdd: [pip, { host: "*.docs.example.com", methods: [GET] }] }',
+      'p',
+    );
+    const file = parseRepositoryFile(`egress: { allow: [${entry}] }`);
+    if (allowed) expect(settleEgress(policy, file)).toHaveLength(1);
+    else expect(problem(() => settleEgress(policy, file))).toContain('egress.mayAdd');
+  });
+});
+
+describe('the environment', () => {
+  it('derives GitHub addresses as documented', () => {
+    expect(readEnvironment({}).github).toEqual({ apiUrl: 'https://api.github.com', webUrl: 'https://github.com' });
+    expect(readEnvironment({ GHE_HOST: '127.0.0.1:4010', GHE_PROTOCOL: 'http' }).github).toEqual({
+      apiUrl: 'http://127.0.0.1:4010/api/v3',
+      webUrl: 'http://127.0.0.1:4010',
+    });
+  });
+
+  it('names every wrong variable', () => {
+    const text = problem(() => readEnvironment({ PORT: '99999', GHE_HOST: 'a b', APP_ID: 'x' }));
+    for (const name of ['PORT', 'GHE_HOST', 'APP_ID']) expect(text).toContain(name);
+  });
+
+  it('takes a private key as PEM, with spelled-out newlines, or in base64', () => {
+    const pem = '-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n';
+    for (const form of [pem, pem.replaceAll('\n', '\\n'), Buffer.from(pem).toString('base64')])
+      expect(readEnvironment({ PRIVATE_KEY: form }).privateKey).toBe(pem);
+    expect(problem(() => readEnvironment({ PRIVATE_KEY: 'nonsense' }))).toContain('neither PEM');
+  });
+
+  it('a secret that is named must be there', () => {
+    expect(readSecret({ env: 'KEY' }, { KEY: 'v' })).toBe('v');
+    expect(problem(() => readSecret({ env: 'KEY' }, {}))).toContain('KEY');
+    expect(problem(() => readSecret({ file: '/nonexistent/secret' }, {}))).toContain('/nonexistent/secret');
+  });
+
+  it.each([
+    ['90s', 90_000],
+    ['20m', 1_200_000],
+    ['1h', 3_600_000],
+    ['1.5m', 90_000],
+  ])('%s is %i ms', (text, ms) => {
+    expect(parseDuration(text, '--timeout')).toBe(ms);
+  });
+  it.each(['', '5', '-1s', '25h', '1d', 'NaNs', '0s'])('%j is no duration', (text) => {
+    expect(problem(() => parseDuration(text, '--timeout'))).toContain('--timeout');
+  });
+});
