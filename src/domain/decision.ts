@@ -36,6 +36,10 @@ export const DENY_REASONS = [
   'llm_closed',
   'no_write_access',
   'bot',
+  'queue_full',
+  'fork',
+  'closed',
+  'repository_not_allowed',
   'ref_not_allowed',
   'audit_unavailable',
 ] as const;

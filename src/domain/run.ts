@@ -48,6 +48,8 @@ export const FrozenText = z.object({
   kind: z.enum(['issue', 'pull', 'comment', 'review', 'task']),
   id: z.number().int().optional(),
   author: z.string(),
+  /** Had the author write access when the run was accepted? Absent: not looked up. */
+  authorMayWrite: z.boolean().optional(),
   /** ISO 8601, as GitHub gave it. */
   updatedAt: z.string(),
   title: z.string().optional(),

@@ -1,0 +1,47 @@
+import { z } from 'zod';
+import { Actor, Command, FrozenText, RepoRef, Source } from './run.ts';
+
+/** GitHub's delivery GUID; also part of job ids and log lines, hence the narrow alphabet. */
+export const DeliveryId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
+
+/** A line that began with the prefix and could not be understood; answered, never run. */
+export const CommandProblem = z.object({
+  kind: z.enum(['unknown_verb', 'unknown_flag', 'flag_value', 'too_many']),
+  /** What was written: outside text. */
+  word: z.string().max(200),
+  /** The nearest word that is known. */
+  nearest: z.string().optional(),
+});
+export type CommandProblem = z.infer<typeof CommandProblem>;
+
+/**
+ * What the server hands to the worker for one delivery: somebody asked for something. Nothing in it is authorised yet.
+ * `texts` are exactly what the delivery carried, so that later edits change nothing.
+ */
+export const Trigger = z.object({
+  deliveryId: DeliveryId,
+  event: z.enum(['issues.labeled', 'issue_comment.created']),
+  /** The event's own identity, the same for every delivery of it. */
+  key: z.string().min(1).max(400),
+  installationId: z.number().int().positive(),
+  repo: RepoRef,
+  source: Source,
+  actor: Actor,
+  /** The label that asked, as the repository spells it. */
+  label: z.string().optional(),
+  commands: z.array(Command).max(10),
+  problems: z.array(CommandProblem).max(10),
+  texts: z.array(FrozenText).min(1).max(4),
+  /** When the event happened, as GitHub gave it (ISO 8601): texts edited later than this are not part of the input. */
+  happenedAt: z.string(),
+});
+export type Trigger = z.infer<typeof Trigger>;
+
+/** Where triggers go. `duplicate`: this delivery is already known; `full`: come back later. */
+export interface TriggerSink {
+  enqueue(trigger: Trigger): Promise<'accepted' | 'duplicate' | 'full'>;
+}
+
+/** Rights of a person in a repository, as GitHub's permission endpoint says. */
+export const Permission = z.enum(['admin', 'write', 'read', 'none']);
+export type Permission = z.infer<typeof Permission>;
