@@ -107,11 +107,11 @@ export async function startEngine(options: EngineOptions): Promise<void> {
 
 /** Polls for a minute, or until the process ended. */
 async function untilItAnswers(socket: string, ended: Promise<void>): Promise<void> {
-  let over = false;
-  void ended.then(() => (over = true));
+  const state = { over: false };
+  void ended.then(() => (state.over = true));
   for (let tries = 0; tries < 300; tries += 1) {
     if (await answers(socket)) return;
-    if (over) throw new Error('the process ended');
+    if (state.over) throw new Error('the process ended');
     await sleep(200);
   }
   throw new Error('no answer within a minute');
