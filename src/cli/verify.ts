@@ -1,0 +1,54 @@
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
+import { CofferdamError } from '../domain/errors.ts';
+import { RunId } from '../domain/ids.ts';
+
+/** A file, or a run id whose file is in the data directory. */
+async function locate(target: string, dataDir: string): Promise<string> {
+  const id = RunId.safeParse(target);
+  const file = id.success ? join(dataDir, 'audit', `${id.data}.jsonl`) : target;
+  await access(file).catch((cause: unknown) => {
+    throw new CofferdamError('usage', 'cli.verify', `cannot read ${file}`, cause);
+  });
+  return file;
+}
+
+/** The key that was given, else the one this installation made, else none. */
+async function publicKey(given: string | undefined, dataDir: string): Promise<string | undefined> {
+  if (given !== undefined) {
+    return readFile(given, 'utf8').catch((cause: unknown) => {
+      throw new CofferdamError('usage', 'cli.verify', `cannot read the key ${given}`, cause);
+    });
+  }
+  return readFile(join(dataDir, 'keys', 'audit.pem.pub'), 'utf8').catch(() => undefined);
+}
+
+function describe(file: string, result: VerifyResult): string {
+  const head = `${result.lines} lines, run ${result.runId ?? 'unknown'}, head ${result.head ?? 'none'}`;
+  switch (result.verdict) {
+    case 'valid':
+      return `valid: chain, seal and signature (${head})`;
+    case 'unsigned':
+      return `chain consistent, signature not checked: give the installation's public key with --key (${head})`;
+    case 'unsealed':
+      return `chain consistent, but there is no seal beside it: the run has not ended or the end was removed (${head})`;
+    case 'broken':
+      return `broken at ${file}:${result.problem?.line ?? 0}: ${result.problem?.message ?? ''}`;
+  }
+}
+
+/** `cofferdam verify`: 0 valid, 1 broken, 2 unreadable, 3 signature not checked, 4 no seal. */
+export async function verifyCommand(options: {
+  target: string;
+  key?: string | undefined;
+  json?: boolean | undefined;
+  dataDir: string;
+  stdout: { write(text: string): unknown };
+}): Promise<number> {
+  const file = await locate(options.target, options.dataDir);
+  const key = await publicKey(options.key, options.dataDir);
+  const result = await verifyAuditFile({ file, ...(key === undefined ? {} : { key }) });
+  options.stdout.write(`${options.json === true ? JSON.stringify({ file, ...result }) : describe(file, result)}\n`);
+  return VERIFY_EXIT[result.verdict];
+}
