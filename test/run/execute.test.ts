@@ -1,0 +1,229 @@
+import { describe, expect, it } from 'vitest';
+import { CofferdamError } from '../../src/domain/errors.ts';
+import { execute } from '../../src/run/execute.ts';
+import { finalState } from '../../src/run/outcome.ts';
+import { JOB, world, type Scene } from './fakes.ts';
+
+const idle = (): AbortSignal => new AbortController().signal;
+
+/** An agent that works until it is told to stop. */
+const endless: NonNullable<Scene['agent']> = (signal) =>
+  new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve({ stop: 'cancelled', summary: '' }), { once: true });
+  });
+
+describe('execute', () => {
+  it('walks all steps in order, delivers, and leaves nothing open', async () => {
+    const w = world();
+    const result = await execute(w.ports, JOB, idle());
+    expect(result).toMatchObject({
+      state: 'succeeded',
+      pull: { number: 2 },
+      branch: 'cofferdam/1-x-abc',
+      agentSummary: 'done',
+    });
+    expect(w.steps.filter((s) => s.state === 'done').map((s) => s.step)).toEqual([
+      'mirror',
+      'spec',
+      'gateway',
+      'sandbox',
+      'self_test',
+      'clone',
+      'agent',
+      'harvest',
+      'verify',
+      'publish',
+      'destroy',
+      'seal',
+      'report',
+    ]);
+    expect([...w.open]).toEqual([]);
+    expect(w.sealed).toBe(1);
+    expect(result.usage).toEqual({ cost: 20, turns: 2, inputTokens: 2, outputTokens: 2 });
+    expect(result.egress).toEqual([{ host: 'a.test', port: 443, allow: true, count: 2, bytesIn: 2, bytesOut: 2 }]);
+  });
+
+  it('records the manifest before anything is started, and the checkpoint before the commit is named', async () => {
+    const w = world();
+    await execute(w.ports, JOB, idle());
+    const types = w.audit.map((e) => e.type);
+    expect(types.indexOf('run.manifest')).toBeLessThan(types.indexOf('sandbox.create'));
+    expect(types.indexOf('git.commit')).toBeLessThan(types.indexOf('harvest.done'));
+    expect(types.at(-1)).toBe('run.end');
+  });
+
+  const cases: { name: string; scene: Scene; state: string; reason?: string; code?: string; published: number }[] = [
+    { name: 'no change', scene: { changed: false }, state: 'no_change', published: 0 },
+    { name: 'no verify command', scene: { spec: { verify: [] } }, state: 'unverified', published: 1 },
+    {
+      name: 'verification fails',
+      scene: { exec: (o) => Promise.resolve({ exitCode: o.argv[2] === 'npm test' ? 1 : 0, timedOut: false }) },
+      state: 'verify_failed',
+      published: 1,
+    },
+    {
+      name: 'the agent dies without a change',
+      scene: { agent: () => Promise.resolve({ stop: 'lost', summary: '' }), changed: false },
+      state: 'failed',
+      code: 'agent',
+      published: 0,
+    },
+    {
+      name: 'the agent dies with a change',
+      scene: { agent: () => Promise.resolve({ stop: 'lost', summary: '' }) },
+      state: 'succeeded',
+      published: 1,
+    },
+    {
+      name: 'time is up with work',
+      scene: {
+        spec: { limits: { maxCost: 1, repositoryDailyCost: 1, installationDailyCost: 1, timeoutMs: 30, maxTurns: 1 } },
+        agent: endless,
+      },
+      state: 'partial',
+      reason: 'timeout',
+      published: 1,
+    },
+    {
+      name: 'time is up without work',
+      scene: {
+        spec: { limits: { maxCost: 1, repositoryDailyCost: 1, installationDailyCost: 1, timeoutMs: 30, maxTurns: 1 } },
+        agent: endless,
+        changed: false,
+      },
+      state: 'timed_out',
+      reason: 'timeout',
+      published: 0,
+    },
+    {
+      name: 'money is up with work',
+      scene: { capped: Promise.resolve('max_cost' as const), agent: endless },
+      state: 'partial',
+      reason: 'max_cost',
+      published: 1,
+    },
+    {
+      name: 'money is up without work',
+      scene: { capped: Promise.resolve('max_cost' as const), agent: endless, changed: false },
+      state: 'over_budget',
+      reason: 'max_cost',
+      published: 0,
+    },
+    {
+      name: 'turns are up',
+      scene: { capped: Promise.resolve('max_turns' as const), agent: endless },
+      state: 'partial',
+      reason: 'max_turns',
+      published: 1,
+    },
+    {
+      name: 'out of memory',
+      scene: { sandboxEnded: Promise.resolve({ reason: 'oom' as const, message: '' }), agent: endless },
+      state: 'failed',
+      reason: 'oom',
+      code: 'oom',
+      published: 0,
+    },
+    { name: 'the self-test fails', scene: { selfTestOk: false }, state: 'failed', code: 'self_test', published: 0 },
+    {
+      name: 'a setup command fails',
+      scene: {
+        spec: { setup: ['false'] },
+        exec: (o) => Promise.resolve({ exitCode: o.argv[2] === 'false' ? 1 : 0, timedOut: false }),
+      },
+      state: 'failed',
+      code: 'setup',
+      published: 0,
+    },
+    {
+      name: 'the clone fails',
+      scene: { exec: (o) => Promise.resolve({ exitCode: o.argv[3] === 'clone' ? 128 : 0, timedOut: false }) },
+      state: 'failed',
+      code: 'clone',
+      published: 0,
+    },
+    {
+      name: 'the mirror fails',
+      scene: { failing: 'mirror', error: new CofferdamError('clone', 'git.mirror', 'empty') },
+      state: 'failed',
+      code: 'clone',
+      published: 0,
+    },
+    {
+      name: 'the repository file is wrong',
+      scene: { failing: 'plan', error: new CofferdamError('repository_file', 'config', 'line 3') },
+      state: 'refused',
+      code: 'repository_file',
+      published: 0,
+    },
+    {
+      name: 'the gateway does not start',
+      scene: { failing: 'gateway', error: new CofferdamError('gateway', 'x', 'y') },
+      state: 'failed',
+      code: 'gateway',
+      published: 0,
+    },
+    {
+      name: 'the sandbox does not start',
+      scene: { failing: 'sandbox', error: new CofferdamError('sandbox', 'x', 'y') },
+      state: 'failed',
+      code: 'sandbox',
+      published: 0,
+    },
+    {
+      name: 'harvest refuses the result',
+      scene: { failing: 'harvest', error: new CofferdamError('harvest', 'x', 'y') },
+      state: 'failed',
+      code: 'harvest',
+      published: 0,
+    },
+    {
+      name: 'GitHub refuses the push',
+      scene: { publish: () => Promise.reject(new CofferdamError('github', 'x', 'y')) },
+      state: 'failed',
+      code: 'github',
+      published: 1,
+    },
+  ];
+
+  it.each(cases)('$name → $state', async ({ scene, state, reason, code, published }) => {
+    const w = world(scene);
+    const result = await execute(w.ports, JOB, idle());
+    expect({ state: result.state, reason: result.reason, code: result.error?.code }).toEqual({ state, reason, code });
+    expect(w.published).toHaveLength(published);
+    expect(w.finished).toHaveLength(1);
+    expect(w.sealed).toBe(1);
+    expect([...w.open]).toEqual([]);
+  });
+
+  it('a stop from outside ends the run, and nothing is left', async () => {
+    const stop = new AbortController();
+    const w = world({ agent: endless, changed: false });
+    const running = execute(w.ports, JOB, stop.signal);
+    setTimeout(() => stop.abort(), 20);
+    expect(await running).toMatchObject({ state: 'cancelled', reason: 'stopped' });
+    expect([...w.open]).toEqual([]);
+  });
+
+  it('a report that GitHub does not take does not undo the run', async () => {
+    const w = world({ failing: 'finish', error: new CofferdamError('github', 'x', 'y') });
+    expect(await execute(w.ports, JOB, idle())).toMatchObject({ state: 'succeeded', error: { code: 'github' } });
+  });
+
+  it('kills what the agent left before the tree is brought out', async () => {
+    const w = world();
+    await execute(w.ports, JOB, idle());
+    expect(w.execs.map((argv) => argv.join(' '))).toContain('/bin/bash -c kill -KILL -1');
+  });
+});
+
+describe('finalState', () => {
+  it('never calls a run with an error a success', () => {
+    for (const changed of [true, false])
+      for (const verified of [true, false, undefined])
+        for (const reason of ['timeout', 'max_cost', undefined] as const)
+          expect(['failed', 'refused', 'cancelled']).toContain(
+            finalState({ changed, verified, reason, agentFailed: false, errorCode: 'harvest' }),
+          );
+  });
+});

@@ -1,0 +1,202 @@
+import type { AuditEntry } from '../../src/domain/audit.ts';
+import { CommitSha, Digest, RunId } from '../../src/domain/ids.ts';
+import { SandboxSettings } from '../../src/domain/policy.ts';
+import type { EndReason, RunResult, RunSpec } from '../../src/domain/run.ts';
+import type {
+  AgentOutcome,
+  ExecOptions,
+  ExecResult,
+  Gateway,
+  Harvest,
+  RunJob,
+  RunPorts,
+  RunProgress,
+  Sandbox,
+} from '../../src/run/ports.ts';
+
+export const RUN = RunId.parse('r0123456789ab');
+const BASE = CommitSha.parse('a'.repeat(40));
+const HEAD = CommitSha.parse('b'.repeat(40));
+const DIGEST = Digest.parse(`sha256:${'c'.repeat(64)}`);
+
+export const SPEC: RunSpec = {
+  runId: RUN,
+  repository: 'acme/widgets',
+  base: BASE,
+  baseRef: 'main',
+  branch: 'cofferdam/1-x-abc',
+  task: 'do it',
+  title: 'fix: it',
+  agent: 'opencode',
+  model: 'anthropic/claude-sonnet-4-5',
+  image: 'img',
+  limits: { maxCost: 1_000_000, repositoryDailyCost: 1e7, installationDailyCost: 1e7, timeoutMs: 60_000, maxTurns: 10 },
+  policy: { rules: [], deny: [], gitRepositories: [] },
+  policyDigest: DIGEST,
+  env: {},
+  setup: [],
+  verify: ['npm test'],
+  protectedPaths: [],
+};
+
+export const JOB: RunJob = {
+  runId: RUN,
+  repository: 'acme/widgets',
+  title: 'fix: it',
+  task: 'do it',
+  requester: { login: 'mona', id: 7 },
+  account: { repository: 'acme/widgets', installation: '1' },
+  origin: {},
+};
+
+/** What a test may change about an otherwise successful run. */
+export interface Scene {
+  spec?: Partial<RunSpec>;
+  agent?: (signal: AbortSignal) => Promise<AgentOutcome>;
+  changed?: boolean;
+  exec?: (options: ExecOptions) => Promise<ExecResult>;
+  selfTestOk?: boolean;
+  capped?: Promise<EndReason>;
+  sandboxEnded?: Promise<{ reason: EndReason; message: string }>;
+  publish?: () => Promise<never>;
+  failing?: 'mirror' | 'plan' | 'gateway' | 'sandbox' | 'harvest' | 'finish';
+  error?: Error;
+}
+
+export interface World {
+  ports: RunPorts;
+  /** What is open now: must be empty when a run has ended. */
+  open: Set<string>;
+  audit: AuditEntry[];
+  sealed: number;
+  steps: RunProgress[];
+  finished: RunResult[];
+  published: RunResult[];
+  execs: string[][];
+}
+
+const never = <T>(): Promise<T> => new Promise<T>(() => undefined);
+
+/** Ports that keep books instead of doing anything: they show which step runs after which outcome. */
+export function world(scene: Scene = {}): World {
+  const w: World = {
+    ports: null as never,
+    open: new Set(),
+    audit: [],
+    sealed: 0,
+    steps: [],
+    finished: [],
+    published: [],
+    execs: [],
+  };
+  const fail = (at: Scene['failing']): void => {
+    if (scene.failing === at) throw scene.error ?? new Error(`${at ?? ''} failed`);
+  };
+  const acquire = (name: string): string => {
+    w.open.add(name);
+    return name;
+  };
+  let count = 0;
+  const gateway = (name: string): Gateway => ({
+    socketDir: '/nowhere',
+    closed: never(),
+    capped: scene.capped ?? never(),
+    egress: () => [{ host: 'a.test', port: 443, allow: true, count: 1, bytesIn: 1, bytesOut: 1 }],
+    usage: () => ({ cost: 10, turns: 1, inputTokens: 1, outputTokens: 1 }),
+    closeModel: () => Promise.resolve(),
+    runAgent: ({ signal }) =>
+      scene.agent ? scene.agent(signal) : Promise.resolve({ stop: 'end_turn', summary: 'done' }),
+    close: () => Promise.resolve(void w.open.delete(name)),
+  });
+  const sandbox = (name: string): Sandbox => ({
+    id: name,
+    ended: scene.sandboxEnded ?? never(),
+    selfTest: () =>
+      Promise.resolve({
+        ok: scene.selfTestOk ?? true,
+        checks: [{ name: 'gvisor', ok: scene.selfTestOk ?? true, observed: 'x' }],
+      }),
+    exec: (options) => {
+      w.execs.push(options.argv);
+      return scene.exec ? scene.exec(options) : Promise.resolve({ exitCode: 0, timedOut: false });
+    },
+    destroy: () => Promise.resolve(void w.open.delete(name)),
+  });
+  const harvest: Harvest = {
+    repository: '/q',
+    commit: HEAD,
+    tree: 't',
+    files: [{ path: 'a', status: 'modified', additions: 1, deletions: 0 }],
+    patch: '',
+    patchTruncated: false,
+    diffHash: DIGEST,
+    dispose: () => Promise.resolve(void w.open.delete('quarantine')),
+  };
+  w.ports = {
+    repositories: {
+      mirror: () => {
+        fail('mirror');
+        return Promise.resolve({ path: '/m', base: BASE, baseRef: 'main', defaultBranch: 'main' });
+      },
+    },
+    planner: {
+      plan: () => {
+        fail('plan');
+        return Promise.resolve({ spec: { ...SPEC, ...scene.spec }, sandbox: SandboxSettings.parse({}), manifest: {} });
+      },
+    },
+    gateways: {
+      open: () => {
+        fail('gateway');
+        count += 1;
+        return Promise.resolve(gateway(acquire(`gateway-${count}`)));
+      },
+    },
+    sandboxes: {
+      create: () => {
+        fail('sandbox');
+        return Promise.resolve(sandbox(acquire(`sandbox-${count}`)));
+      },
+    },
+    agents: { launch: () => ({ argv: ['agent'], env: {}, files: [], protocol: 'acp' }) },
+    harvester: {
+      harvest: async ({ message }) => {
+        fail('harvest');
+        if (scene.changed === false) return null;
+        acquire('quarantine');
+        await message({ tree: 't', files: harvest.files });
+        return harvest;
+      },
+    },
+    publisher: {
+      progress: (p) => w.steps.push(p),
+      publish: ({ result }) => {
+        w.published.push(result);
+        return scene.publish
+          ? scene.publish()
+          : Promise.resolve({ branch: SPEC.branch, head: HEAD, pull: { number: 2, url: 'u' } });
+      },
+      finish: ({ result }) => {
+        fail('finish');
+        w.finished.push(result);
+        return Promise.resolve();
+      },
+    },
+    openAudit: () =>
+      Promise.resolve({
+        file: '/audit',
+        append: (entry) => {
+          if (w.sealed > 0) return Promise.reject(new Error('sealed'));
+          w.audit.push(entry);
+          return Promise.resolve();
+        },
+        head: () => DIGEST,
+        seal: () => {
+          w.sealed += 1;
+          return Promise.resolve({ count: w.audit.length, head: DIGEST });
+        },
+        close: () => Promise.resolve(),
+      }),
+  };
+  return w;
+}
