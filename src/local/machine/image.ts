@@ -119,5 +119,7 @@ async function build(options: {
     if (line.startsWith('Step ')) options.note(line.trim().slice(0, 100));
   });
   // The first stage is kept as untagged layers; nothing uses them again, since the next build has other inputs.
-  await docker.pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.stage=system'] } }).catch(() => undefined);
+  await docker
+    .pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.stage=system'] } })
+    .catch(() => undefined);
 }

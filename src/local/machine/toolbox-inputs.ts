@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto';
+import { readFile, readdir, realpath, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { CofferdamError } from '../../domain/errors.ts';
+import { bundledNode } from './image.ts';
+import { findProgram } from './packages.ts';
+import { mustRun } from './process.ts';
+
+const SANDBOX = path.join(import.meta.dirname, '../../sandbox');
+const MODULES = path.join(import.meta.dirname, '../../../node_modules');
+
+/** Where the manifests of the agents are: one directory with a lock file for each. */
+export const MANIFESTS = path.join(SANDBOX, 'toolbox');
+/** The code that runs as a sandbox's first process. */
+export const PORTAL = path.join(SANDBOX, 'portal');
+/** What the portal imports by name. */
+const PORTAL_PACKAGES = ['dns-packet'];
+
+/** Everything that a toolbox is made from. */
+export interface ToolboxInputs {
+  node: { file: string; version: string };
+  ip: string;
+  /** The dynamic loader and every library of the two programs, by the name under which they are looked up. */
+  libraries: { name: string; file: string }[];
+  loader: string;
+  /** Package directories by name. */
+  packages: { name: string; directory: string }[];
+  /** Files of the portal, relative to its directory; empty while it is not there. */
+  portal: string[];
+  agents: string[];
+}
+
+/** Looks up what a toolbox with these agents is made from. Errors: `config`, `docker_unavailable`. */
+export async function toolboxInputs(agents: readonly string[], signal?: AbortSignal): Promise<ToolboxInputs> {
+  const bundled = await bundledNode();
+  const node = { file: path.join(bundled.directory, 'bin/node'), version: bundled.version };
+  const ip = await findProgram('ip');
+  if (ip === undefined) {
+    throw new CofferdamError(
+      'docker_unavailable',
+      'local.toolboxInputs',
+      '`ip` is not installed: apt-get install iproute2',
+    );
+  }
+  const lists = await Promise.all([node.file, ip].map((file) => librariesOf(file, signal)));
+  const libraries = [...new Map(lists.flatMap((list) => list.libraries).map((entry) => [entry.name, entry])).values()];
+  const loader = lists[0]?.loader;
+  if (loader === undefined) throw new CofferdamError('internal', 'local.toolboxInputs', 'Node has no dynamic loader');
+  return {
+    node,
+    ip: await realpath(ip),
+    libraries: libraries.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    loader,
+    packages: await packageClosure(PORTAL_PACKAGES),
+    portal: await filesUnder(PORTAL),
+    agents: [...new Set(agents)].toSorted(),
+  };
+}
+
+/** A name for exactly these inputs. */
+export async function toolboxHash(inputs: ToolboxInputs): Promise<string> {
+  const hash = createHash('sha256').update(`layout 1 ${inputs.node.version} ${process.arch}\0`);
+  for (const file of [inputs.ip, ...inputs.libraries.map((library) => library.file)]) {
+    const { size, mtimeMs } = await stat(file);
+    hash.update(`${file} ${size} ${mtimeMs}\0`);
+  }
+  for (const { directory } of inputs.packages) hash.update(await readFile(path.join(directory, 'package.json')));
+  for (const name of inputs.portal) hash.update(`${name}\0`).update(await readFile(path.join(PORTAL, name)));
+  for (const agent of inputs.agents) {
+    hash.update(`${agent}\0`).update(await readFile(path.join(MANIFESTS, agent, 'package-lock.json')));
+  }
+  return hash.digest('hex').slice(0, 12);
+}
+
+/** What `ldd` says about a program of our own or of the host's distribution. */
+async function librariesOf(file: string, signal?: AbortSignal): Promise<Pick<ToolboxInputs, 'libraries' | 'loader'>> {
+  const { stdout } = await mustRun(['ldd', file], { signal });
+  return parseLdd(stdout);
+}
+
+/** `name => path` lines are libraries; the line with a bare path is the loader. */
+export function parseLdd(text: string): Pick<ToolboxInputs, 'libraries' | 'loader'> {
+  const libraries = [...text.matchAll(/^\s*(\S+) => (\/\S+) \(/gm)].flatMap(([, name, file]) =>
+    name === undefined || file === undefined ? [] : [{ name, file }],
+  );
+  const loader = /^\s*(\/\S+) \(/m.exec(text)?.[1];
+  if (loader === undefined) {
+    throw new CofferdamError('docker_unavailable', 'local.parseLdd', `no dynamic loader in:\n${text}`);
+  }
+  return { libraries, loader };
+}
+
+const Manifest = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
+
+/** The packages and everything they depend on, as installed flat in this checkout. */
+async function packageClosure(names: readonly string[]): Promise<ToolboxInputs['packages']> {
+  const found = new Map<string, string>();
+  const queue = [...names];
+  for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
+    if (found.has(name)) continue;
+    const directory = path.join(MODULES, name);
+    found.set(name, directory);
+    const manifest: unknown = JSON.parse(await readFile(path.join(directory, 'package.json'), 'utf8'));
+    queue.push(...Object.keys(Manifest.parse(manifest).dependencies));
+  }
+  return [...found].map(([name, directory]) => ({ name, directory }));
+}
+
+async function filesUnder(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []);
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+  return files.map((file) => path.relative(directory, file)).toSorted();
+}

@@ -1,0 +1,183 @@
+import {
+  access,
+  chmod,
+  copyFile,
+  cp,
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import { CofferdamError } from '../../domain/errors.ts';
+import { installLocked } from './npm.ts';
+import { mustRun } from './process.ts';
+import type { Note } from './progress.ts';
+import { MANIFESTS, PORTAL, toolboxHash, toolboxInputs } from './toolbox-inputs.ts';
+import type { ToolboxInputs } from './toolbox-inputs.ts';
+
+/*
+ * The toolbox is one read-only directory with all that a sandbox needs and an image may lack:
+ *
+ *   lib/ld-linux-x86-64.so.2, lib/*.so.*    loader and libraries (arm64: ld-linux-aarch64.so.1)
+ *   bin/node, bin/ip                        run as `lib/<loader> --library-path lib bin/node …`, so no image library is used
+ *   portal/main.ts, node_modules/           the first process of every sandbox and what it imports
+ *   agents/bin/<program>                    the agents that were asked for; these run directly (opencode) or through `sh`
+ *
+ * Large parts are kept once and linked into each toolbox, so a changed portal costs no disk.
+ */
+
+export const TOOLBOX_AGENTS = ['opencode', 'codex'] as const;
+export type ToolboxAgent = (typeof TOOLBOX_AGENTS)[number];
+
+/** One program under `agents/bin`. */
+interface AgentProgram {
+  name: string;
+  /** Path of an executable inside the agent's node_modules, or a script for `sh`. */
+  link?: string;
+  script?: string;
+}
+
+const codexBinary: Record<string, string> = {
+  x64: '@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex',
+  arm64: '@openai/codex-linux-arm64/vendor/aarch64-unknown-linux-musl/bin/codex',
+};
+
+/** The programs of an agent on this processor. Errors: `config` when it has no build for it. */
+function programsOf(agent: ToolboxAgent, loader: string): AgentProgram[] {
+  if (agent === 'opencode' && process.arch === 'x64') {
+    return [{ name: 'opencode', link: 'opencode-linux-x64/bin/opencode' }];
+  }
+  const codex = codexBinary[process.arch];
+  if (agent === 'codex' && codex !== undefined) {
+    // The adapter would start codex through its own executable path, which is the loader's here; the variable avoids that.
+    const script = [
+      '#!/bin/sh',
+      'here=$(cd "$(dirname "$0")/../.." && pwd)',
+      'modules=$here/agents/codex/node_modules',
+      `export CODEX_PATH="\${CODEX_PATH:-$modules/${codex}}"`,
+      `exec "$here/lib/${loader}" --library-path "$here/lib" "$here/bin/node" "$modules/@agentclientprotocol/codex-acp/dist/index.js" "$@"`,
+      '',
+    ].join('\n');
+    return [
+      { name: 'codex-acp', script },
+      { name: 'codex', link: codex },
+    ];
+  }
+  throw new CofferdamError(
+    'config',
+    'local.programsOf',
+    `the agent ${agent} has no build for ${process.arch} processors`,
+  );
+}
+
+/**
+ * Provides a toolbox with these agents and returns its directory, `<root>/<hash of its inputs>`. A finished one is used again.
+ * The caller holds the machine's lock. Errors: `config`, `docker_unavailable` (the package registry's error is in the message).
+ */
+export async function ensureToolbox(options: {
+  root: string;
+  agents: readonly ToolboxAgent[];
+  note: Note;
+  signal?: AbortSignal | undefined;
+}): Promise<{ directory: string; built: boolean }> {
+  const { root, note, signal } = options;
+  const inputs = await toolboxInputs(options.agents, signal);
+  const directory = path.join(root, await toolboxHash(inputs));
+  if (await exists(directory)) return { directory, built: false };
+  const parts = path.join(root, 'parts');
+  await mkdir(parts, { recursive: true });
+  const node = await ensurePart(path.join(parts, `node-${inputs.node.version}-${process.arch}`), async (staging) => {
+    await copyFile(inputs.node.file, path.join(staging, 'node'));
+  });
+  const agentParts = new Map<ToolboxAgent, string>();
+  for (const agent of options.agents) {
+    const manifest = path.join(MANIFESTS, agent);
+    const name = await partName(agent);
+    agentParts.set(
+      agent,
+      await ensurePart(path.join(parts, name), async (staging) => {
+        note(`fetching the agent ${agent}`);
+        await installLocked({ manifest, target: staging, signal });
+      }),
+    );
+  }
+  await ensurePart(directory, (staging) => assemble({ staging, inputs, node, agentParts }));
+  return { directory, built: true };
+}
+
+/** Fills a directory beside its final place and renames it, so that a part is there whole or not at all. */
+async function ensurePart(directory: string, fill: (staging: string) => Promise<void>): Promise<string> {
+  if (await exists(directory)) return directory;
+  const staging = await mkdtemp(path.join(path.dirname(directory), '.new-'));
+  try {
+    await fill(staging);
+    await mustRun(['chmod', '-R', 'a+rX,go-w,a-s', staging]);
+    await chmod(staging, 0o755);
+    await rename(staging, directory);
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+  return directory;
+}
+
+/** A part's name changes with the agent's lock file only. */
+async function partName(agent: ToolboxAgent): Promise<string> {
+  const lock = await readFile(path.join(MANIFESTS, agent, 'package-lock.json'));
+  return `${agent}-${process.arch}-${createHash('sha256').update(lock).digest('hex').slice(0, 12)}`;
+}
+
+async function assemble(options: {
+  staging: string;
+  inputs: ToolboxInputs;
+  node: string;
+  agentParts: ReadonlyMap<ToolboxAgent, string>;
+}): Promise<void> {
+  const { staging, inputs, node, agentParts } = options;
+  const at = (...parts: string[]) => path.join(staging, ...parts);
+  for (const name of ['bin', 'lib', 'node_modules', 'agents/bin']) await mkdir(at(name), { recursive: true });
+  const loader = path.basename(inputs.loader);
+  await copyFile(inputs.loader, at('lib', loader));
+  await chmod(at('lib', loader), 0o755);
+  for (const library of inputs.libraries) await copyFile(library.file, at('lib', library.name));
+  await link(path.join(node, 'node'), at('bin/node'));
+  await copyFile(inputs.ip, at('bin/ip'));
+  for (const { name, directory } of inputs.packages) await cp(directory, at('node_modules', name), { recursive: true });
+  for (const name of inputs.portal) {
+    await mkdir(path.dirname(at('portal', name)), { recursive: true });
+    await copyFile(path.join(PORTAL, name), at('portal', name));
+  }
+  await writeFile(at('package.json'), '{ "type": "module", "private": true }\n');
+  for (const [agent, part] of agentParts) {
+    await linkTree(path.join(part, 'node_modules'), at('agents', agent, 'node_modules'));
+    for (const program of programsOf(agent, loader)) {
+      const file = at('agents/bin', program.name);
+      if (program.link !== undefined) await symlink(path.join('..', agent, 'node_modules', program.link), file);
+      if (program.script !== undefined) await writeFile(file, program.script, { mode: 0o755 });
+    }
+  }
+}
+
+/** A copy of a directory whose files are hard links. */
+async function linkTree(from: string, to: string): Promise<void> {
+  await mkdir(to, { recursive: true });
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const [source, target] = [path.join(from, entry.name), path.join(to, entry.name)];
+    if (entry.isDirectory()) await linkTree(source, target);
+    else if (entry.isFile()) await link(source, target);
+    else await cp(source, target, { verbatimSymlinks: true });
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}
