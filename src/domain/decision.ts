@@ -39,7 +39,6 @@ export const DENY_REASONS = [
   'queue_full',
   'fork',
   'closed',
-  'repository_not_allowed',
   'ref_not_allowed',
   'audit_unavailable',
 ] as const;

@@ -1,0 +1,63 @@
+/**
+ * The parts of GitHub's payloads that a trigger needs. Parsed after the signature was checked, but still with care: titles, bodies and
+ * names are what anybody on GitHub typed. Everything else in a payload is dropped here.
+ */
+import { z } from 'zod';
+
+const Person = z.object({ login: z.string().min(1).max(100), id: z.number().int(), type: z.string().max(40) });
+
+const Repository = z.object({
+  id: z.number().int(),
+  name: z.string(),
+  owner: z.object({ login: z.string() }),
+  default_branch: z.string(),
+  private: z.boolean(),
+});
+
+const Issue = z.object({
+  id: z.number().int(),
+  number: z.number().int().positive(),
+  title: z.string().max(1024),
+  body: z.string().max(300_000).nullish(),
+  html_url: z.string().max(1000),
+  updated_at: z.string().max(40),
+  user: Person.partial().nullish(),
+  pull_request: z.object({}).nullish(),
+});
+
+const Common = {
+  repository: Repository,
+  sender: Person,
+  installation: z.object({ id: z.number().int().positive() }),
+};
+
+export const IssueLabeled = z.object({
+  ...Common,
+  action: z.literal('labeled'),
+  issue: Issue,
+  label: z.object({ name: z.string().min(1).max(100) }),
+});
+export type IssueLabeled = z.infer<typeof IssueLabeled>;
+
+export const IssueCommentCreated = z.object({
+  ...Common,
+  action: z.literal('created'),
+  issue: Issue,
+  comment: z.object({
+    id: z.number().int(),
+    body: z.string().max(300_000).nullish(),
+    created_at: z.string().max(40),
+    updated_at: z.string().max(40),
+    html_url: z.string().max(1000),
+    user: Person,
+    performed_via_github_app: z.unknown(),
+  }),
+});
+export type IssueCommentCreated = z.infer<typeof IssueCommentCreated>;
+
+/** What every delivery looks like; checked before anything else reads it. */
+export const Envelope = z.looseObject({
+  action: z.string().max(100).optional(),
+  installation: z.object({ id: z.number().int().positive() }).nullish(),
+});
+export type Envelope = z.infer<typeof Envelope>;
