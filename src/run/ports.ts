@@ -282,9 +282,14 @@ export interface RunJob {
   repository: string;
   /** Branch, or `refs/pull/N/head`; default: the default branch. */
   ref?: string;
+  /** Title of the commit and of the pull request. */
   title: string;
   /** The frozen task text. */
   task: string;
+  /** The one branch that may be pushed. */
+  branch: string;
+  /** `--max-cost`, `--timeout`, `--max-turns`, `--agent`, `--model` as the person wrote them. */
+  flags: Record<string, string>;
   requester?: { login: string; id: number };
   account: { repository: string; installation: string };
   /** What the manifest says of where the run came from. */

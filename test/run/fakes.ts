@@ -44,6 +44,8 @@ export const JOB: RunJob = {
   repository: 'acme/widgets',
   title: 'fix: it',
   task: 'do it',
+  branch: 'cofferdam/1-x-abc',
+  flags: {},
   requester: { login: 'mona', id: 7 },
   account: { repository: 'acme/widgets', installation: '1' },
   origin: {},

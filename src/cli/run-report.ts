@@ -1,0 +1,69 @@
+import type { AgentMessage, RunProgress, Step } from '../run/ports.ts';
+import { formatUsd } from '../domain/ids.ts';
+
+const LABELS: Record<Step, string> = {
+  mirror: 'fetch the repository',
+  spec: 'freeze task, limits and policy',
+  gateway: 'start the gateway',
+  sandbox: 'start the sandbox (gVisor)',
+  self_test: 'prove the isolation',
+  clone: 'clone in the sandbox',
+  setup: 'set up',
+  agent: 'agent works',
+  harvest: 'bring the result out and check it',
+  verify: 'verify in a second sandbox',
+  publish: 'publish',
+  destroy: 'destroy everything',
+  seal: 'seal the audit',
+  report: 'report',
+};
+
+// What the agent chose to say must not move the cursor or fake a line of ours.
+// eslint-disable-next-line no-control-regex -- control characters are what is taken out
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/g;
+
+/** Text from outside on one terminal line. */
+export function terminalText(text: string, max = 160): string {
+  const flat = text.replace(CONTROL, ' ').trim();
+  return flat.length > max ? `${flat.slice(0, max - 1)}…` : flat;
+}
+
+/** A run as lines in a terminal: steps with durations, what the agent does, egress decisions as they come, money. */
+export function createRunReport(write: (line: string) => void): {
+  progress(progress: RunProgress): void;
+  message(message: AgentMessage): void;
+} {
+  const seen = new Set<string>();
+  let cost = 0;
+  const network = (progress: RunProgress): void => {
+    for (const entry of progress.egress) {
+      const key = `${entry.host}:${entry.port}:${String(entry.allow)}`;
+      if (seen.has(key)) continue;
+      seen.add(key);
+      const where = entry.port === 0 ? terminalText(entry.host) : `${terminalText(entry.host)}:${entry.port}`;
+      write(
+        `      network ${entry.allow ? 'allowed' : 'denied '} ${where}${entry.reason === undefined ? '' : ` (${entry.reason})`}`,
+      );
+    }
+    if (progress.usage.cost !== cost) {
+      cost = progress.usage.cost;
+      write(`      spent   ${formatUsd(cost)} in ${progress.usage.turns} model calls`);
+    }
+  };
+  return {
+    progress(progress) {
+      network(progress);
+      const at = `${(progress.atMs / 1000).toFixed(1).padStart(6)}s`;
+      if (progress.state === 'started') write(`${at}  → ${LABELS[progress.step]}`);
+      else
+        write(
+          `${at}  ${progress.state === 'done' ? '✓' : '✗'} ${LABELS[progress.step]} (${((progress.durationMs ?? 0) / 1000).toFixed(1)}s)`,
+        );
+    },
+    message(message) {
+      if (message.kind === 'tool' && message.status !== 'completed')
+        write(`      agent   ${terminalText(message.title)}`);
+      if (message.kind === 'text' && message.text.trim() !== '') write(`      agent   “${terminalText(message.text)}”`);
+    },
+  };
+}

@@ -1,0 +1,163 @@
+import { Command, CommanderError, Option } from 'commander';
+import { readEnvironment } from '../config/environment.ts';
+import { CofferdamError, errorRow } from '../domain/errors.ts';
+
+/** `--env K=V`, repeated. */
+function collectEnv(pair: string, all: Record<string, string>): Record<string, string> {
+  const match = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(pair);
+  if (!match) throw new CofferdamError('usage', 'main.cofferdam', `--env "${pair}": expected NAME=VALUE`);
+  return { ...all, [match[1] ?? '']: match[2] ?? '' };
+}
+
+/** An abort signal that the first SIGINT or SIGTERM sets off; a second one ends the process at once. */
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  const stop = (): void => {
+    if (controller.signal.aborted) process.exit(130);
+    process.stderr.write('stopping: cleaning up (again to end at once)\n');
+    controller.abort();
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return controller.signal;
+}
+
+function build(): Command {
+  const program = new Command('cofferdam');
+  program
+    .description('Runs coding agents in gVisor sandboxes with an allowlisted way out and hard limits of time and cost.')
+    .version('0.1.0')
+    .enablePositionalOptions()
+    .showHelpAfterError('(see --help)')
+    .exitOverride();
+
+  program
+    .command('exec')
+    .description('run a command in a fresh sandbox behind the gateway; its output and exit code pass through')
+    .option('--policy <file>', 'operator policy (default: COFFERDAM_POLICY, else one that allows nothing)')
+    .option('--timeout <duration>', 'time limit, such as 60s or 10m (default: the policy’s)')
+    .option('--max-cost <dollars>', 'budget for model calls (default: the policy’s)')
+    .option('--image <ref>', 'sandbox image')
+    .addOption(new Option('--user <user>', 'who runs it inside').choices(['root', 'agent']).default('agent'))
+    .option('--env <name=value>', 'environment variable, repeatable', collectEnv, {})
+    .option('--json', 'write one JSON line about the run as the last line of standard output')
+    .argument('<command...>', 'the command; put -- before it')
+    .passThroughOptions()
+    .addHelpText(
+      'after',
+      '\nExit codes: the command’s own; 124 time limit, 125 Cofferdam failed, 126 over budget, 130 stopped, 2 wrong usage.',
+    )
+    .action(async (argv: string[], options: Record<string, never>) => {
+      const { execCommand } = await import('../cli/exec.ts');
+      process.exitCode = await execCommand({ ...options, argv, environment: readEnvironment(), signal: stopSignal() });
+    });
+
+  program
+    .command('run')
+    .description('do one task on a local repository: the result is a branch in it and a patch file')
+    .requiredOption('--repo <path-or-url>', 'repository')
+    .requiredOption('--task <text>', 'what to do')
+    .option('--agent <id>', 'agent (default: the repository’s or the policy’s)')
+    .option('--model <provider/model>', 'model')
+    .option('--policy <file>', 'operator policy (default: COFFERDAM_POLICY)')
+    .option('--timeout <duration>', 'time limit')
+    .option('--max-cost <dollars>', 'budget')
+    .option('--output <file>', 'where the patch is written (default: <run id>.patch in the current directory)')
+    .option('--json', 'write one JSON line about the run as the last line of standard output')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 succeeded or unverified, 1 failed, 2 refused, 3 no change, 4 verification failed, 5 partial, 6 held, 124 timed out, 125 Cofferdam failed, 126 over budget, 130 cancelled.',
+    )
+    .action(async (options: Record<string, never>) => {
+      const { runCommand } = await import('../cli/run.ts');
+      process.exitCode = await runCommand({
+        ...(options as { repo: string; task: string }),
+        environment: readEnvironment(),
+        signal: stopSignal(),
+      });
+    });
+
+  program
+    .command('verify')
+    .description('check an audit file: chain, seal and signature')
+    .argument('<file>', 'audit file or run id')
+    .option('--key <file>', 'the installation’s public key (default: the one in COFFERDAM_DATA_DIR)')
+    .option('--json', 'write the result as JSON')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 valid, 1 broken, 2 unreadable, 3 chain consistent but signature not checked, 4 no seal.',
+    )
+    .action(async (target: string, options: { key?: string; json?: boolean }) => {
+      const { verifyCommand } = await import('../cli/verify.ts');
+      process.exitCode = await verifyCommand({
+        target,
+        ...options,
+        dataDir: readEnvironment().dataDir,
+        stdout: process.stdout,
+      });
+    });
+
+  program
+    .command('doctor')
+    .description('check every prerequisite: found, needed, fix')
+    .option('--json', 'write the result as JSON')
+    .action(async (options: { json?: boolean }) => {
+      const { doctorCommand } = await import('../cli/doctor.ts');
+      process.exitCode = await doctorCommand({ ...options, environment: readEnvironment(), stdout: process.stdout });
+    });
+
+  for (const [name, description] of [
+    ['start', 'server and worker together, with a private Redis when REDIS_URL is not set'],
+    ['server', 'webhooks and run pages only'],
+    ['worker', 'runs only'],
+  ] as const) {
+    program
+      .command(name)
+      .description(description)
+      .action(async () => {
+        const { startCommand } = await import('../cli/start.ts');
+        process.exitCode = await startCommand({ role: name, environment: readEnvironment(), signal: stopSignal() });
+      });
+  }
+
+  program
+    .command('setup')
+    .description('register the GitHub App: opens a page on loopback and writes .env')
+    .option('--output <file>', 'where the settings are written', '.env')
+    .action(async (options: { output: string }) => {
+      const { setupCommand } = await import('../cli/setup.ts');
+      process.exitCode = await setupCommand({ ...options, environment: readEnvironment(), signal: stopSignal() });
+    });
+
+  program
+    .command('demo')
+    .description('the main job on this machine: an issue gets a label, a pull request comes back')
+    .option('--keep', 'leave everything running to look at')
+    .option('--json', 'end with one JSON line')
+    .action(async (options: { keep?: boolean; json?: boolean }) => {
+      const { demoCommand } = await import('../cli/demo.ts');
+      process.exitCode = await demoCommand({ ...options, signal: stopSignal() });
+    });
+  return program;
+}
+
+/** What a person at a terminal reads when something went wrong. */
+function report(thrown: unknown): number {
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
+  if (thrown instanceof CofferdamError) {
+    const row = errorRow(thrown.code);
+    const cause = thrown.cause instanceof Error ? `\n  because: ${thrown.cause.message}` : '';
+    process.stderr.write(`cofferdam: ${thrown.message}${cause}\n  ${row.advice}\n`);
+    return row.exitCode;
+  }
+  process.stderr.write(
+    `cofferdam: internal error: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+  );
+  return 125;
+}
+
+try {
+  await build().parseAsync();
+} catch (thrown) {
+  process.exitCode = report(thrown);
+}

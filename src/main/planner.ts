@@ -1,0 +1,116 @@
+import { createHash } from 'node:crypto';
+import { settleEgress, settleLimits } from '../config/settle.ts';
+import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts';
+import { CofferdamError } from '../domain/errors.ts';
+import { Digest } from '../domain/ids.ts';
+import type { EgressEntry, EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import { repoKey } from '../domain/run.ts';
+import { readFileAt } from '../git/plumbing.ts';
+import type { Mirror, Planner, RunJob } from '../run/ports.ts';
+
+const REPOSITORY_FILE = '.github/cofferdam.yml';
+const MAX_REPOSITORY_FILE = 262_144;
+
+/** Presets to hosts; resolved once when the policy is loaded, never from anything that a run says. */
+export type ResolveEgress = (entries: EgressEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
+
+/** SHA-256 over the JSON text of a value whose keys are in a fixed order. */
+export function digestJson(value: unknown): Digest {
+  return Digest.parse(`sha256:${createHash('sha256').update(JSON.stringify(value)).digest('hex')}`);
+}
+
+/** The model of a run: the command's, else the repository's, else the operator's. Errors: `usage`, `config`. */
+export function chooseModel(
+  policy: OperatorPolicy,
+  file: RepositoryFile | undefined,
+  flag: string | undefined,
+): string {
+  const model = flag ?? file?.model ?? policy.llm.default;
+  if (model === undefined) {
+    throw new CofferdamError(
+      'config',
+      'main.chooseModel',
+      'no model: set llm.default in the policy, or `model` in .github/cofferdam.yml',
+    );
+  }
+  const provider = model.split('/')[0] ?? '';
+  if (!Object.hasOwn(policy.llm.providers, provider)) {
+    const known = Object.keys(policy.llm.providers).join(', ') || 'none';
+    throw new CofferdamError(
+      'config',
+      'main.chooseModel',
+      `model "${model}": the policy has no provider "${provider}" (it has: ${known})`,
+    );
+  }
+  return model;
+}
+
+/** Reads the repository's file from the default branch and settles everything that a run may do. */
+export function createPlanner(options: {
+  policy: LoadedPolicy;
+  resolveEgress: ResolveEgress;
+  /** Set for a local repository, whose path is no `owner/name`. */
+  repositoryName?: string;
+  manifest: Record<string, unknown>;
+}): Planner {
+  const { policy, digest } = options.policy;
+  return {
+    async plan(job, mirror, signal) {
+      const file = await repositoryFile(mirror, signal);
+      const rules = await options.resolveEgress(settleEgress(policy, file), signal);
+      const repository = options.repositoryName ?? job.repository;
+      const [owner = '', name = ''] = repository.split('/');
+      const egress: EgressPolicy = { rules, deny: policy.egress.deny, gitRepositories: [repoKey({ owner, name })] };
+      const spec = {
+        runId: job.runId,
+        repository,
+        base: mirror.base,
+        baseRef: mirror.baseRef,
+        branch: job.branch,
+        task: job.task,
+        title: job.title,
+        agent: job.flags['agent'] ?? file.agent ?? policy.agent,
+        model: chooseModel(policy, file, job.flags['model']),
+        image: policy.sandbox.image,
+        limits: settleLimits(policy, file, flagsOf(job)),
+        policy: egress,
+        policyDigest: digestJson(egress),
+        env: file.env,
+        setup: file.setup,
+        verify: file.verify,
+        protectedPaths: file.protected,
+      };
+      return {
+        spec,
+        sandbox: policy.sandbox,
+        manifest: { ...options.manifest, operatorPolicy: digest, repositoryFile: digestJson(file) },
+      };
+    },
+  };
+}
+
+function flagsOf(job: RunJob): {
+  maxCost?: string | undefined;
+  timeout?: string | undefined;
+  maxTurns?: string | undefined;
+} {
+  return { maxCost: job.flags['max-cost'], timeout: job.flags['timeout'], maxTurns: job.flags['max-turns'] };
+}
+
+async function repositoryFile(mirror: Mirror, signal: AbortSignal): Promise<RepositoryFile> {
+  const at = { gitDir: mirror.path, op: 'main.repositoryFile', signal };
+  const bytes = await readFileAt(at, {
+    commit: `refs/heads/${mirror.defaultBranch}`,
+    path: REPOSITORY_FILE,
+    maxBytes: MAX_REPOSITORY_FILE,
+  });
+  const file = parseRepositoryFile(bytes === null ? null : bytes.toString('utf8'));
+  if (file.services.length > 0) {
+    throw new CofferdamError(
+      'repository_file',
+      'main.repositoryFile',
+      `${REPOSITORY_FILE}: services are not offered by this version; start them in \`setup\``,
+    );
+  }
+  return file;
+}
