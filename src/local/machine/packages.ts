@@ -19,7 +19,6 @@ const NEEDS = {
   redis: { program: 'redis-server', packages: ['redis-server'], units: ['redis-server.service'] },
   git: { program: 'git', packages: ['git'], units: [] },
   mmdebstrap: { program: 'mmdebstrap', packages: ['mmdebstrap'], units: [] },
-  ip: { program: 'ip', packages: ['iproute2'], units: [] },
 } as const satisfies Record<string, Need>;
 
 export type ProgramNeed = keyof typeof NEEDS;

@@ -1,8 +1,9 @@
-import { access, mkdir, readdir, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { access, mkdir, realpath, rename, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { CofferdamError } from '../../domain/errors.ts';
-import { mustRun, runCommand } from './process.ts';
+import { runCommand } from './process.ts';
 import { debianArchives, hostRelease, newerReleases, sourceLines } from './sources.ts';
+import { unpackPackages } from './unpack.ts';
 import type { MachinePaths } from './directory.ts';
 
 /** The oldest release whose systrap platform and Unix socket flags this project relies on. */
@@ -57,7 +58,8 @@ export async function fetchRunsc(paths: MachinePaths, signal?: AbortSignal): Pro
   for (const suite of [release, ...newerReleases(release)]) {
     const work = path.join(paths.work, `runsc-${suite}-${process.pid}`);
     try {
-      const runsc = await fetchFrom({ work, lines: sourceLines(archives, suite, false), target: paths.runsc, signal });
+      const sources = sourceLines(archives, suite, false);
+      const runsc = await fetchFrom({ work, sources, target: paths.runsc, signal });
       if (runsc !== undefined) return runsc;
       tried.push(`${suite}: too old`);
     } catch (error) {
@@ -76,36 +78,20 @@ export async function fetchRunsc(paths: MachinePaths, signal?: AbortSignal): Pro
 
 interface FetchOptions {
   work: string;
-  lines: string[];
+  sources: string[];
   target: string;
   signal: AbortSignal | undefined;
 }
 
-async function fetchFrom({ work, lines, target, signal }: FetchOptions): Promise<Runsc | undefined> {
-  await mkdir(path.join(work, 'lists/partial'), { recursive: true });
-  await mkdir(path.join(work, 'cache/archives/partial'), { recursive: true });
-  await writeFile(path.join(work, 'sources.list'), `${lines.join('\n')}\n`);
-  const options = [
-    `Dir::Etc::sourcelist=${work}/sources.list`,
-    'Dir::Etc::sourceparts=/dev/null',
-    'Dir::Etc::preferencesparts=/dev/null',
-    `Dir::State::lists=${work}/lists`,
-    `Dir::Cache=${work}/cache`,
-    // The download must not depend on apt's own sandbox user being able to enter our directory.
-    'APT::Sandbox::User=root',
-  ].flatMap((option) => ['-o', option]);
-  await mustRun(['apt-get', ...options, '-q', 'update'], { signal, cwd: work });
-  await mustRun(['apt-get', ...options, '-q', 'download', 'runsc'], { signal, cwd: work });
-  const packageFile = (await readdir(work)).find((name) => name.startsWith('runsc_') && name.endsWith('.deb'));
-  if (packageFile === undefined) return undefined;
-  await mustRun(['dpkg', '-x', path.join(work, packageFile), path.join(work, 'out')], { signal });
-  const unpacked = await inspectRunsc(path.join(work, 'out/usr/bin/runsc'), signal);
+async function fetchFrom({ work, sources, target, signal }: FetchOptions): Promise<Runsc | undefined> {
+  const root = await unpackPackages({ names: ['runsc'], sources, work, signal });
+  const unpacked = await inspectRunsc(path.join(root, 'usr/bin/runsc'), signal);
   if (unpacked === undefined || !isRecentRunsc(unpacked.version)) return undefined;
   // A directory for each version: a running daemon keeps the binary that its containers were started with.
   const version = path.join(target, unpacked.version);
   await mkdir(target, { recursive: true });
   await rm(version, { recursive: true, force: true });
-  await rename(path.join(work, 'out/usr/bin'), version);
+  await rename(path.join(root, 'usr/bin'), version);
   const link = path.join(target, 'runsc');
   await rm(link, { force: true });
   await symlink(path.join(unpacked.version, 'runsc'), link);

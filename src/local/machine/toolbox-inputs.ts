@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readFile, readdir, realpath, stat } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
+import { TOOLBOX } from '../../sandbox/layout.ts';
 import { bundledNode } from './image.ts';
-import { findProgram } from './packages.ts';
 import { mustRun } from './process.ts';
 
 const SANDBOX = path.join(import.meta.dirname, '../../sandbox');
@@ -20,8 +20,9 @@ const PORTAL_PACKAGES = ['dns-packet'];
 /** Everything that a toolbox is made from. */
 export interface ToolboxInputs {
   node: { file: string; version: string };
-  ip: string;
-  /** The dynamic loader and every library of the two programs, by the name under which they are looked up. */
+  /** Static programs, and the one that gives Node its own loader. */
+  tools: ToolboxTools;
+  /** The dynamic loader and every library of Node, by the name under which they are looked up. */
   libraries: { name: string; file: string }[];
   loader: string;
   /** Package directories by name. */
@@ -31,39 +32,37 @@ export interface ToolboxInputs {
   agents: string[];
 }
 
+export interface ToolboxTools {
+  busybox: string;
+  /** A static init that reaps zombies. */
+  init: string;
+  patchelf: string;
+}
+
 /** Looks up what a toolbox with these agents is made from. Errors: `config`, `docker_unavailable`. */
-export async function toolboxInputs(agents: readonly string[], signal?: AbortSignal): Promise<ToolboxInputs> {
+export async function toolboxInputs(options: {
+  agents: readonly string[];
+  tools: ToolboxTools;
+  signal?: AbortSignal | undefined;
+}): Promise<ToolboxInputs> {
   const bundled = await bundledNode();
   const node = { file: path.join(bundled.directory, 'bin/node'), version: bundled.version };
-  const ip = await findProgram('ip');
-  if (ip === undefined) {
-    throw new CofferdamError(
-      'docker_unavailable',
-      'local.toolboxInputs',
-      '`ip` is not installed: apt-get install iproute2',
-    );
-  }
-  const lists = await Promise.all([node.file, ip].map((file) => librariesOf(file, signal)));
-  const libraries = [...new Map(lists.flatMap((list) => list.libraries).map((entry) => [entry.name, entry])).values()];
-  const loader = lists[0]?.loader;
-  if (loader === undefined) throw new CofferdamError('internal', 'local.toolboxInputs', 'Node has no dynamic loader');
   return {
     node,
-    ip: await realpath(ip),
-    libraries: libraries.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
-    loader,
+    tools: options.tools,
+    ...(await librariesOf(node.file, options.signal)),
     packages: await packageClosure(PORTAL_PACKAGES),
     portal: await filesUnder(PORTAL),
-    agents: [...new Set(agents)].toSorted(),
+    agents: [...new Set(options.agents)].toSorted(),
   };
 }
 
 /** A name for exactly these inputs. */
 export async function toolboxHash(inputs: ToolboxInputs): Promise<string> {
-  const hash = createHash('sha256').update(`layout 1 ${inputs.node.version} ${process.arch}\0`);
-  for (const file of [inputs.ip, ...inputs.libraries.map((library) => library.file)]) {
-    const { size, mtimeMs } = await stat(file);
-    hash.update(`${file} ${size} ${mtimeMs}\0`);
+  const hash = createHash('sha256').update(`layout 2 ${TOOLBOX.mount} ${inputs.node.version} ${process.arch}\0`);
+  const programs = [inputs.tools.busybox, inputs.tools.init, inputs.loader];
+  for (const file of [...programs, ...inputs.libraries.map((library) => library.file)]) {
+    hash.update(`${path.basename(file)}\0`).update(await readFile(file));
   }
   for (const { directory } of inputs.packages) hash.update(await readFile(path.join(directory, 'package.json')));
   for (const name of inputs.portal) hash.update(`${name}\0`).update(await readFile(path.join(PORTAL, name)));
@@ -73,8 +72,11 @@ export async function toolboxHash(inputs: ToolboxInputs): Promise<string> {
   return hash.digest('hex').slice(0, 12);
 }
 
-/** What `ldd` says about a program of our own or of the host's distribution. */
-async function librariesOf(file: string, signal?: AbortSignal): Promise<Pick<ToolboxInputs, 'libraries' | 'loader'>> {
+/** What `ldd` says about a program of our own or of the distribution. */
+export async function librariesOf(
+  file: string,
+  signal?: AbortSignal,
+): Promise<Pick<ToolboxInputs, 'libraries' | 'loader'>> {
   const { stdout } = await mustRun(['ldd', file], { signal });
   return parseLdd(stdout);
 }

@@ -16,19 +16,22 @@ import {
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { CofferdamError } from '../../domain/errors.ts';
+import { TOOLBOX } from '../../sandbox/layout.ts';
 import { installLocked } from './npm.ts';
 import { mustRun } from './process.ts';
 import type { Note } from './progress.ts';
 import { MANIFESTS, PORTAL, toolboxHash, toolboxInputs } from './toolbox-inputs.ts';
 import type { ToolboxInputs } from './toolbox-inputs.ts';
+import { ensureTools } from './tools.ts';
 
 /*
- * The toolbox is one read-only directory with all that a sandbox needs and an image may lack:
+ * The toolbox is one read-only directory with all that a sandbox needs and an image may lack (`sandbox/layout.ts` names the parts):
  *
- *   lib/ld-linux-x86-64.so.2, lib/*.so.*    loader and libraries (arm64: ld-linux-aarch64.so.1)
- *   bin/node, bin/ip                        run as `lib/<loader> --library-path lib bin/node …`, so no image library is used
- *   portal/main.ts, node_modules/           the first process of every sandbox and what it imports
- *   agents/bin/<program>                    the agents that were asked for; these run directly (opencode) or through `sh`
+ *   bin/node                         with its interpreter and library path set to the toolbox's own, so no library of an image is used
+ *   bin/init, bin/busybox            static
+ *   lib/                             loader and libraries of bin/node
+ *   portal/, node_modules/           the first process of every sandbox and what it imports
+ *   agents/bin/<program>             the agents that were asked for
  *
  * Large parts are kept once and linked into each toolbox, so a changed portal costs no disk.
  */
@@ -50,19 +53,18 @@ const codexBinary: Record<string, string> = {
 };
 
 /** The programs of an agent on this processor. Errors: `config` when it has no build for it. */
-function programsOf(agent: ToolboxAgent, loader: string): AgentProgram[] {
+function programsOf(agent: ToolboxAgent): AgentProgram[] {
   if (agent === 'opencode' && process.arch === 'x64') {
     return [{ name: 'opencode', link: 'opencode-linux-x64/bin/opencode' }];
   }
   const codex = codexBinary[process.arch];
   if (agent === 'codex' && codex !== undefined) {
-    // The adapter would start codex through its own executable path, which is the loader's here; the variable avoids that.
+    const modules = `${TOOLBOX.mount}/agents/codex/node_modules`;
+    // Without the variable the adapter runs codex through one more Node process.
     const script = [
-      '#!/bin/sh',
-      'here=$(cd "$(dirname "$0")/../.." && pwd)',
-      'modules=$here/agents/codex/node_modules',
-      `export CODEX_PATH="\${CODEX_PATH:-$modules/${codex}}"`,
-      `exec "$here/lib/${loader}" --library-path "$here/lib" "$here/bin/node" "$modules/@agentclientprotocol/codex-acp/dist/index.js" "$@"`,
+      `#!${TOOLBOX.busybox} sh`,
+      `export CODEX_PATH="\${CODEX_PATH:-${modules}/${codex}}"`,
+      `exec ${TOOLBOX.mount}/bin/node ${modules}/@agentclientprotocol/codex-acp/dist/index.js "$@"`,
       '',
     ].join('\n');
     return [
@@ -88,14 +90,19 @@ export async function ensureToolbox(options: {
   signal?: AbortSignal | undefined;
 }): Promise<{ directory: string; built: boolean }> {
   const { root, note, signal } = options;
-  const inputs = await toolboxInputs(options.agents, signal);
+  const tools = await ensureTools(path.join(root, 'parts', `tools-${process.arch}`), signal);
+  const inputs = await toolboxInputs({ agents: options.agents, tools, signal });
   const directory = path.join(root, await toolboxHash(inputs));
   if (await exists(directory)) return { directory, built: false };
   const parts = path.join(root, 'parts');
   await mkdir(parts, { recursive: true });
-  const node = await ensurePart(path.join(parts, `node-${inputs.node.version}-${process.arch}`), async (staging) => {
-    await copyFile(inputs.node.file, path.join(staging, 'node'));
-  });
+  const node = await ensurePart(
+    path.join(parts, `node-${inputs.node.version}-${process.arch}${TOOLBOX.mount.replaceAll('/', '-')}`),
+    async (staging) => {
+      await copyFile(inputs.node.file, path.join(staging, 'node'));
+      await patchNode({ file: path.join(staging, 'node'), inputs, signal });
+    },
+  );
   const agentParts = new Map<ToolboxAgent, string>();
   for (const agent of options.agents) {
     const manifest = path.join(MANIFESTS, agent);
@@ -110,6 +117,23 @@ export async function ensureToolbox(options: {
   }
   await ensurePart(directory, (staging) => assemble({ staging, inputs, node, agentParts }));
   return { directory, built: true };
+}
+
+/**
+ * Makes a copy of Node start with the toolbox's loader and libraries. `DT_RPATH` instead of `DT_RUNPATH`, since only the
+ * former holds for what the libraries load in turn.
+ */
+async function patchNode(options: {
+  file: string;
+  inputs: ToolboxInputs;
+  signal: AbortSignal | undefined;
+}): Promise<void> {
+  const { file, inputs, signal } = options;
+  const interpreter = `${TOOLBOX.mount}/lib/${path.basename(inputs.loader)}`;
+  const { patchelf } = inputs.tools;
+  await mustRun([patchelf, '--set-interpreter', interpreter, '--force-rpath', '--set-rpath', '$ORIGIN/../lib', file], {
+    signal,
+  });
 }
 
 /** Fills a directory beside its final place and renames it, so that a part is there whole or not at all. */
@@ -147,7 +171,8 @@ async function assemble(options: {
   await chmod(at('lib', loader), 0o755);
   for (const library of inputs.libraries) await copyFile(library.file, at('lib', library.name));
   await link(path.join(node, 'node'), at('bin/node'));
-  await copyFile(inputs.ip, at('bin/ip'));
+  await copyFile(inputs.tools.init, at('bin/init'));
+  await copyFile(inputs.tools.busybox, at('bin/busybox'));
   for (const { name, directory } of inputs.packages) await cp(directory, at('node_modules', name), { recursive: true });
   for (const name of inputs.portal) {
     await mkdir(path.dirname(at('portal', name)), { recursive: true });
@@ -156,7 +181,7 @@ async function assemble(options: {
   await writeFile(at('package.json'), '{ "type": "module", "private": true }\n');
   for (const [agent, part] of agentParts) {
     await linkTree(path.join(part, 'node_modules'), at('agents', agent, 'node_modules'));
-    for (const program of programsOf(agent, loader)) {
+    for (const program of programsOf(agent)) {
       const file = at('agents/bin', program.name);
       if (program.link !== undefined) await symlink(path.join('..', agent, 'node_modules', program.link), file);
       if (program.script !== undefined) await writeFile(file, program.script, { mode: 0o755 });

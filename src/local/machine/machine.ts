@@ -1,0 +1,192 @@
+import { mkdir } from 'node:fs/promises';
+import { CofferdamError } from '../../domain/errors.ts';
+import { ensureMachineDirectory, machinePaths } from './directory.ts';
+import type { MachinePaths } from './directory.ts';
+import { dockerAt, socketOf } from './docker.ts';
+import { findExistingDocker } from './existing.ts';
+import { hostCaFile, isPrivateHost, npmRegistry } from './host.ts';
+import { ensureImage } from './image.ts';
+import type { SandboxImage } from './image.ts';
+import { lockFile } from './lock.ts';
+import { findProgram, installPrograms, missingPrograms } from './packages.ts';
+import type { ProgramNeed } from './packages.ts';
+import { ensurePrivateDocker, leasePrivateDocker, runtimeFragment } from './private-docker.ts';
+import { runCommand } from './process.ts';
+import { step } from './progress.ts';
+import type { OnProgress } from './progress.ts';
+import { ensureToolbox } from './toolbox.ts';
+import type { ToolboxAgent } from './toolbox.ts';
+
+/** A machine on which sandboxes can run. */
+export interface Machine {
+  /** Path of Docker's Unix socket. */
+  dockerSocket: string;
+  /** Name of the gVisor runtime there. */
+  runtime: string;
+  image: SandboxImage;
+  /** Read-only directory for {@link TOOLBOX.mount}. */
+  toolboxDir: string;
+  /** Path of the redis-server program; undefined when it was not asked for and is not installed. */
+  redisServer: string | undefined;
+  /** The certificates that this host trusts. */
+  caFile: string | undefined;
+  /** Whether npm's registry has an address here that is not of the public internet. */
+  registryPrivate: boolean;
+  /** Whether Docker is our private one. */
+  privateDocker: boolean;
+  versions: { runsc: string; docker: string; git: string; node: string };
+  /** Gives the private Docker back; the last one to do so stops it. */
+  release(): Promise<void>;
+}
+
+export interface MachineNeeds {
+  /** Agents in the toolbox; each is fetched when first asked for. */
+  agents?: readonly ToolboxAgent[];
+  /** Whether redis-server must be there. */
+  redis?: boolean;
+}
+
+export interface PrepareOptions {
+  needs?: MachineNeeds;
+  onProgress: OnProgress;
+  /** Name of the gVisor runtime. */
+  runtime?: string;
+  env?: NodeJS.ProcessEnv;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Finds or provides everything that a run needs on this machine: programs, a Docker with gVisor, the sandbox image, the
+ * toolbox. A second call finds it all and takes a few seconds. Calls of several processes wait for each other.
+ * Errors: `docker_unavailable`, `runtime_missing`, `config`, `cancelled`; the message says what to do.
+ */
+export async function prepareMachine(options: PrepareOptions): Promise<Machine> {
+  const { onProgress, signal, env = process.env, runtime = 'cofferdam', needs = {} } = options;
+  const paths = machinePaths(env);
+  await ensureMachineDirectory(paths);
+  await mkdir(paths.work, { recursive: true });
+  const onWait = () =>
+    onProgress({ kind: 'note', step: 'machine', text: 'waiting for another set-up on this machine' });
+  const unlock = await lockFile(paths.lock, { onWait, signal });
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    const docker = await provideDocker({ paths, runtime, env, needs, onProgress, signal, undo });
+    const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
+    const toolboxDir = await provideToolbox({ paths, needs, onProgress, signal });
+    const release = undo[0] ?? (() => Promise.resolve());
+    return { ...(await describe({ docker, image, toolboxDir, runtime, signal })), release };
+  } catch (error) {
+    await unlock();
+    for (const step of undo) await step().catch(() => undefined);
+    throw error;
+  } finally {
+    await unlock();
+  }
+}
+
+interface Context {
+  paths: MachinePaths;
+  onProgress: OnProgress;
+  signal: AbortSignal | undefined;
+}
+
+interface FoundDocker {
+  socket: string;
+  runsc: string;
+  isPrivate: boolean;
+}
+
+/** An existing Docker if it will do, else the private one; programs that are missing are installed on the way. */
+async function provideDocker(
+  context: Context & { runtime: string; env: NodeJS.ProcessEnv; needs: MachineNeeds; undo: (() => Promise<void>)[] },
+): Promise<FoundDocker> {
+  const { paths, runtime, env, needs, onProgress, signal, undo } = context;
+  const dockerHost = env['DOCKER_HOST'];
+  // A child of a process that holds the private Docker gets its address; it must hold it, too.
+  const ours = socketOf(dockerHost ?? '') === paths.engineSocket;
+  const { found, passedOver } = ours
+    ? { found: undefined, passedOver: [] }
+    : await step(onProgress, 'existing Docker', async (note) => {
+        const value = await findExistingDocker({ dockerHost, runtime, work: paths.work, note, signal });
+        return { value, text: value.found === undefined ? 'none with gVisor' : value.found.socket };
+      });
+  await provideProgram(context, [
+    'git',
+    ...(needs.redis === true ? (['redis'] as const) : []),
+    ...(found === undefined ? (['docker', 'mmdebstrap'] as const) : []),
+  ]);
+  if (found !== undefined) return { ...found, isPrivate: false };
+  undo.push(await leasePrivateDocker(paths));
+  return step(onProgress, 'Docker with gVisor', async (note) => {
+    try {
+      const value = { ...(await ensurePrivateDocker({ paths, runtime, note, signal })), isPrivate: true };
+      return { value, text: `private, gVisor ${value.runsc}` };
+    } catch (cause) {
+      if (!(cause instanceof CofferdamError) || signal?.aborted === true) throw cause;
+      const message = `${cause.message}\nAn existing Docker can be used instead once its daemon.json has this runtime: ${runtimeFragment(runtime)}\n${passedOver.join('\n')}`;
+      throw new CofferdamError(cause.code, 'local.provideDocker', message.trim(), cause);
+    }
+  });
+}
+
+async function provideProgram(context: Context, needs: readonly ProgramNeed[]): Promise<void> {
+  const missing = await missingPrograms(needs);
+  if (missing.length === 0) return;
+  await step(context.onProgress, 'packages', async (note) => {
+    note(`installing ${missing.join(', ')} with apt-get`);
+    await installPrograms(missing, context.signal);
+    return { value: undefined, text: `installed ${missing.join(', ')}` };
+  });
+}
+
+function provideImage(context: Context & { socket: string }): Promise<SandboxImage> {
+  const { paths, socket, onProgress, signal } = context;
+  return step(onProgress, 'sandbox image', async (note) => {
+    const { built, ...image } = await ensureImage({ docker: dockerAt(socket), work: paths.work, note, signal });
+    return { value: image, text: `${built ? 'built' : 'found'} ${image.ref}` };
+  });
+}
+
+function provideToolbox(context: Context & { needs: MachineNeeds }): Promise<string> {
+  const { paths, needs, onProgress, signal } = context;
+  return step(onProgress, 'toolbox', async (note) => {
+    const { directory, built } = await ensureToolbox({ root: paths.toolbox, agents: needs.agents ?? [], note, signal });
+    return { value: directory, text: `${built ? 'made' : 'found'} ${directory}` };
+  });
+}
+
+async function describe(options: {
+  docker: FoundDocker;
+  image: SandboxImage;
+  toolboxDir: string;
+  runtime: string;
+  signal: AbortSignal | undefined;
+}): Promise<Omit<Machine, 'release'>> {
+  const { docker, image, toolboxDir, runtime, signal } = options;
+  const [engine, git, redisServer, caFile, registryPrivate] = await Promise.all([
+    dockerAt(docker.socket).version(),
+    runCommand(['git', '--version'], { signal }),
+    findProgram('redis-server'),
+    hostCaFile(),
+    // Offline there is no registry to allow; a sandbox then says so itself.
+    npmRegistry(signal)
+      .then((registry) => isPrivateHost(registry.hostname))
+      .catch(() => false),
+  ]);
+  return {
+    dockerSocket: docker.socket,
+    runtime,
+    image,
+    toolboxDir,
+    redisServer,
+    caFile,
+    registryPrivate,
+    privateDocker: docker.isPrivate,
+    versions: {
+      runsc: docker.runsc,
+      docker: engine.Version,
+      git: git.stdout.trim().replace(/^git version /, ''),
+      node: process.version,
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import { spawn } from 'node:child_process';
+import { copyFile, mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type Docker from 'dockerode';
+import { z } from 'zod';
+import { CofferdamError } from '../../domain/errors.ts';
+import { followToEnd, imageId } from './docker.ts';
+import { findProgram } from './packages.ts';
+import { inspectRunsc, isRecentRunsc, OLDEST_RUNSC } from './runsc.ts';
+import { librariesOf } from './toolbox-inputs.ts';
+
+const PROBE_IMAGE = 'cofferdam/probe:latest';
+
+/** Whether a daemon's runtime can be used for sandboxes, or why not. */
+export type Usable = { usable: true; runsc: string } | { usable: false; why: string };
+
+const Info = z.object({
+  Runtimes: z.record(z.string(), z.object({ path: z.string().optional(), runtimeArgs: z.array(z.string()).nullish() })),
+});
+
+/**
+ * Asks a daemon whether it has the runtime, and then a container of that runtime whether it is gVisor: registration alone
+ * proves nothing. Never throws for what the daemon is or lacks.
+ */
+export async function probeRuntime(options: {
+  docker: Docker;
+  runtime: string;
+  work: string;
+  signal?: AbortSignal | undefined;
+}): Promise<Usable> {
+  const { docker, runtime } = options;
+  try {
+    const info = Info.parse(await docker.info());
+    const entry = info.Runtimes[runtime];
+    if (entry === undefined) return { usable: false, why: `it has no runtime named ${runtime}` };
+    const flags = entry.runtimeArgs ?? [];
+    // Without this flag the sandbox could not reach its one socket. The other flags have safe defaults or are checked in each sandbox.
+    if (!flags.some((flag) => /^--?host-uds=(open|all)$/.test(flag))) {
+      return { usable: false, why: `its runtime ${runtime} lacks the argument --host-uds=open` };
+    }
+    const runsc = entry.path === undefined ? undefined : await inspectRunsc(entry.path, options.signal);
+    if (runsc !== undefined && !isRecentRunsc(runsc.version)) {
+      return { usable: false, why: `its runsc ${runsc.version} is older than ${OLDEST_RUNSC}` };
+    }
+    const output = await runProbe(options);
+    if (!output.includes('gVisor'))
+      return { usable: false, why: `a container of its runtime ${runtime} does not run under gVisor` };
+    return { usable: true, runsc: runsc?.version ?? 'unknown' };
+  } catch (error) {
+    if (options.signal?.aborted === true) throw error;
+    return { usable: false, why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The kernel log as a container of the runtime sees it. */
+async function runProbe(options: {
+  docker: Docker;
+  runtime: string;
+  work: string;
+  signal?: AbortSignal | undefined;
+}): Promise<string> {
+  const { docker } = options;
+  if ((await imageId(docker, PROBE_IMAGE)) === undefined) await importProbeImage(options);
+  const container = await docker.createContainer({
+    Image: PROBE_IMAGE,
+    Cmd: ['/lib/loader', '--library-path', '/lib', '/bin/dmesg'],
+    Labels: { 'cofferdam.role': 'probe' },
+    NetworkDisabled: true,
+    HostConfig: {
+      Runtime: options.runtime,
+      NetworkMode: 'none',
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '1m' } },
+    },
+  });
+  try {
+    const limit = AbortSignal.timeout(30_000);
+    const abortSignal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
+    await container.start({ abortSignal });
+    await container.wait({ abortSignal });
+    return (await container.logs({ stdout: true, stderr: true, abortSignal })).toString('utf8');
+  } finally {
+    await container.remove({ force: true }).catch(() => undefined);
+  }
+}
+
+/** An image of two files and some libraries, made from the host's own `dmesg`. */
+async function importProbeImage(options: {
+  docker: Docker;
+  work: string;
+  signal?: AbortSignal | undefined;
+}): Promise<void> {
+  const dmesg = await findProgram('dmesg');
+  if (dmesg === undefined) {
+    throw new CofferdamError(
+      'docker_unavailable',
+      'local.importProbeImage',
+      'dmesg is not installed: apt-get install util-linux',
+    );
+  }
+  const root = path.join(options.work, `probe-${process.pid}`);
+  try {
+    await mkdir(path.join(root, 'lib'), { recursive: true });
+    await mkdir(path.join(root, 'bin'));
+    const { libraries, loader } = await librariesOf(dmesg, options.signal);
+    await copyFile(dmesg, path.join(root, 'bin/dmesg'));
+    await copyFile(loader, path.join(root, 'lib/loader'));
+    for (const library of libraries) await copyFile(library.file, path.join(root, 'lib', library.name));
+    const tar = spawn('tar', ['-C', root, '--owner=0', '--group=0', '-c', '.'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const [repo, tag] = PROBE_IMAGE.split(':');
+    const stream = await options.docker.importImage(tar.stdout, { repo, tag });
+    await followToEnd(options.docker, stream, 'local.importProbeImage', () => undefined);
+  } finally {
+    await rm(root, { recursive: true, force: true });
+  }
+}
