@@ -1,0 +1,176 @@
+/**
+ * The bare repositories behind the stand-in. Host git runs here on trees that tests and agents wrote, but only as plumbing on
+ * bare repositories (never a work tree, never hooks of the content), with a built environment.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseCommits, type CommitInfo, LOG_FORMAT } from './git-format.ts';
+
+export const EMPTY_TREE = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
+export const ZERO = '0'.repeat(40);
+
+export class GitFailed extends Error {
+  override readonly name = 'GitFailed';
+  readonly exitCode: number | null;
+  readonly stderr: string;
+
+  constructor(args: readonly string[], exitCode: number | null, stderr: string) {
+    super(`git ${args.join(' ')} ended with ${exitCode ?? 'a signal'}: ${stderr.trim()}`);
+    this.exitCode = exitCode;
+    this.stderr = stderr;
+  }
+}
+
+/** Nothing of the caller's environment but PATH reaches git. */
+export function gitEnvironment(): Record<string, string> {
+  return {
+    PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+    HOME: '/nonexistent',
+    LC_ALL: 'C',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_TERMINAL_PROMPT: '0',
+  };
+}
+
+/** Runs git in a bare repository and returns its stdout; a non-zero exit is a `GitFailed`. */
+export async function git(dir: string, args: readonly string[], input?: string | Buffer): Promise<Buffer> {
+  const child = spawn('git', ['-c', 'core.quotePath=false', ...args], {
+    cwd: dir,
+    env: { ...gitEnvironment(), GIT_DIR: dir },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  child.stdin.on('error', () => undefined); // a git that ends early closes its stdin; its exit code tells the story
+  child.stdin.end(input);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new GitFailed(args, code, Buffer.concat(err).toString());
+  return Buffer.concat(out);
+}
+
+async function text(dir: string, args: readonly string[]): Promise<string> {
+  return (await git(dir, args)).toString().trimEnd();
+}
+
+/** What git itself refuses stays a refusal (`undefined`); a git that cannot run at all still throws. */
+async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof GitFailed) return undefined;
+    throw error;
+  }
+}
+
+/** GitHub refuses an App that pushes workflow files without the permission; it sees the new commits before any ref moves. */
+const PRE_RECEIVE = `#!/bin/sh
+[ "$STAND_IN_WORKFLOWS" = no ] || exit 0
+while read -r old new ref; do
+  case "$new" in *[!0]*) ;; *) continue ;; esac
+  found=$(git rev-list -n 1 "$new" --not --all -- .github/workflows) || exit 1
+  if [ -n "$found" ]; then
+    echo "refusing to allow a GitHub App to create or update workflow files without \\\`workflows\\\` permission" >&2
+    exit 1
+  fi
+done
+`;
+
+const CONFIG: readonly [string, string][] = [
+  ['http.receivepack', 'true'],
+  ['receive.fsckObjects', 'true'],
+  ['receive.hideRefs', 'refs/pull'],
+  ['receive.autogc', 'false'],
+  ['gc.auto', '0'],
+  ['uploadpack.allowFilter', 'true'],
+  ['uploadpack.allowAnySHA1InWant', 'true'],
+];
+
+/** Makes an empty bare repository that `git http-backend` serves. */
+export async function createBare(dir: string, defaultBranch: string): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  await git(dir, ['init', '--quiet', '--bare', `--initial-branch=${defaultBranch}`, dir]);
+  for (const [key, value] of CONFIG) await git(dir, ['config', key, value]);
+  await mkdir(join(dir, 'hooks'), { recursive: true });
+  await writeFile(join(dir, 'hooks', 'pre-receive'), PRE_RECEIVE, { mode: 0o755 });
+}
+
+/** All refs below `prefix` with the object they point at. */
+export async function listRefs(dir: string, prefix: string): Promise<Map<string, string>> {
+  const lines = await text(dir, ['for-each-ref', '--format=%(objectname) %(refname)', prefix]);
+  const refs = new Map<string, string>();
+  for (const line of lines.split('\n')) {
+    const at = line.indexOf(' ');
+    if (at > 0) refs.set(line.slice(at + 1), line.slice(0, at));
+  }
+  return refs;
+}
+
+/** The object name of a full ref, or `undefined`. */
+export async function readRef(dir: string, ref: string): Promise<string | undefined> {
+  return orUndefined(text(dir, ['rev-parse', '--verify', '--quiet', '--end-of-options', ref]));
+}
+
+/** A branch name, tag, full ref or object name as a commit, in GitHub's order; `undefined` when there is none. */
+export async function resolveCommit(dir: string, revision: string): Promise<string | undefined> {
+  const candidates = /^[0-9a-f]{7,40}$/.test(revision)
+    ? [revision]
+    : revision.startsWith('refs/')
+      ? [revision]
+      : [`refs/heads/${revision}`, `refs/tags/${revision}`, `refs/${revision}`];
+  if (/^[0-9a-f]{7,40}$/.test(revision)) candidates.push(`refs/heads/${revision}`);
+  for (const candidate of candidates) {
+    const sha = await readRef(dir, `${candidate}^{commit}`);
+    if (sha !== undefined) return sha;
+  }
+  return undefined;
+}
+
+/** Is it a name that git accepts for a branch? */
+export async function validRef(dir: string, ref: string): Promise<boolean> {
+  return (await orUndefined(git(dir, ['check-ref-format', ref]))) !== undefined;
+}
+
+export async function objectType(dir: string, sha: string): Promise<string | undefined> {
+  return orUndefined(text(dir, ['cat-file', '-t', sha]));
+}
+
+/** Moves, makes or (with `ZERO`) deletes a ref. */
+export async function writeRef(dir: string, ref: string, to: string): Promise<void> {
+  await git(dir, to === ZERO ? ['update-ref', '-d', ref] : ['update-ref', ref, to]);
+}
+
+export async function isAncestor(dir: string, ancestor: string, descendant: string): Promise<boolean> {
+  return (await orUndefined(git(dir, ['merge-base', '--is-ancestor', ancestor, descendant]))) !== undefined;
+}
+
+export async function mergeBase(dir: string, left: string, right: string): Promise<string | undefined> {
+  return orUndefined(text(dir, ['merge-base', left, right]));
+}
+
+/** Commits of a range or revision, newest first. */
+export async function log(dir: string, revisions: readonly string[], limit = 250): Promise<CommitInfo[]> {
+  const out = await git(dir, ['log', '-z', `--format=${LOG_FORMAT}`, `-n${limit}`, '--end-of-options', ...revisions]);
+  return parseCommits(out.toString());
+}
+
+export async function commitInfo(dir: string, sha: string): Promise<CommitInfo | undefined> {
+  return (await orUndefined(log(dir, [sha], 1)))?.[0];
+}
+
+/** How many commits `left` lacks of `right` (`ahead`) and the other way round (`behind`). */
+export async function distance(dir: string, left: string, right: string): Promise<{ ahead: number; behind: number }> {
+  const [behind, ahead] = (await text(dir, ['rev-list', '--left-right', '--count', `${left}...${right}`])).split('\t');
+  return { ahead: Number(ahead), behind: Number(behind) };
+}
+
+/** Fetches one commit of another repository of the stand-in under a ref: how a pull request from a fork comes in. */
+export async function fetchCommit(dir: string, from: string, sha: string, ref: string): Promise<void> {
+  await git(dir, ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', from, `+${sha}:${ref}`]);
+}
