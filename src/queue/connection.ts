@@ -1,0 +1,54 @@
+import { Redis } from 'ioredis';
+import { CofferdamError } from '../domain/errors.ts';
+
+/**
+ * Opens a connection to Redis at a URL (`redis://`, `rediss://`) or the path of its Unix socket (plain or `unix://`).
+ * Lost connections are opened again; commands wait for that.
+ * Errors: `redis_unavailable` when it does not answer within `timeoutMs`.
+ */
+export async function openRedis(target: string, options: { timeoutMs?: number } = {}): Promise<Redis> {
+  const settings = {
+    // BullMQ's workers wait on blocking commands for as long as it takes.
+    maxRetriesPerRequest: null,
+    retryStrategy: (times: number) => Math.min(times * 100, 2_000),
+    lazyConnect: true,
+  };
+  const path = target.startsWith('unix://')
+    ? target.slice('unix://'.length)
+    : target.startsWith('/')
+      ? target
+      : undefined;
+  const redis = path === undefined ? new Redis(target, settings) : new Redis({ ...settings, path });
+  let last: unknown;
+  redis.on('error', (error) => {
+    last = error;
+  });
+  try {
+    await within(redis.ping(), options.timeoutMs ?? 5_000);
+    return redis;
+  } catch (thrown) {
+    redis.disconnect();
+    const op = 'queue.openRedis';
+    throw new CofferdamError('redis_unavailable', op, `Redis does not answer at ${shown(target)}`, last ?? thrown);
+  }
+}
+
+/** The promise, or a rejection with `redis_unavailable` after `ms`. */
+export async function within<T>(promise: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new CofferdamError('redis_unavailable', 'queue.within', `no answer from Redis within ${ms} ms`));
+    }, ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The target without a password. */
+function shown(target: string): string {
+  return target.replace(/\/\/[^@/]*@/, '//…@');
+}

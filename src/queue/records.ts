@@ -1,0 +1,101 @@
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { CofferdamError } from '../domain/errors.ts';
+import type { RunId } from '../domain/ids.ts';
+import { FinalState, repoKey, RunRequest } from '../domain/run.ts';
+import { STEPS, type RunRecord, type RunRecords } from '../run/ports.ts';
+
+/** Finished runs stay readable this long. */
+const KEPT_SECONDS = 60 * 86_400;
+/** Newest runs of a thread that are remembered. */
+const PER_THREAD = 50;
+
+const StoredRecord = z.object({
+  request: RunRequest,
+  installation: z.string(),
+  step: z.enum(STEPS),
+  state: z.union([FinalState, z.enum(['queued', 'running'])]),
+  branch: z.string().optional(),
+  pull: z.object({ number: z.number().int(), url: z.string() }).optional(),
+  checkRunId: z.number().int().optional(),
+  commentId: z.number().int().optional(),
+  worker: z.string(),
+  updatedAt: z.string(),
+});
+
+/** Is the run over? */
+export function isFinal(state: RunRecord['state']): state is FinalState {
+  return state !== 'queued' && state !== 'running';
+}
+
+export interface RedisRunRecords extends RunRecords {
+  /** Saves a new record; false when the run has one already. */
+  create(record: RunRecord): Promise<boolean>;
+  /** Merges into the record; null when there is none. A final state never goes back. */
+  update(runId: RunId, patch: Partial<Omit<RunRecord, 'request' | 'installation'>>): Promise<RunRecord | null>;
+  remove(record: RunRecord): Promise<void>;
+  /** Runs of an issue or pull request, newest first. */
+  ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
+}
+
+/** What is known of each run, in Redis: enough for any worker to finish what another one began. */
+export function createRunRecords(options: { redis: Redis; prefix: string }): RedisRunRecords {
+  const { redis, prefix } = options;
+  const key = (runId: string): string => `${prefix}:run:${runId}`;
+  const threadKey = (thread: { owner: string; name: string; number: number }): string =>
+    `${prefix}:thread:${repoKey(thread)}#${thread.number}`;
+
+  async function index(record: RunRecord): Promise<void> {
+    const { repo, source, runId, requestedAt } = record.request;
+    const thread = threadKey({ owner: repo.owner, name: repo.name, number: source.number });
+    await redis
+      .multi()
+      .zadd(thread, Date.parse(requestedAt) || 0, runId)
+      .zremrangebyrank(thread, 0, -PER_THREAD - 1)
+      .expire(thread, KEPT_SECONDS)
+      .exec();
+  }
+
+  async function load(runId: RunId): Promise<RunRecord | null> {
+    const stored = await redis.get(key(runId));
+    if (stored === null) return null;
+    const parsed = StoredRecord.safeParse(JSON.parse(stored));
+    if (!parsed.success) {
+      throw new CofferdamError('internal', 'queue.records', `the record of ${runId} cannot be read`, parsed.error);
+    }
+    return parsed.data as RunRecord;
+  }
+
+  async function save(record: RunRecord): Promise<void> {
+    await redis.set(key(record.request.runId), JSON.stringify(record), 'EX', KEPT_SECONDS);
+    await index(record);
+  }
+
+  return {
+    load,
+    save,
+    async create(record) {
+      const stored = await redis.set(key(record.request.runId), JSON.stringify(record), 'EX', KEPT_SECONDS, 'NX');
+      if (stored === 'OK') await index(record);
+      return stored === 'OK';
+    },
+    async update(runId, patch) {
+      const record = await load(runId);
+      if (record === null) return null;
+      const state = isFinal(record.state) ? record.state : (patch.state ?? record.state);
+      const next: RunRecord = { ...record, ...patch, state, updatedAt: new Date().toISOString() };
+      await redis.set(key(runId), JSON.stringify(next), 'EX', KEPT_SECONDS);
+      return next;
+    },
+    async remove(record) {
+      const { repo, source, runId } = record.request;
+      await redis.del(key(runId));
+      await redis.zrem(threadKey({ owner: repo.owner, name: repo.name, number: source.number }), runId);
+    },
+    async ofThread(thread) {
+      const ids = await redis.zrevrange(threadKey(thread), 0, -1);
+      const records = await Promise.all(ids.map((id) => load(id as RunId)));
+      return records.filter((record) => record !== null);
+    },
+  };
+}
