@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CofferdamError } from '../../src/domain/errors.ts';
+import { openRedis } from '../../src/queue/connection.ts';
+import { createTriggerQueue, type TriggerQueue } from '../../src/queue/triggers.ts';
+import { createLogger } from '../../src/telemetry/log.ts';
+import { eventually, startRedisServer, type RedisServer } from '../queue/redis-server.ts';
+import { newRunId, trigger } from '../queue/requests.ts';
+
+let server: RedisServer;
+let prefixes = 0;
+const opened: { close(): Promise<void> }[] = [];
+const log = createLogger({ level: 'silent' });
+
+beforeAll(async () => {
+  server = await startRedisServer();
+});
+afterAll(async () => {
+  for (const one of opened) await one.close();
+  await server.stop();
+});
+
+async function open(prefix = `t${prefixes++}`, bound?: number): Promise<TriggerQueue> {
+  const queue = createTriggerQueue({
+    redis: await server.open(),
+    prefix,
+    log,
+    ...(bound === undefined ? {} : { bound }),
+  });
+  opened.push(queue);
+  return queue;
+}
+
+describe('triggers', () => {
+  it('GH-009 hands a delivery over once, however often it arrives', async () => {
+    const queue = await open();
+    const seen: string[] = [];
+    const answers = await Promise.all(Array.from({ length: 20 }, () => queue.enqueue(trigger({ deliveryId: 'a-1' }))));
+    expect(answers.filter((answer) => answer === 'accepted').length).toBeGreaterThan(0);
+    opened.unshift(queue.work((one) => (seen.push(one.deliveryId), Promise.resolve())));
+    await eventually(() => seen.length > 0, 'the trigger is handled');
+    await eventually(async () => (await queue.enqueue(trigger({ deliveryId: 'a-1' }))) === 'duplicate', 'it is known');
+    await queue.enqueue(trigger({ deliveryId: 'a-2' }));
+    await eventually(() => seen.includes('a-2'), 'the next one is handled');
+    expect(seen).toEqual(['a-1', 'a-2']);
+  });
+
+  it('GH-009 knows a replayed delivery after Redis was killed', async () => {
+    const queue = await open('restart');
+    const seen: string[] = [];
+    opened.unshift(queue.work((one) => (seen.push(one.deliveryId), Promise.resolve())));
+    await queue.enqueue(trigger({ deliveryId: 'b-1', key: 'k' }));
+    await eventually(() => seen.length === 1, 'the trigger is handled');
+    const mine = [newRunId()];
+    expect(await queue.claim(trigger({ deliveryId: 'b-1', key: 'k' }), mine)).toEqual(mine);
+    await eventually(async () => (await queue.enqueue(trigger({ deliveryId: 'b-1' }))) === 'duplicate', 'it is known');
+    await server.restart();
+    const again = await open('restart');
+    expect(await again.enqueue(trigger({ deliveryId: 'b-1' }))).toBe('duplicate');
+    expect(await again.claim(trigger({ deliveryId: 'b-2', key: 'k' }), [newRunId()])).toBeNull();
+    expect(seen).toEqual(['b-1']);
+  });
+
+  it('gives an event to one delivery, and to that one again after a crash', async () => {
+    const queue = await open();
+    const [first, second] = [newRunId(), newRunId()];
+    expect(await queue.claim(trigger({ deliveryId: 'c-1' }), [first])).toEqual([first]);
+    expect(await queue.claim(trigger({ deliveryId: 'c-2' }), [second])).toBeNull();
+    expect(await queue.claim(trigger({ deliveryId: 'c-1' }), [second])).toEqual([first]);
+  });
+
+  it('tries a failure of GitHub again, and a refusal not', async () => {
+    const queue = await open();
+    const tries = { github: 0, config: 0 };
+    opened.unshift(
+      queue.work((one) => {
+        const code = one.deliveryId === 'd-github' ? 'github' : 'config';
+        tries[code] += 1;
+        if (code === 'github' && tries.github === 2) return Promise.resolve();
+        return Promise.reject(new CofferdamError(code, 'test', 'no'));
+      }),
+    );
+    await queue.enqueue(trigger({ deliveryId: 'd-config' }));
+    await queue.enqueue(trigger({ deliveryId: 'd-github' }));
+    await eventually(() => tries.github === 2, 'the second try');
+    expect(tries.config).toBe(1);
+  });
+
+  it('RES-013 refuses what is above the bound', async () => {
+    const queue = await open(undefined, 3);
+    const answers: string[] = [];
+    for (let index = 0; index < 10; index += 1)
+      answers.push(await queue.enqueue(trigger({ deliveryId: `e-${index}` })));
+    expect(answers).toEqual(Array.from({ length: 10 }, (_, index) => (index < 3 ? 'accepted' : 'full')));
+  });
+});
+
+it('says what to do when Redis is not there', async () => {
+  await expect(openRedis('/nonexistent/socket', { timeoutMs: 300 })).rejects.toMatchObject({
+    code: 'redis_unavailable',
+  });
+  const failed = await openRedis('redis://user:hunter2@127.0.0.1:1', { timeoutMs: 300 }).catch(
+    (error: unknown) => error,
+  );
+  expect(String(failed)).not.toContain('hunter2');
+});
