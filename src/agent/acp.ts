@@ -47,6 +47,8 @@ export interface AcpOptions {
   prompt: string;
   /** Mode that the session is put into before the prompt. */
   modeId?: string | undefined;
+  /** The agent's own extension of `session/new`. */
+  meta?: Record<string, unknown> | undefined;
   onMessage: (message: AgentMessage) => void;
   timeouts?: Partial<AcpTimeouts>;
   limits?: Partial<FrameLimits>;
@@ -118,7 +120,7 @@ interface Conversation {
 
 /** Initialise, open a session, set the mode, prompt. Resolves with the turn's stop reason. */
 async function converse(talk: Conversation, agent: acp.ClientContext): Promise<string> {
-  const { cwd, modeId } = talk.options;
+  const { cwd, modeId, meta } = talk.options;
   const { initialize, session } = acp.methods.agent;
   const hello: unknown = await ask(talk, initialize, talk.timeouts.initialize, () =>
     agent.request(initialize, {
@@ -131,7 +133,7 @@ async function converse(talk: Conversation, agent: acp.ClientContext): Promise<s
     throw new Stop('error', `the agent does not speak version ${acp.PROTOCOL_VERSION} of the protocol`);
   }
   const opened: unknown = await ask(talk, session.new, talk.timeouts.session, () =>
-    agent.request(session.new, { cwd, mcpServers: [] }),
+    agent.request(session.new, { cwd, mcpServers: [], ...(meta === undefined ? {} : { _meta: meta }) }),
   );
   const sessionId = isObject(opened) ? opened['sessionId'] : undefined;
   if (typeof sessionId !== 'string' || sessionId.length > 1_000) {

@@ -1,0 +1,54 @@
+import type { Wire } from '../../domain/policy.ts';
+import type { ModelChoice } from '../../domain/run.ts';
+
+/** How the agent's process is started in the sandbox. Fits the port `AgentLaunch`. */
+export interface Launch {
+  argv: string[];
+  env: Record<string, string>;
+  /** Paths are relative to the home directory of the agent's user. */
+  files: { path: string; content: string }[];
+  protocol: 'acp' | 'command';
+}
+
+export interface LaunchContext {
+  /** Directory in the sandbox whose `node_modules` holds the agents. */
+  agentsDir: string;
+  /** The toolbox's Node in the sandbox. */
+  node: string;
+  /** Processor of the sandbox in Node's words: `x64`, `arm64`. */
+  arch: string;
+  /** Where the model's provider is reached, without a version: `http://llm.cofferdam.internal/<provider>`. */
+  baseUrl: string;
+  model: ModelChoice;
+  prompt: string;
+  /** The clone. */
+  cwd: string;
+}
+
+/** What a session of the protocol needs with this agent. */
+export interface SessionNeeds {
+  modeId?: string;
+  /** Appended to the working directory's path. */
+  cwdSuffix?: string;
+  /** The agent's own extension of `session/new`. */
+  meta?: Record<string, unknown>;
+}
+
+/** One coding agent: how it is started, told its model, and kept quiet. */
+export interface AgentAdapter {
+  id: string;
+  /** What it can speak with a model's provider. */
+  wires: readonly Wire[];
+  /** How it speaks with us. */
+  protocol: { kind: 'acp'; session?: SessionNeeds } | { kind: 'command' };
+  launch(context: LaunchContext): Omit<Launch, 'protocol'>;
+}
+
+/**
+ * What agents send as the provider's key. It opens nothing: the gateway strips it and adds the real one. It looks like a
+ * key because some clients check for that.
+ */
+export const PLACEHOLDER_KEY = 'sk-cofferdam-placeholder-the-gateway-adds-the-real-key';
+
+/** No terminal, no colours, no questions. */
+export const COMMON_ENV: Readonly<Record<string, string>> = { CI: '1', TERM: 'dumb', NO_COLOR: '1' };

@@ -1,0 +1,42 @@
+import type { Wire } from '../../domain/policy.ts';
+import { fedThroughStdin } from '../command.ts';
+import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
+import type { AgentAdapter, LaunchContext } from './adapter.ts';
+
+/** The version that these settings were measured with: the last under this name. */
+export const PI_VERSION = '0.73.1';
+
+const APIS: Record<Wire, { api: string; version: string }> = {
+  anthropic: { api: 'anthropic-messages', version: '' },
+  'openai-chat': { api: 'openai-completions', version: '/v1' },
+  'openai-responses': { api: 'openai-responses', version: '/v1' },
+  gemini: { api: 'google-generative-ai', version: '/v1beta' },
+};
+
+/** pi as a plain command: it reads the task from its standard input and prints its last words. */
+export const pi: AgentAdapter = {
+  id: 'pi',
+  wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
+  protocol: { kind: 'command' },
+  launch: (context) =>
+    fedThroughStdin(context.prompt, {
+      argv: [
+        context.node,
+        `${context.agentsDir}/node_modules/@mariozechner/pi-coding-agent/dist/cli.js`,
+        ...['--print', '--no-session', '--provider', 'cofferdam', '--model', context.model.model],
+        // The repository's own settings were not reviewed; its AGENTS.md is read.
+        ...['--no-extensions', '--no-skills', '--no-prompt-templates', '--no-themes'],
+      ],
+      env: { ...COMMON_ENV, PI_OFFLINE: '1', PI_SKIP_VERSION_CHECK: '1' },
+      files: [{ path: '.pi/agent/models.json', content: `${JSON.stringify(models(context))}\n` }],
+    }),
+};
+
+function models({ model, baseUrl }: LaunchContext): unknown {
+  const { api, version } = APIS[model.wire];
+  return {
+    providers: {
+      cofferdam: { baseUrl: `${baseUrl}${version}`, api, apiKey: PLACEHOLDER_KEY, models: [{ id: model.model }] },
+    },
+  };
+}

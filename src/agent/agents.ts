@@ -1,0 +1,103 @@
+import { CofferdamError } from '../domain/errors.ts';
+import type { Wire } from '../domain/policy.ts';
+import type { ModelChoice } from '../domain/run.ts';
+import type { AgentAdapter, Launch } from './adapters/adapter.ts';
+import { claudeCode } from './adapters/claude-code.ts';
+import { codex } from './adapters/codex.ts';
+import { opencode } from './adapters/opencode.ts';
+import { pi } from './adapters/pi.ts';
+
+const ADAPTERS: readonly AgentAdapter[] = [opencode, codex, claudeCode, pi];
+
+/** The ids that `agent:` takes in policy and repository files. */
+export const AGENT_IDS: readonly string[] = ADAPTERS.map((adapter) => adapter.id);
+
+/** Where every sandbox reaches the model's provider: the gateway answers for this name. */
+export const LLM_ORIGIN = 'http://llm.cofferdam.internal';
+
+export interface AgentsOptions {
+  /** Directory in the sandbox whose `node_modules` holds the agents. */
+  toolboxAgentsDir: string;
+  /** The toolbox's Node in the sandbox. */
+  toolboxNode: string;
+  /** Processor of the sandbox, in Node's words. */
+  arch: string;
+  /** The providers that the policy names. */
+  providers: Readonly<Record<string, { wire: Wire }>>;
+  /** For tests that stand in for the gateway. */
+  llmOrigin?: string;
+}
+
+export interface LaunchOptions {
+  agent: string;
+  /** `<provider>/<model>`. */
+  model: string | undefined;
+  prompt: string;
+  cwd: string;
+}
+
+/** Fits the port `Agents`. */
+export interface Agents {
+  launch(options: LaunchOptions): Launch;
+}
+
+/**
+ * How agents are started in the sandbox.
+ * Errors of `launch`: `config` for an agent that is not known, for a missing or unknown provider, and for a provider
+ * that the agent cannot speak with.
+ */
+export function createAgents(options: AgentsOptions): Agents {
+  const { toolboxAgentsDir: agentsDir, toolboxNode: node, arch, providers } = options;
+  const origin = options.llmOrigin ?? LLM_ORIGIN;
+  return {
+    launch({ agent, model, prompt, cwd }) {
+      const adapter = findAdapter(agent);
+      const choice = chooseModel(adapter, model, providers);
+      const baseUrl = `${origin}/${choice.provider}`;
+      const launch = adapter.launch({ agentsDir, node, arch, baseUrl, model: choice, prompt, cwd });
+      return { ...launch, protocol: adapter.protocol.kind };
+    },
+  };
+}
+
+/** Errors: `config`. */
+export function findAdapter(agent: string): AgentAdapter {
+  const adapter = ADAPTERS.find((candidate) => candidate.id === agent);
+  if (adapter === undefined) {
+    throw configError(`there is no agent "${agent}"; agents are ${AGENT_IDS.join(', ')}`);
+  }
+  return adapter;
+}
+
+function chooseModel(
+  adapter: AgentAdapter,
+  model: string | undefined,
+  providers: AgentsOptions['providers'],
+): ModelChoice {
+  const [, provider, name] = /^([a-z0-9-]+)\/(.+)$/.exec(model ?? '') ?? [];
+  if (provider === undefined || name === undefined) {
+    throw configError(
+      model === undefined
+        ? `${adapter.id} needs a model: set llm.default in the policy, or model in .github/cofferdam.yml`
+        : `model: "${model}" is not of the form <provider>/<model>`,
+    );
+  }
+  const wire = Object.hasOwn(providers, provider) ? providers[provider]?.wire : undefined;
+  if (wire === undefined) {
+    throw configError(`model: the policy has no provider "${provider}"; it has ${list(Object.keys(providers))}`);
+  }
+  if (!adapter.wires.includes(wire)) {
+    throw configError(
+      `model: ${adapter.id} cannot use provider "${provider}", which speaks ${wire}: it speaks ${list(adapter.wires)}`,
+    );
+  }
+  return { provider, model: name, wire };
+}
+
+function list(words: readonly string[]): string {
+  return words.length === 0 ? 'none' : words.join(', ');
+}
+
+function configError(message: string): CofferdamError {
+  return new CofferdamError('config', 'agent.launch', message);
+}
