@@ -1,0 +1,297 @@
+/*
+ * One forwarded call: the request goes out once, the answer is passed on as it comes, and a copy of it is read for the
+ * price. Trust: the client is the hostile sandbox and may leave, stall or never read; the provider may be slow, break
+ * off, or send forms that nobody expects.
+ */
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { LlmCall } from '../../policy/llm/judge.ts';
+import type { TokenUsage } from '../../policy/llm/prices.ts';
+import { sendError } from './answers.ts';
+import { createMeter } from './meter.ts';
+import type { Meter } from './meter.ts';
+import type { LlmHandlerLimits, LlmProvider } from './port.ts';
+import { answerHeaders, upstreamHeaders, upstreamUrl } from './upstream.ts';
+import type { UpstreamRequest } from './upstream.ts';
+
+/** What became of a call. `charged` is false when the provider certainly charged nothing. */
+export interface Exchanged {
+  charged: boolean;
+  usage: TokenUsage | undefined;
+  textBytes: number;
+  /** 0 when there was no answer. */
+  status: number;
+  aborted: boolean;
+  firstByteMs: number | undefined;
+}
+
+export interface ExchangeOptions {
+  call: LlmCall;
+  body: Buffer;
+  provider: LlmProvider;
+  res: ServerResponse;
+  request: UpstreamRequest;
+  limits: LlmHandlerLimits;
+  /** Monotonic milliseconds. */
+  now: () => number;
+  onUpstream: (data: Record<string, unknown>) => void;
+  /** Ends the call at once, without draining: model access is over. */
+  signal: AbortSignal;
+}
+
+/** Bytes of text that one output token can be, at most, before a provider counts as ignoring the limit. */
+const BYTES_PER_TOKEN = 16;
+const ERROR_BODY_BYTES = 256 * 1024;
+
+/** Forwards a call and answers the client. Never rejects. */
+export async function exchange(options: ExchangeOptions): Promise<Exchanged> {
+  const { call, body, provider, res, limits } = options;
+  const abort = new AbortController();
+  const signal = AbortSignal.any([options.signal, abort.signal]);
+  const state = { aborted: false, timedOut: false };
+  const clock = watch({ ms: limits.firstByteMs, onTimeout: () => end('timedOut') });
+  let drain: NodeJS.Timeout | undefined;
+
+  function end(why: 'timedOut' | 'drained'): void {
+    if (why === 'timedOut') state.timedOut = true;
+    abort.abort();
+  }
+  function clientGone(): void {
+    if (res.writableFinished || drain !== undefined) return;
+    state.aborted = true;
+    drain = setTimeout(() => end('drained'), limits.drainMs);
+  }
+  res.once('close', clientGone);
+  if (res.destroyed) clientGone();
+
+  const url = upstreamUrl(provider, call.wire, call.path);
+  const upstream = options.request(url, { method: 'POST', headers: upstreamHeaders(provider, call, body), signal });
+  const started = options.now();
+  const reply = await send(upstream, body);
+  try {
+    if (!reply.ok) {
+      answerLost(options, { sent: reply.sent, timedOut: state.timedOut });
+      return {
+        charged: reply.sent,
+        usage: undefined,
+        textBytes: 0,
+        status: 0,
+        aborted: state.aborted,
+        firstByteMs: undefined,
+      };
+    }
+    const { response } = reply;
+    const status = response.statusCode ?? 0;
+    if (status < 200 || status > 299) {
+      const usage = await answerRefused(options, response);
+      return {
+        charged: usage !== undefined,
+        usage,
+        textBytes: 0,
+        status,
+        aborted: state.aborted,
+        firstByteMs: undefined,
+      };
+    }
+    const passed = await pass({ options, response, clock, abort: () => abort.abort(), started });
+    return { charged: true, status, aborted: state.aborted, ...passed };
+  } finally {
+    clock.stop();
+    clearTimeout(drain);
+    res.off('close', clientGone);
+  }
+}
+
+type Reply = { ok: true; response: IncomingMessage } | { ok: false; sent: boolean };
+
+/** Sends the request; `sent` tells whether any byte may have reached the provider. */
+function send(upstream: ClientRequest, body: Buffer): Promise<Reply> {
+  return new Promise((resolve) => {
+    let sent = false;
+    upstream.once('socket', (socket) => {
+      const secure = 'secureConnecting' in socket && socket.secureConnecting === true;
+      if (!socket.connecting && !secure) sent = true;
+      else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => (sent = true));
+    });
+    upstream.once('response', (response) => resolve({ ok: true, response }));
+    // Stays on: errors after the answer are seen on the answer.
+    upstream.on('error', () => resolve({ ok: false, sent }));
+    upstream.once('close', () => resolve({ ok: false, sent }));
+    upstream.end(body);
+  });
+}
+
+function answerLost(
+  { res, call, signal, onUpstream }: ExchangeOptions,
+  { sent, timedOut }: { sent: boolean; timedOut: boolean },
+): void {
+  onUpstream({ status: 0, problem: timedOut ? 'timeout' : sent ? 'connection lost' : 'unreachable' });
+  if (signal.aborted) {
+    sendError(res, call.wire, {
+      status: 400,
+      type: 'invalid_request_error',
+      message: 'Cofferdam: model access of this run has ended',
+    });
+    return;
+  }
+  const message = timedOut ? 'the model provider did not answer in time' : 'the model provider cannot be reached';
+  sendError(res, call.wire, {
+    status: timedOut ? 504 : 502,
+    type: 'api_error',
+    message: `Cofferdam: ${message}`,
+    retry: true,
+  });
+}
+
+/** Passes an error answer on; the usage in it, if there is one after all. */
+async function answerRefused(options: ExchangeOptions, response: IncomingMessage): Promise<TokenUsage | undefined> {
+  const { res, call, provider, onUpstream } = options;
+  const status = response.statusCode ?? 0;
+  const meter = createMeter({ wire: call.wire, events: false, maxBytes: ERROR_BODY_BYTES });
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  await flow(response, (chunk) => {
+    meter.push(chunk);
+    bytes += chunk.length;
+    if (bytes <= ERROR_BODY_BYTES) chunks.push(chunk);
+    else response.destroy();
+  });
+  meter.end();
+  onUpstream({ status });
+  if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    // The provider's own words can repeat parts of the key.
+    const why = status < 400 ? 'sent a redirect, which is not followed' : "refused the operator's key";
+    const message = `Cofferdam: the model provider ${why} (HTTP ${status}); the operator has to correct its settings`;
+    sendError(res, call.wire, { status: 400, type: 'invalid_request_error', message });
+  } else if (!res.headersSent && !res.destroyed) {
+    const text = Buffer.concat(chunks).toString('utf8');
+    const clean = provider.key === undefined || provider.key === '' ? text : text.replaceAll(provider.key, '[key]');
+    res.writeHead(status < 400 ? 502 : status, answerHeaders(response.headers)).end(clean);
+  }
+  return meter.usage();
+}
+
+interface Pass {
+  options: ExchangeOptions;
+  response: IncomingMessage;
+  clock: Watch;
+  abort: () => void;
+  started: number;
+}
+
+/** Passes a good answer on, chunk by chunk, with the client's back pressure, and reads it after that. */
+async function pass({
+  options,
+  response,
+  clock,
+  abort,
+  started,
+}: Pass): Promise<Pick<Exchanged, 'usage' | 'textBytes' | 'firstByteMs'>> {
+  const { res, call, limits } = options;
+  const events = /^text\/event-stream\b/i.test(response.headers['content-type'] ?? '');
+  const meter = createMeter({ wire: call.wire, events, maxBytes: limits.maxMeteredBytes });
+  let firstByteMs: number | undefined;
+  if (!res.destroyed && !res.headersSent) {
+    res.writeHead(200, answerHeaders(response.headers));
+    res.flushHeaders();
+  }
+  const source = decoded(response, limits, abort);
+  const resume = (): void => {
+    clock.restart(limits.idleMs);
+    source.resume();
+  };
+  res.on('drain', resume);
+  // Without a client there is nobody to wait for: the rest is read for its price.
+  res.once('close', resume);
+  clock.restart(limits.idleMs);
+  const complete = await flow(source, (chunk) => {
+    firstByteMs ??= options.now() - started;
+    if (res.destroyed || res.write(chunk)) clock.restart(limits.idleMs);
+    else {
+      source.pause();
+      clock.stop();
+    }
+    meter.push(chunk);
+    if (events && tooMuch(meter, call)) abort();
+  });
+  res.off('drain', resume);
+  res.off('close', resume);
+  if (complete) {
+    meter.end();
+    res.end();
+  } else res.destroy();
+  return { usage: meter.usage(), textBytes: events ? meter.textBytes() : 0, firstByteMs };
+}
+
+/** A provider that goes on far beyond the limit that it was given is cut off. */
+function tooMuch(meter: Meter, call: LlmCall): boolean {
+  return meter.textBytes() > call.output * BYTES_PER_TOKEN + 65_536;
+}
+
+/** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
+function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abort: () => void): Readable {
+  const decoder = decoderOf(response.headers['content-encoding']);
+  if (decoder === undefined) return response;
+  let packed = 0;
+  let plain = 0;
+  response.on('data', (chunk: Buffer) => (packed += chunk.length));
+  decoder.on('data', (chunk: Buffer) => {
+    plain += chunk.length;
+    if (plain > limits.maxMeteredBytes && plain > packed * limits.maxExpansion) abort();
+  });
+  response.once('error', (error) => decoder.destroy(error));
+  response.once('close', () => {
+    if (!response.complete) decoder.destroy();
+  });
+  return response.pipe(decoder);
+}
+
+function decoderOf(encoding: string | undefined): Transform | undefined {
+  switch (encoding?.trim().toLowerCase()) {
+    case 'gzip':
+    case 'x-gzip':
+      return createGunzip();
+    case 'deflate':
+      return createInflate();
+    case 'br':
+      return createBrotliDecompress();
+    default:
+      return undefined;
+  }
+}
+
+/** Reads a stream to its end; false when it broke off. */
+function flow(source: Readable, onChunk: (chunk: Buffer) => void): Promise<boolean> {
+  return new Promise((resolve) => {
+    source.on('data', onChunk);
+    source.once('end', () => resolve(true));
+    source.once('close', () => resolve(false));
+    source.on('error', () => resolve(false));
+  });
+}
+
+interface Watch {
+  restart(ms: number): void;
+  stop(): void;
+}
+
+function watch({ ms, onTimeout }: { ms: number; onTimeout: () => void }): Watch {
+  let timer: NodeJS.Timeout | undefined = setTimeout(onTimeout, ms);
+  let current = ms;
+  return {
+    restart: (next) => {
+      // The same span again is the case of every chunk, and refreshing is cheap.
+      if (timer !== undefined && next === current) timer.refresh();
+      else {
+        clearTimeout(timer);
+        current = next;
+        timer = setTimeout(onTimeout, next);
+      }
+    },
+    stop: () => {
+      clearTimeout(timer);
+      timer = undefined;
+    },
+  };
+}

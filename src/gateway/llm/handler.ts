@@ -1,0 +1,355 @@
+/*
+ * `http://llm.cofferdam.internal/<provider>/…`: the only way of a run to a model. Trust: every byte of a request is the
+ * hostile sandbox's. Nothing is forwarded before the worker has recorded it and holds its worst case, and nothing that
+ * the policy did not write into the forwarded request reaches a provider.
+ */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Wire } from '../../domain/policy.ts';
+import { deny } from '../../domain/decision.ts';
+import { affordableOutput, worstCase } from '../../policy/llm/bound.ts';
+import { callInputBound, judgeCall, limitOutput } from '../../policy/llm/judge.ts';
+import type { Judged, LlmCall, LlmRequest } from '../../policy/llm/judge.ts';
+import { addNotices } from '../../policy/llm/notices.ts';
+import { cost } from '../../policy/llm/prices.ts';
+import type { PriceTable } from '../../policy/llm/prices.ts';
+import { route } from '../../policy/llm/route.ts';
+import { sendError, sendModels } from './answers.ts';
+import { exchange } from './exchange.ts';
+import type { Exchanged } from './exchange.ts';
+import { LLM_LIMITS } from './port.ts';
+import type { LlmEvent, LlmHandlerLimits, LlmProvider, LlmReserve, LlmSettlement, LlmWorkerPort } from './port.ts';
+import { chatOutputField, foreignKeys } from './upstream.ts';
+import type { UpstreamRequest } from './upstream.ts';
+
+export interface LlmHandlerOptions {
+  providers: readonly LlmProvider[];
+  /** Patterns of models that this run may use. */
+  models: readonly string[];
+  prices: PriceTable;
+  /** Stands for user ids, cache keys and their kin. */
+  runHash: string;
+  ask: LlmWorkerPort;
+  request: UpstreamRequest;
+  onEvent: (event: LlmEvent) => void;
+  limits?: Partial<LlmHandlerLimits>;
+  /** What agents are configured with in place of a key; any other credential is recorded. */
+  placeholderKey: string;
+  /** Further words of the host for the agent's next request; called once for each. */
+  notices?: () => readonly string[];
+  /** Monotonic milliseconds. */
+  now?: () => number;
+}
+
+export interface LlmHandler {
+  (req: IncomingMessage, res: ServerResponse): void;
+  /** Ends model access: calls under way are broken off and charged, new ones refused. */
+  close(): void;
+  /** Calls under way. */
+  active(): number;
+}
+
+interface Context extends Required<Omit<LlmHandlerOptions, 'limits' | 'notices'>> {
+  limits: LlmHandlerLimits;
+  notices: () => readonly string[];
+  /** Notices that came with settlements and wait for the next request. */
+  waiting: string[];
+  closed: AbortController;
+}
+
+/** Makes the handler for one run's gateway. */
+export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
+  const context: Context = {
+    notices: () => [],
+    now: () => performance.now(),
+    ...options,
+    limits: { ...LLM_LIMITS, ...options.limits },
+    waiting: [],
+    closed: new AbortController(),
+  };
+  let active = 0;
+
+  async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    active++;
+    try {
+      await handle(req, res, { context, active });
+    } catch (error) {
+      context.onEvent({
+        type: 'llm.refuse',
+        data: { problem: 'internal', error: error instanceof Error ? error.name : 'unknown' },
+      });
+      sendError(res, 'openai-chat', {
+        status: 400,
+        type: 'api_error',
+        message: 'Cofferdam: the gateway failed on this request',
+      });
+    } finally {
+      active--;
+    }
+  }
+
+  const handler = (req: IncomingMessage, res: ServerResponse): void => void answer(req, res);
+  return Object.assign(handler, { close: () => context.closed.abort(), active: () => active });
+}
+
+async function handle(
+  req: IncomingMessage,
+  res: ServerResponse,
+  at: { context: Context; active: number },
+): Promise<void> {
+  const { context } = at;
+  // A dead connection is noticed where bytes are written; nothing else may come of it.
+  req.on('error', () => undefined);
+  res.on('error', () => undefined);
+  const method = req.method ?? 'GET';
+  const target = parseTarget(req.url ?? '/');
+  const provider = context.providers.find(({ id }) => id === target.provider);
+  const wire = provider === undefined ? 'openai-chat' : chooseWire(provider, method, target.path);
+  const refuse = (say: string, decision = deny('llm.endpoint', 'llm_endpoint')): void => {
+    context.onEvent({
+      type: 'llm.refuse',
+      decision,
+      data: { provider: target.provider, method, path: shorten(target.path), say },
+    });
+    sendError(res, wire, {
+      status: 400,
+      type: 'invalid_request_error',
+      message: `Cofferdam: ${say}`,
+      close: !req.complete,
+    });
+  };
+  if (method === 'HEAD') {
+    // How some clients ask whether anybody is there.
+    res.writeHead(200).end();
+    return;
+  }
+  if (provider === undefined) {
+    const known = context.providers.map(({ id }) => id).join(', ') || 'none';
+    refuse(`no provider ${JSON.stringify(target.provider.slice(0, 32))} is configured (known: ${known})`);
+    return;
+  }
+  if (context.closed.signal.aborted) {
+    refuse('model access of this run has ended', deny('llm.closed', 'llm_closed'));
+    return;
+  }
+  if (at.active > context.limits.maxConcurrent) {
+    sendError(res, wire, {
+      status: 429,
+      type: 'rate_limit_error',
+      message: 'Cofferdam: too many calls at once',
+      retryAfter: 1,
+      close: !req.complete,
+    });
+    return;
+  }
+  noteForeignKeys(req, provider, context);
+  const body = await readBody(req, context.limits.maxBodyBytes);
+  if (body === undefined) {
+    refuse(
+      `the request is larger than ${context.limits.maxBodyBytes} bytes or broke off`,
+      deny('llm.body', 'too_large'),
+    );
+    return;
+  }
+  const judged = judge({ method, path: target.path, headers: req.headers, body }, { provider, wire, context });
+  if (!('call' in judged)) {
+    if ('models' in judged)
+      sendModels(res, { wire, provider, models: context.models, prices: context.prices, only: judged.model });
+    else refuse(judged.say, judged.decision);
+    return;
+  }
+  await forward(judged.call, { provider, res, context, refuse });
+}
+
+/** `/<provider>/<path>` → its parts; the path keeps its query and is not decoded. */
+function parseTarget(url: string): { provider: string; path: string } {
+  const path = url.replace(/^https?:\/\/[^/]*/i, '');
+  const parts = /^\/([^/?]*)(.*)$/.exec(path);
+  const rest = parts?.[2] ?? '';
+  return { provider: parts?.[1] ?? '', path: rest.startsWith('/') ? rest : `/${rest}` };
+}
+
+/** A provider with several wires is spoken to in the one whose endpoint was called. */
+function chooseWire(provider: LlmProvider, method: string, path: string): Wire {
+  return provider.wires.find((wire) => route(wire, method, path).ok) ?? provider.wires[0] ?? 'openai-chat';
+}
+
+function noteForeignKeys(req: IncomingMessage, provider: LlmProvider, context: Context): void {
+  const places = foreignKeys({ headers: req.headers, url: req.url ?? '' }, context.placeholderKey);
+  if (places.length > 0) context.onEvent({ type: 'llm.foreign_key', data: { provider: provider.id, places } });
+}
+
+async function readBody(req: IncomingMessage, max: number): Promise<Buffer | undefined> {
+  if (Number(req.headers['content-length'] ?? 0) > max) return undefined;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of req) {
+      bytes += (chunk as Buffer).length;
+      if (bytes > max) return undefined;
+      chunks.push(chunk as Buffer);
+    }
+  } catch {
+    return undefined;
+  }
+  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+}
+
+function judge(
+  request: LlmRequest,
+  { provider, wire, context }: { provider: LlmProvider; wire: Wire; context: Context },
+): Judged {
+  const judged = judgeCall(request, {
+    provider: provider.id,
+    wire,
+    models: context.models,
+    prices: context.prices,
+    maxOutput: context.limits.maxOutputTokens,
+    maxBodyBytes: context.limits.maxBodyBytes,
+    outputField: chatOutputField(provider),
+    runHash: context.runHash,
+  });
+  if ('call' in judged) {
+    const { droppedBetas, found } = judged.call;
+    if (droppedBetas.length > 0 || found.stripped.length > 0) {
+      const data = {
+        provider: provider.id,
+        fields: found.stripped.slice(0, 20),
+        betas: droppedBetas.slice(0, 20).map((beta) => beta.slice(0, 64)),
+      };
+      context.onEvent({ type: 'llm.strip', data });
+    }
+  }
+  return judged;
+}
+
+interface Forwarding {
+  provider: LlmProvider;
+  res: ServerResponse;
+  context: Context;
+  refuse: (say: string, decision: ReturnType<typeof deny>) => void;
+}
+
+/** Reserve, send, settle. */
+async function forward(call: LlmCall, at: Forwarding): Promise<void> {
+  const { provider, res, context, refuse } = at;
+  if (call.main) noteNotices(call, context, provider);
+  const ready = prepare(call, context.limits);
+  if (call.kind === 'count') {
+    await send(call, ready.body, at);
+    return;
+  }
+  const callId = randomUUID();
+  const asked: LlmReserve = {
+    callId,
+    provider: provider.id,
+    wire: call.wire,
+    model: call.model,
+    main: call.main,
+    stream: call.stream,
+    amount: ready.amount,
+    atLeast: ready.atLeast,
+    inputTokens: ready.input,
+    outputTokens: call.output,
+  };
+  const answer = await context.ask.reserve(asked);
+  if (!answer.ok) {
+    refuse(answer.say, deny('llm.ledger', answer.reason));
+    return;
+  }
+  const started = context.now();
+  const settle = async (
+    ended: Pick<LlmSettlement, 'outcome' | 'cost' | 'status' | 'aborted'> & Partial<LlmSettlement>,
+  ): Promise<void> => {
+    const { notices } = await context.ask.settle({ callId, ms: context.now() - started, ...ended });
+    context.waiting.push(...notices);
+  };
+  if (res.destroyed || context.closed.signal.aborted) {
+    await settle({ outcome: 'released', cost: 0, status: 0, aborted: true });
+    if (context.closed.signal.aborted) refuse('model access of this run has ended', deny('llm.closed', 'llm_closed'));
+    return;
+  }
+  const exchanged = await send(call, fit(call, ready, answer.granted), at);
+  await settle(settlement(call, { exchanged, granted: answer.granted, input: ready.input }));
+}
+
+interface Ready {
+  body: Buffer;
+  /** Upper bound of the input tokens. */
+  input: number;
+  amount: number;
+  atLeast: number;
+}
+
+function prepare(call: LlmCall, limits: LlmHandlerLimits): Ready {
+  const body = serialise(call);
+  const input = callInputBound(call, body.length);
+  const priced = { row: call.row, wire: call.wire, input, cache: call.found.cache };
+  return {
+    body,
+    input,
+    amount: worstCase({ ...priced, output: call.output }),
+    atLeast: worstCase({ ...priced, output: Math.min(call.output, limits.minOutputTokens) }),
+  };
+}
+
+/** A smaller grant lowers the output limit; the input's bound stays, since fewer digits make no longer body. */
+function fit(call: LlmCall, ready: Ready, granted: number): Buffer {
+  if (granted >= ready.amount) return ready.body;
+  const { row, wire, found, output } = call;
+  const affordable = affordableOutput({
+    row,
+    wire,
+    input: ready.input,
+    cache: found.cache,
+    amount: granted,
+    wanted: output,
+  });
+  limitOutput(call, Math.max(1, affordable));
+  return serialise(call);
+}
+
+function serialise(call: LlmCall): Buffer {
+  return Buffer.from(JSON.stringify(call.body));
+}
+
+function noteNotices(call: LlmCall, context: Context, provider: LlmProvider): void {
+  const notices = [...context.waiting.splice(0), ...context.notices()];
+  if (notices.length === 0) return;
+  addNotices(call, notices);
+  context.onEvent({ type: 'llm.notice', data: { provider: provider.id, notices } });
+}
+
+function send(call: LlmCall, body: Buffer, { provider, res, context }: Forwarding): Promise<Exchanged> {
+  return exchange({
+    call,
+    body,
+    provider,
+    res,
+    request: context.request,
+    limits: context.limits,
+    now: context.now,
+    onUpstream: (data) =>
+      context.onEvent({ type: 'llm.upstream', data: { provider: provider.id, model: call.model, ...data } }),
+    signal: context.closed.signal,
+  });
+}
+
+/** The provider's usage decides; without one the larger of reservation and own count is charged. */
+function settlement(
+  call: LlmCall,
+  { exchanged, granted, input }: { exchanged: Exchanged; granted: number; input: number },
+): Omit<LlmSettlement, 'callId' | 'ms'> {
+  const { charged, usage, textBytes, status, aborted, firstByteMs } = exchanged;
+  const seen = { status, aborted, ...(firstByteMs === undefined ? {} : { firstByteMs }) };
+  if (!charged) return { ...seen, outcome: 'released', cost: 0 };
+  if (usage !== undefined) return { ...seen, outcome: 'usage', cost: cost(call.row, usage), usage };
+  const counted = { input, cacheRead: 0, cacheWrite: 0, cacheWrite1h: 0, output: Math.ceil(textBytes / 4) };
+  // Text is about four bytes a token; only a provider that ignored its limit makes this the larger one.
+  const beyond = counted.output > call.output * 2 ? cost(call.row, counted) : 0;
+  return { ...seen, outcome: 'reserved', cost: Math.max(granted, beyond) };
+}
+
+function shorten(path: string): string {
+  return (path.split('?')[0] ?? '').slice(0, 200);
+}
