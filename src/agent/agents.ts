@@ -16,14 +16,10 @@ export const AGENT_IDS: readonly string[] = ADAPTERS.map((adapter) => adapter.id
 export const LLM_ORIGIN = 'http://llm.cofferdam.internal';
 
 export interface AgentsOptions {
-  /** Directory in the sandbox whose `node_modules` holds the agents. */
+  /** Directory in the sandbox whose `bin` holds the agents of the toolbox. */
   toolboxAgentsDir: string;
-  /** The toolbox's Node in the sandbox. */
-  toolboxNode: string;
-  /** Processor of the sandbox, in Node's words. */
-  arch: string;
-  /** The providers that the policy names. */
-  providers: Readonly<Record<string, { wire: Wire }>>;
+  /** The providers that the policy names, and what they speak; of several wires, the first that the agent can use is used. */
+  providers: Readonly<Record<string, { wires: readonly Wire[] }>>;
   /** For tests that stand in for the gateway. */
   llmOrigin?: string;
 }
@@ -47,14 +43,14 @@ export interface Agents {
  * that the agent cannot speak with.
  */
 export function createAgents(options: AgentsOptions): Agents {
-  const { toolboxAgentsDir: agentsDir, toolboxNode: node, arch, providers } = options;
+  const { toolboxAgentsDir: agentsDir, providers } = options;
   const origin = options.llmOrigin ?? LLM_ORIGIN;
   return {
     launch({ agent, model, prompt, cwd }) {
       const adapter = findAdapter(agent);
       const choice = chooseModel(adapter, model, providers);
       const baseUrl = `${origin}/${choice.provider}`;
-      const launch = adapter.launch({ agentsDir, node, arch, baseUrl, model: choice, prompt, cwd });
+      const launch = adapter.launch({ agentsDir, baseUrl, model: choice, prompt, cwd });
       return { ...launch, protocol: adapter.protocol.kind };
     },
   };
@@ -82,13 +78,14 @@ function chooseModel(
         : `model: "${model}" is not of the form <provider>/<model>`,
     );
   }
-  const wire = Object.hasOwn(providers, provider) ? providers[provider]?.wire : undefined;
-  if (wire === undefined) {
+  const offered = Object.hasOwn(providers, provider) ? providers[provider]?.wires : undefined;
+  if (offered === undefined) {
     throw configError(`model: the policy has no provider "${provider}"; it has ${list(Object.keys(providers))}`);
   }
-  if (!adapter.wires.includes(wire)) {
+  const wire = offered.find((candidate) => adapter.wires.includes(candidate));
+  if (wire === undefined) {
     throw configError(
-      `model: ${adapter.id} cannot use provider "${provider}", which speaks ${wire}: it speaks ${list(adapter.wires)}`,
+      `model: ${adapter.id} cannot use provider "${provider}", which speaks ${list(offered)}: it speaks ${list(adapter.wires)}`,
     );
   }
   return { provider, model: name, wire };

@@ -11,12 +11,8 @@ export interface Launch {
 }
 
 export interface LaunchContext {
-  /** Directory in the sandbox whose `node_modules` holds the agents. */
+  /** Directory in the sandbox whose `bin` holds the agents of the toolbox. */
   agentsDir: string;
-  /** The toolbox's Node in the sandbox. */
-  node: string;
-  /** Processor of the sandbox in Node's words: `x64`, `arm64`. */
-  arch: string;
   /** Where the model's provider is reached, without a version: `http://llm.cofferdam.internal/<provider>`. */
   baseUrl: string;
   model: ModelChoice;

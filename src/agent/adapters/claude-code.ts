@@ -1,11 +1,9 @@
+import { fromImage } from '../command.ts';
 import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
 import type { AgentAdapter } from './adapter.ts';
 
 /** The version of the adapter that these settings were measured with. */
 export const CLAUDE_AGENT_ACP_VERSION = '0.101.0';
-
-const MISSING = `The agent claude-code is not part of Cofferdam, because its licence does not let others ship it.
-Install it in the sandbox image: npm install -g @agentclientprotocol/claude-agent-acp@${CLAUDE_AGENT_ACP_VERSION}`;
 
 /** Claude Code through its adapter for the protocol, both installed by the operator in the sandbox image. */
 export const claudeCode: AgentAdapter = {
@@ -19,13 +17,11 @@ export const claudeCode: AgentAdapter = {
     },
   },
   launch: ({ model, baseUrl }) => ({
-    argv: [
-      '/bin/sh',
-      '-c',
-      'command -v claude-agent-acp >/dev/null || { printf "%s\\n" "$1" >&2; exit 127; }; exec claude-agent-acp',
-      'agent',
-      MISSING,
-    ],
+    argv: fromImage({
+      program: 'claude-agent-acp',
+      package: `@agentclientprotocol/claude-agent-acp@${CLAUDE_AGENT_ACP_VERSION}`,
+      why: 'its licence does not let others ship it',
+    }),
     env: {
       ...COMMON_ENV,
       ANTHROPIC_BASE_URL: baseUrl,
@@ -35,6 +31,8 @@ export const claudeCode: AgentAdapter = {
       ANTHROPIC_DEFAULT_HAIKU_MODEL: model.model,
       CLAUDE_CODE_SUBAGENT_MODEL: model.model,
       CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+      // Deferred tools are loaded by a search on the provider's side, which the gateway refuses.
+      ENABLE_TOOL_SEARCH: 'false',
       DISABLE_AUTOUPDATER: '1',
       DISABLE_TELEMETRY: '1',
       DISABLE_ERROR_REPORTING: '1',

@@ -4,8 +4,6 @@ import type { AgentAdapter, LaunchContext } from './adapter.ts';
 /** The version of the adapter that these settings were measured with; it brings codex 0.166.0. */
 export const CODEX_ACP_VERSION = '2.6.0';
 
-const TRIPLES: Record<string, string> = { x64: 'x86_64-unknown-linux-musl', arm64: 'aarch64-unknown-linux-musl' };
-
 /** codex through its adapter for the protocol, which runs on the toolbox's Node and starts codex's own static binary. */
 export const codex: AgentAdapter = {
   id: 'codex',
@@ -21,21 +19,16 @@ export const codex: AgentAdapter = {
       cwdSuffix: '/',
     },
   },
-  launch: (context) => {
-    const modules = `${context.agentsDir}/node_modules`;
-    return {
-      argv: [context.node, `${modules}/@agentclientprotocol/codex-acp/dist/index.js`],
-      env: {
-        ...COMMON_ENV,
-        // Named, so that the adapter need not start a second Node to find it.
-        CODEX_PATH: `${modules}/@openai/codex-linux-${context.arch}/vendor/${TRIPLES[context.arch] ?? context.arch}/bin/codex`,
-        NO_BROWSER: '1',
-        INITIAL_AGENT_MODE: 'agent-full-access',
-        COFFERDAM_LLM_KEY: PLACEHOLDER_KEY,
-      },
-      files: [{ path: '.codex/config.toml', content: config(context) }],
-    };
-  },
+  launch: (context) => ({
+    argv: [`${context.agentsDir}/bin/codex-acp`],
+    env: {
+      ...COMMON_ENV,
+      NO_BROWSER: '1',
+      INITIAL_AGENT_MODE: 'agent-full-access',
+      COFFERDAM_LLM_KEY: PLACEHOLDER_KEY,
+    },
+    files: [{ path: '.codex/config.toml', content: config(context) }],
+  }),
 };
 
 /** A provider of its own: the built-in one tries WebSockets first, and reads its key from a login. */

@@ -19,7 +19,7 @@ export const opencode: AgentAdapter = {
   wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
   protocol: { kind: 'acp' },
   launch: (context) => ({
-    argv: [`${context.agentsDir}/node_modules/opencode-linux-${context.arch}/bin/opencode`, 'acp'],
+    argv: [`${context.agentsDir}/bin/opencode`, 'acp'],
     env: {
       ...COMMON_ENV,
       OPENCODE_CONFIG_CONTENT: JSON.stringify(config(context)),

@@ -1,5 +1,5 @@
 import type { Wire } from '../../domain/policy.ts';
-import { fedThroughStdin } from '../command.ts';
+import { fedThroughStdin, fromImage } from '../command.ts';
 import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
 import type { AgentAdapter, LaunchContext } from './adapter.ts';
 
@@ -13,7 +13,7 @@ const APIS: Record<Wire, { api: string; version: string }> = {
   gemini: { api: 'google-generative-ai', version: '/v1beta' },
 };
 
-/** pi as a plain command: it reads the task from its standard input and prints its last words. */
+/** pi as a plain command, installed by the operator in the sandbox image: it reads the task from its standard input and prints its last words. */
 export const pi: AgentAdapter = {
   id: 'pi',
   wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
@@ -21,8 +21,11 @@ export const pi: AgentAdapter = {
   launch: (context) =>
     fedThroughStdin(context.prompt, {
       argv: [
-        context.node,
-        `${context.agentsDir}/node_modules/@mariozechner/pi-coding-agent/dist/cli.js`,
+        ...fromImage({
+          program: 'pi',
+          package: `@mariozechner/pi-coding-agent@${PI_VERSION}`,
+          why: 'the package is not kept up under this name',
+        }),
         ...['--print', '--no-session', '--provider', 'cofferdam', '--model', context.model.model],
         // The repository's own settings were not reviewed; its AGENTS.md is read.
         ...['--no-extensions', '--no-skills', '--no-prompt-templates', '--no-themes'],
