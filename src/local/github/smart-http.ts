@@ -6,7 +6,7 @@ import { gitEnvironment } from './git.ts';
 import { movingRefs } from './acts/pushes.ts';
 import type { Repository } from './state.ts';
 import { callerOf, permits, reaches, type Caller } from './tokens.ts';
-import { atLeast, botLogin, findRepository, repositoryDir, roleOf, type World } from './world.ts';
+import { atLeast, botLogin, findRepository, roleOf, type World } from './world.ts';
 
 export interface GitRequest {
   owner: string;

@@ -1,4 +1,5 @@
 /** Check runs, their buttons, and a CI that reports results. */
+import { without } from '../json/without.ts';
 import { GitHubError } from '../errors.ts';
 import { resolveCommit } from '../git.ts';
 import { checkRunJson, suiteJson, suiteSimpleJson } from '../json/check.ts';
@@ -45,7 +46,7 @@ async function emitSuiteCompleted(world: World, suite: CheckSuite, sender: strin
   const runs = world.state.checkRuns.filter((one) => one.suiteId === suite.id);
   if (runs.some((one) => one.status !== 'completed')) return;
   const repository = repositoryById(world, suite.repoId);
-  const { repository: _repository, ...described } = await suiteJson(world, suite);
+  const described = without(await suiteJson(world, suite), 'repository');
   world.emit({ name: 'check_suite', action: 'completed', repository, sender, payload: { check_suite: described } });
 }
 

@@ -1,4 +1,5 @@
 /** What follows when branches move, by a push, by the API or by a merge. */
+import { without } from '../json/without.ts';
 import { instant, type CommitInfo } from '../git-format.ts';
 import { changes } from '../git-content.ts';
 import { EMPTY_TREE, fetchCommit, isAncestor, listRefs, log, writeRef, ZERO } from '../git.ts';
@@ -95,7 +96,7 @@ async function emitSuite(world: World, repository: Repository, push: Push): Prom
   const branch = push.ref.replace(/^refs\/heads\//, '');
   if (!world.state.app.events.includes('check_suite')) return;
   const suite = ensureSuite(world, repository, { app: world.state.app.slug, sha: push.after, branch });
-  const { repository: _repository, ...described } = await suiteJson(world, suite);
+  const described = without(await suiteJson(world, suite), 'repository');
   const payload = { check_suite: described };
   world.emit({ name: 'check_suite', action: 'requested', repository, sender: push.actor, payload });
 }

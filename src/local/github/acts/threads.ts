@@ -17,7 +17,7 @@ export interface Actor {
 }
 
 export function checkBody(resource: string, body: string | null | undefined): void {
-  if (body !== null && body !== undefined && [...body].length > BODY_LIMIT)
+  if (body !== null && body !== undefined && Array.from(body).length > BODY_LIMIT)
     throw invalid({
       resource,
       field: 'body',
@@ -28,7 +28,7 @@ export function checkBody(resource: string, body: string | null | undefined): vo
 
 export function checkTitle(resource: string, title: string): void {
   if (title.trim() === '') throw invalid({ resource, field: 'title', code: 'missing_field' });
-  if ([...title].length > TITLE_LIMIT)
+  if (Array.from(title).length > TITLE_LIMIT)
     throw invalid({
       resource,
       field: 'title',

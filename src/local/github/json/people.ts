@@ -98,7 +98,7 @@ export function appJson(world: World, slug = world.state.app.slug): NonNullable<
     html_url: `${world.origin}/apps/${app.slug}`,
     created_at: app.createdAt,
     updated_at: app.createdAt,
-    permissions: app.permissions as NonNullable<Schemas['integration']>['permissions'],
+    permissions: app.permissions,
     events: app.events,
   };
 }
@@ -118,7 +118,7 @@ export function installationJson(world: World, installation: Installation): Sche
     app_slug: app.slug,
     target_id: Number(account.id),
     target_type: account.type,
-    permissions: app.permissions as Schemas['app-permissions'],
+    permissions: app.permissions,
     events: app.events,
     created_at: installation.createdAt,
     updated_at: installation.createdAt,

@@ -1,3 +1,4 @@
+import { without } from './without.ts';
 import type { Schemas } from '../openapi/types.ts';
 import type { Label, Repository } from '../state.ts';
 import { atLeast, nodeId, repositoryById, roleOf, type World } from '../world.ts';
@@ -93,6 +94,7 @@ export function repositoryJson(world: World, repository: Repository): Schemas['r
     has_projects: false,
     has_wiki: false,
     has_pages: false,
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- deprecated, yet required by the description
     has_downloads: false,
     has_discussions: false,
     archived: false,
@@ -105,8 +107,7 @@ export function repositoryJson(world: World, repository: Repository): Schemas['r
 }
 
 export function minimalRepositoryJson(world: World, repository: Repository): Schemas['minimal-repository'] {
-  const { license: _license, ...rest } = repositoryJson(world, repository);
-  return rest as Schemas['minimal-repository'];
+  return without(repositoryJson(world, repository), 'license');
 }
 
 export function fullRepositoryJson(world: World, repository: Repository): Schemas['full-repository'] {

@@ -43,8 +43,8 @@ function nullableFixed(schema: JsonObject): JsonObject {
   const allowed = schema['enum'];
   if (Array.isArray(allowed) && !allowed.includes(null)) schema['enum'] = [...allowed, null];
   if ('type' in schema) return schema;
-  const { nullable: _nullable, ...rest } = schema;
-  return { anyOf: [rest, { enum: [null] }] };
+  const rest = Object.entries(schema).filter(([key]) => key !== 'nullable');
+  return { anyOf: [Object.fromEntries(rest), { enum: [null] }] };
 }
 
 function referencesIn(value: Json, found: Set<string>): void {

@@ -16,8 +16,12 @@ type Plain<T> = { [Key in keyof T]: Exclude<T[Key], bigint> };
 export type PathOf<Id extends OperationId> = Plain<Part<Id, 'path'>>;
 export type QueryOf<Id extends OperationId> = NonNullable<Part<Id, 'query'>>;
 
-export type BodyOf<Id extends OperationId> = operations[Id] extends {
-  requestBody?: { content: { 'application/json': infer Value } };
+interface JsonBody<Value> {
+  content: { 'application/json': Value };
 }
+
+export type BodyOf<Id extends OperationId> = operations[Id] extends { requestBody: JsonBody<infer Value> }
   ? Value
-  : undefined;
+  : operations[Id] extends { requestBody?: JsonBody<infer Value> }
+    ? Value | undefined
+    : undefined;

@@ -74,7 +74,7 @@ export const appHandlers = {
     const token = issueToken(world, installationById(world, path.installation_id), {
       repositories: body?.repositories,
       repositoryIds: body?.repository_ids,
-      permissions: body?.permissions as Record<string, string | undefined> | undefined,
+      permissions: body?.permissions,
     });
     return created({
       token: token.token,

@@ -93,7 +93,7 @@ export const checkHandlers = {
   'checks/get': ({ world, repository, path }) => ok(checkRunJson(world, runOf(world, repository, path.check_run_id))),
   'checks/update': async ({ world, repository, path, body, actor }) => {
     const run = runOf(world, repository, path.check_run_id);
-    await updateCheckRun(world, run, { ...changeOf(body as CheckBody), app: appOf(world), sender: actor.login });
+    await updateCheckRun(world, run, { ...changeOf(body), app: appOf(world), sender: actor.login });
     return ok(checkRunJson(world, run));
   },
   'checks/list-for-ref': listForRef,

@@ -52,7 +52,7 @@ async function updateIssue(call: Call<'issues/update'>): Promise<Reply> {
     ...(body?.body === undefined ? {} : { body: body.body }),
     ...(body?.state === undefined ? {} : { state: body.state }),
     ...(body?.state_reason === undefined ? {} : { stateReason: body.state_reason }),
-    ...(body?.labels === undefined ? {} : { labels: labelNames(body.labels as NamedLabels) }),
+    ...(body?.labels === undefined ? {} : { labels: labelNames(body.labels) }),
     ...(body?.assignees === undefined ? {} : { assignees: body.assignees as string[] }),
   };
   await updateThread(world, thread, actor, change);
@@ -114,8 +114,8 @@ export const issueHandlers = {
     const thread = await openIssue(world, repository, actor, {
       title: String(body.title),
       body: body.body ?? null,
-      labels: labelNames(body.labels as NamedLabels | undefined),
-      assignees: (body.assignees as string[] | undefined) ?? [],
+      labels: labelNames(body.labels),
+      assignees: body.assignees ?? [],
     });
     return created(issueJson(world, thread));
   },

@@ -1,3 +1,4 @@
+import { without } from '../json/without.ts';
 import { GitHubError, notFound } from '../errors.ts';
 import { changes, comparisonBase, diffText } from '../git-content.ts';
 import { log } from '../git.ts';
@@ -113,8 +114,10 @@ function lineComments(world: World, repository: Repository, matches: (one: Revie
 
 /** The comments of one review are listed in an older shape, without lines. */
 function legacyCommentJson(world: World, comment: ReviewComment) {
-  const { subject_type: _subject, ...rest } = reviewCommentJson(world, comment);
-  return { ...rest, start_side: comment.startLine === null ? null : comment.side };
+  return {
+    ...without(reviewCommentJson(world, comment), 'subject_type'),
+    start_side: comment.startLine === null ? null : comment.side,
+  };
 }
 
 export const pullHandlers = {

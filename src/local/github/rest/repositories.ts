@@ -1,3 +1,4 @@
+import { without } from '../json/without.ts';
 import { GitHubError, notFound } from '../errors.ts';
 import { blob, changes, comparisonBase, diffText, treeAt, type TreeEntry } from '../git-content.ts';
 import { commitInfo, distance, EMPTY_TREE, listRefs, log, resolveCommit } from '../git.ts';
@@ -158,10 +159,7 @@ async function combinedStatus({ world, repository, path }: Call<'repos/get-combi
   const api = repositoryUrl(world, repository);
   return ok({
     state: bad ? 'failure' : good ? 'success' : 'pending',
-    statuses: latest.map((one) => {
-      const { creator: _creator, ...simple } = statusJson(world, repository, one);
-      return simple;
-    }),
+    statuses: latest.map((one) => without(statusJson(world, repository, one), 'creator')),
     sha,
     total_count: latest.length,
     repository: fullRepositoryJson(world, repository),
