@@ -30,8 +30,8 @@ export interface Docker {
   list(labels: Record<string, string>): Promise<ListedContainer[]>;
   exec(id: string, spec: ExecSpec): Promise<{ id: string; stream: Duplex }>;
   execStatus(execId: string): Promise<{ running: boolean; exitCode: number | null }>;
-  /** Lines of JSON, from `since` (seconds since the epoch, with fraction) on. */
-  events(options: { labels: Record<string, string>; events: string[]; since: number }): Promise<Readable>;
+  /** Lines of JSON about one container, from `since` (seconds since the epoch, with fraction) on. */
+  events(options: { container: string; events: string[]; since: number }): Promise<Readable>;
 }
 
 export interface ExecSpec {
@@ -95,7 +95,7 @@ const LIMIT = { short: 20_000, long: 90_000 } as const;
 /** A client for the daemon that listens on this Unix socket. Nothing is connected yet. */
 export function createDocker(options: { socketPath: string }): Docker {
   const daemon = new Dockerode({ socketPath: options.socketPath });
-  const container = (id: string) => daemon.getContainer(id);
+  const at = (id: string) => daemon.getContainer(id);
   return {
     info: () => call('info', LIMIT.short, async () => DaemonFacts.parse(await daemon.info())),
     image: (ref) => tolerate([404], () => call('image', LIMIT.short, () => inspectImage(daemon, ref))),
@@ -104,10 +104,10 @@ export function createDocker(options: { socketPath: string }): Docker {
         const made = await daemon.createContainer({ ...spec, name, abortSignal });
         return made.id;
       }),
-    start: (id) => call('start', LIMIT.long, async (abortSignal) => void (await container(id).start({ abortSignal }))),
+    start: (id) => call('start', LIMIT.long, async (abortSignal) => void (await at(id).start({ abortSignal }))),
     attach: (id) =>
       call('attach', LIMIT.short, async (abortSignal) => {
-        const stream = await container(id).attach({
+        const stream = await at(id).attach({
           stream: true,
           stdout: true,
           stderr: true,
@@ -119,13 +119,13 @@ export function createDocker(options: { socketPath: string }): Docker {
     inspect: (id) =>
       tolerate([404], () =>
         call('inspect', LIMIT.short, async (abortSignal) =>
-          ContainerFacts.parse(await container(id).inspect({ abortSignal })),
+          ContainerFacts.parse(await at(id).inspect({ abortSignal })),
         ),
       ),
     wait: (id, abortSignal) => waitForEnd(daemon, id, abortSignal),
     kill: async (id) => {
       await tolerate([404, 409], () =>
-        call('kill', LIMIT.short, async (abortSignal) => void (await container(id).kill({ abortSignal }))),
+        call('kill', LIMIT.short, async (abortSignal) => void (await at(id).kill({ abortSignal }))),
       );
     },
     // 409: a removal of the same container is already in progress.
@@ -134,7 +134,7 @@ export function createDocker(options: { socketPath: string }): Docker {
         call(
           'remove',
           LIMIT.short,
-          async (abortSignal) => void (await container(id).remove({ force: true, v: true, abortSignal })),
+          async (abortSignal) => void (await at(id).remove({ force: true, v: true, abortSignal })),
         ),
       );
     },
@@ -150,9 +150,9 @@ export function createDocker(options: { socketPath: string }): Docker {
         const status = ExecFacts.parse(await daemon.getExec(execId).inspect({ abortSignal }));
         return { running: status.Running, exitCode: status.ExitCode };
       }),
-    events: ({ labels, events, since }) =>
+    events: ({ container, events, since }) =>
       call('events', LIMIT.short, async (abortSignal) => {
-        const filters = { ...labelFilter(labels), type: ['container'], event: events };
+        const filters = { container: [container], type: ['container'], event: events };
         return instance(
           Readable,
           await daemon.getEvents({ filters, since, abortSignal } as Dockerode.GetEventsOptions),

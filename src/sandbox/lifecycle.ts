@@ -1,0 +1,233 @@
+import { randomBytes } from 'node:crypto';
+import { access } from 'node:fs/promises';
+import path from 'node:path';
+import { PassThrough } from 'node:stream';
+import { CofferdamError } from '../domain/errors.ts';
+import type { Sandboxes, SandboxOptions } from '../run/ports.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { demultiplex } from './demultiplex.ts';
+import { createDocker } from './docker.ts';
+import type { ContainerFacts, Docker } from './docker.ts';
+import { CA_FILE, LABEL, LOCAL_NETWORK, TOOLBOX } from './layout.ts';
+import { followOom } from './observe.ts';
+import { checkMounts } from './preflight.ts';
+import { openSandbox, removeContainer } from './sandbox.ts';
+import type { DockerSandbox } from './sandbox.ts';
+import { containerSpec, portalCommand } from './spec.ts';
+import type { ImageFacts } from './spec.ts';
+
+export interface SandboxHostOptions {
+  /** Path of Docker's Unix socket. */
+  dockerSocket: string;
+  /** Id of this installation: goes into a label, and only containers with it are ever removed. */
+  installation: string;
+  toolboxDir: string;
+  /** Base of the git remotes (`https://github.com/`), which is rewritten to the gateway's git proxy inside. */
+  gitBase?: string | undefined;
+  /** Bytes that must stay free on Docker's disk; a sandbox ends when they are touched. Default 1 GiB. */
+  diskFloor?: number;
+  log?: Logger;
+}
+
+export interface SandboxHost extends Sandboxes {
+  create(options: SandboxOptions): Promise<DockerSandbox>;
+  /** Removes this installation's containers whose run is not among `keep`. Returns what was removed and what could not be. */
+  sweep(options: { keep: ReadonlySet<string> }): Promise<SweepResult>;
+}
+
+export interface SweepResult {
+  removed: { container: string; runId: string; role: string }[];
+  failed: { container: string; runId: string; message: string }[];
+}
+
+const READY_MS = 60_000;
+const SMALL_OUTPUT = 16_384;
+const DISK_FLOOR = 2 ** 30;
+
+interface Host {
+  docker: Docker;
+  options: SandboxHostOptions;
+}
+
+/** Sandboxes as containers of this Docker. Connects to nothing until it is used. */
+export function createSandboxes(options: SandboxHostOptions): SandboxHost {
+  const host: Host = { docker: createDocker({ socketPath: options.dockerSocket }), options };
+  return {
+    create: (asked) => create(host, asked),
+    sweep: ({ keep }) => sweep(host, keep),
+  };
+}
+
+/** See the port. Besides its errors: `cancelled` when the signal aborts, `config` for a path that cannot be mounted. */
+async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox> {
+  const { docker, options } = host;
+  throwIfCancelled(asked.signal);
+  await checkMounts({ socketDir: asked.socketDir, toolboxDir: options.toolboxDir });
+  const { image, hostCpus } = await requirements(docker, asked.settings);
+  throwIfCancelled(asked.signal);
+  const spec = containerSpec({
+    installation: options.installation,
+    runId: asked.runId,
+    role: asked.role,
+    settings: asked.settings,
+    socketDir: asked.socketDir,
+    toolboxDir: options.toolboxDir,
+    image,
+    hostCpus,
+    command: portalCommand({ deadline: asked.deadline, ports: asked.ports }),
+  });
+  const name = `cofferdam-${asked.runId}-${asked.role}-${randomBytes(3).toString('hex')}`;
+  const id = await docker.create(spec, name);
+  const following = new AbortController();
+  try {
+    const oom = new AbortController();
+    await followOom({ docker, id, onOom: () => oom.abort(), signal: following.signal });
+    const facts = await start({ docker, id, runtime: asked.settings.runtime, signal: asked.signal });
+    const ca = await access(path.join(asked.socketDir, CA_FILE)).then(
+      () => true,
+      () => false,
+    );
+    return await openSandbox({
+      docker,
+      id,
+      facts,
+      options: asked,
+      command: { imageEnv: image.env, ca, gitBase: options.gitBase },
+      oom: oom.signal,
+      close: () => following.abort(),
+      diskFloor: options.diskFloor ?? DISK_FLOOR,
+      log: options.log,
+    });
+  } catch (error) {
+    following.abort();
+    await removeContainer(docker, id).catch((left: unknown) =>
+      options.log?.error({ err: left }, 'a container is left'),
+    );
+    throw error;
+  }
+}
+
+/** What must be there: the runtime by its name (no other one is ever taken instead) and the image. */
+async function requirements(
+  docker: Docker,
+  settings: { runtime: string; image: string },
+): Promise<{ image: ImageFacts; hostCpus: number }> {
+  const info = await docker.info();
+  if (info.Runtimes[settings.runtime] === undefined) {
+    const message = `Docker has no runtime named ${settings.runtime}`;
+    throw new CofferdamError('runtime_missing', 'sandbox.create', message);
+  }
+  const image = await docker.image(settings.image);
+  if (image === undefined) {
+    throw new CofferdamError(
+      'sandbox',
+      'sandbox.create',
+      `Docker has no image ${settings.image}: build or load it first`,
+    );
+  }
+  return { image, hostCpus: info.NCPU };
+}
+
+/**
+ * Starts the container and makes it ready, in this order: gVisor shows itself, then every address becomes local, then the
+ * portal answers. Until then nothing of the image runs, only the toolbox.
+ */
+async function start(options: {
+  docker: Docker;
+  id: string;
+  runtime: string;
+  signal: AbortSignal;
+}): Promise<ContainerFacts> {
+  const { docker, id, signal } = options;
+  const output = new PassThrough();
+  const attached = await docker.attach(id);
+  attached.on('error', () => undefined);
+  const closed = demultiplex(attached, { stdout: output, stderr: output })
+    .catch(() => undefined)
+    .finally(() => output.end());
+  const ready = portalReady(output, signal);
+  ready.catch(() => undefined);
+  await docker.start(id);
+  void closed;
+  throwIfCancelled(signal);
+  const banner = await toolboxExec(docker, id, { argv: [TOOLBOX.busybox, 'dmesg'], privileged: false });
+  if (!banner.output.includes('Starting gVisor')) {
+    const message = `the runtime ${options.runtime} does not run containers under gVisor`;
+    throw new CofferdamError('runtime_missing', 'sandbox.create', message);
+  }
+  const address = await toolboxExec(docker, id, {
+    argv: [TOOLBOX.busybox, 'ip', 'addr', 'add', LOCAL_NETWORK, 'dev', 'lo'],
+    privileged: true,
+  });
+  if (address.exitCode !== 0) {
+    const message = `the sandbox's addresses cannot be set: ${address.output.trim()}`;
+    throw new CofferdamError('sandbox', 'sandbox.create', message);
+  }
+  await ready;
+  const facts = await docker.inspect(id);
+  if (facts === undefined) throw new CofferdamError('sandbox', 'sandbox.create', 'the container is gone');
+  return facts;
+}
+
+/** The portal's first line says that it listens and that the gateway holds it. Its later output is thrown away. */
+async function portalReady(output: PassThrough, signal: AbortSignal): Promise<void> {
+  let text = '';
+  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+  const fail = (what: string): void => {
+    const said = text.trim() === '' ? '' : `: ${text.trim().slice(0, 500)}`;
+    reject(new CofferdamError('sandbox', 'sandbox.create', `${what}${said}`));
+  };
+  const timer = setTimeout(() => fail('the portal did not become ready in time'), READY_MS);
+  const onAbort = (): void => reject(new CofferdamError('cancelled', 'sandbox.create', 'cancelled'));
+  signal.addEventListener('abort', onAbort, { once: true });
+  output.on('data', (piece: Buffer) => {
+    if (text.length < SMALL_OUTPUT) text += piece.toString('utf8');
+    if (text.includes('{"portal":"ready"}\n')) resolve(undefined);
+  });
+  output.on('end', () => fail('the portal ended before it was ready'));
+  try {
+    await promise;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+async function toolboxExec(
+  docker: Docker,
+  id: string,
+  options: { argv: string[]; privileged: boolean },
+): Promise<{ exitCode: number | null; output: string }> {
+  const exec = await docker.exec(id, { ...options, user: '0:0', env: [], cwd: '/', stdin: false });
+  exec.stream.on('error', () => undefined);
+  const collected = new PassThrough();
+  let output = '';
+  collected.on('data', (piece: Buffer) => {
+    if (output.length < SMALL_OUTPUT) output += piece.toString('utf8');
+  });
+  const limit = setTimeout(() => exec.stream.destroy(), READY_MS);
+  await demultiplex(exec.stream, { stdout: collected, stderr: collected }).catch(() => undefined);
+  clearTimeout(limit);
+  const { exitCode } = await docker.execStatus(exec.id);
+  return { exitCode, output };
+}
+
+function throwIfCancelled(signal: AbortSignal): void {
+  if (signal.aborted) throw new CofferdamError('cancelled', 'sandbox.create', 'cancelled');
+}
+
+async function sweep(host: Host, keep: ReadonlySet<string>): Promise<SweepResult> {
+  const found = await host.docker.list({ [LABEL.installation]: host.options.installation });
+  const result: SweepResult = { removed: [], failed: [] };
+  for (const { Id, Labels } of found) {
+    const runId = Labels[LABEL.run] ?? '';
+    if (keep.has(runId)) continue;
+    try {
+      await removeContainer(host.docker, Id);
+      result.removed.push({ container: Id, runId, role: Labels[LABEL.role] ?? '' });
+    } catch (error) {
+      result.failed.push({ container: Id, runId, message: error instanceof Error ? error.message : String(error) });
+    }
+  }
+  return result;
+}

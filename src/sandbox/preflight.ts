@@ -1,0 +1,40 @@
+import { lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { CofferdamError } from '../domain/errors.ts';
+import { SOCKET_NAME } from './layout.ts';
+
+/** Longest path that a Unix socket may have (107 bytes and a NUL). */
+const SOCKET_PATH_MAX = 107;
+
+/**
+ * Nothing that is mounted may lead out of the sandbox by another way: gVisor lets it connect to every socket below a mount.
+ * Sockets other than the gateway's, named pipes and devices are refused, wherever they lie in the tree. Symbolic links are
+ * not followed: inside, they cannot leave the sandbox.
+ * Errors: `sandbox` with the path; `config` when the socket's path is too long or the directory is not there.
+ */
+export async function checkMounts(options: { socketDir: string; toolboxDir: string }): Promise<void> {
+  const socket = path.join(options.socketDir, SOCKET_NAME);
+  if (Buffer.byteLength(socket) > SOCKET_PATH_MAX) {
+    const message = `the socket's path is longer than ${SOCKET_PATH_MAX} bytes, choose a shorter COFFERDAM_DATA_DIR: ${socket}`;
+    throw new CofferdamError('config', 'sandbox.checkMounts', message);
+  }
+  const stat = await lstat(socket).catch(() => undefined);
+  if (stat?.isSocket() !== true) {
+    throw new CofferdamError('sandbox', 'sandbox.checkMounts', `the gateway's socket is not there: ${socket}`);
+  }
+  await checkTree(options.socketDir, (file) => file === socket);
+  await checkTree(options.toolboxDir, () => false);
+}
+
+async function checkTree(root: string, isExpected: (file: string) => boolean): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
+    throw new CofferdamError('config', 'sandbox.checkMounts', `cannot read a directory to mount: ${root}`, cause);
+  });
+  for (const entry of entries) {
+    if (entry.isFile() || entry.isDirectory() || entry.isSymbolicLink()) continue;
+    const file = path.join(entry.parentPath, entry.name);
+    if (entry.isSocket() && isExpected(file)) continue;
+    const message = `only the gateway's socket may be in a mount of a sandbox, not this socket, pipe or device: ${file}`;
+    throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
+  }
+}

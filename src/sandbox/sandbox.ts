@@ -1,0 +1,197 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { CofferdamError } from '../domain/errors.ts';
+import type { ErrorCode } from '../domain/errors.ts';
+import type { EndReason } from '../domain/run.ts';
+import type { ExecOptions, ExecResult, Sandbox, SandboxOptions, SandboxReceipt } from '../run/ports.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { diskView, watchDisk } from './disk.ts';
+import type { ContainerFacts, Docker } from './docker.ts';
+import { execute } from './exec.ts';
+import type { ExecContext } from './exec.ts';
+import { endSandboxProcesses, sandboxProcesses } from './host-process.ts';
+import { PORTAL_EXIT } from './layout.ts';
+import { waitForExit } from './observe.ts';
+import type { Exit } from './observe.ts';
+import { selfTest } from './self-test.ts';
+
+type End = Awaited<Sandbox['ended']>;
+
+/** What the host can see of this sandbox besides Docker's word. */
+export interface HostView {
+  /** Disk use is watched; otherwise only Docker's host knows it. */
+  disk: boolean;
+  /** A sandbox whose Docker calls hang can be ended. */
+  processes: boolean;
+}
+
+/** A process inside, as it describes itself. */
+export interface InnerProcess {
+  pid: number;
+  parent: number;
+  uid: number;
+  argv: string[];
+}
+
+/** A sandbox of this adapter: the port, and what `doctor` and tests look at. */
+export interface DockerSandbox extends Sandbox {
+  readonly view: HostView;
+  /** `sha256:…` of the image that it was made from. */
+  readonly imageId: string;
+}
+
+export interface SandboxParts {
+  docker: Docker;
+  id: string;
+  facts: ContainerFacts;
+  options: SandboxOptions;
+  command: Pick<ExecContext, 'imageEnv' | 'ca' | 'gitBase'>;
+  /** Aborted by the kernel's out-of-memory killer: followed from before the start on. */
+  oom: AbortSignal;
+  /** Ends what was begun for this container before it was one: following events. */
+  close: () => void;
+  diskFloor: number;
+  log: Logger | undefined;
+}
+
+const DISK_LOOK_MS = 1_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+/** How long a killed container may take to be gone before its host process is ended. */
+const KILL_MS = 10_000;
+
+/** Takes a started container over: watches it, runs commands in it and removes it. */
+export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
+  const { docker, id, facts, options, log } = parts;
+  const watching = new AbortController();
+  const gone = new AbortController();
+  const ended = Promise.withResolvers<End>();
+  let cause: End | undefined;
+  let destroyed: Promise<void> | undefined;
+
+  const exited = waitForExit(docker, id, watching.signal).catch((): Exit => ({ known: false }));
+  /** The first cause wins; the container is ended from outside, and what waits for it is told when it is. */
+  const end = (reason: End['reason'], message: string): void => {
+    if (cause !== undefined || destroyed !== undefined) return;
+    cause = { reason, message };
+    log?.warn({ runId: options.runId, container: id, reason, detail: message }, 'ending a sandbox');
+    gone.abort(goneError(cause));
+    void killContainer({ docker, id, exited }).then(() => ended.resolve({ reason, message }));
+  };
+  void exited.then((exit) => {
+    if (cause !== undefined || destroyed !== undefined) return;
+    cause = parts.oom.aborted ? { reason: 'oom', message: 'out of memory' } : endOf(exit);
+    gone.abort(goneError(cause));
+    watching.abort();
+    ended.resolve(cause);
+  });
+  const view = await watch({ parts, end, signal: watching.signal });
+  const context: ExecContext = {
+    docker,
+    id,
+    ...parts.command,
+    gone: gone.signal,
+    giveUp: (message) => end('timeout', message),
+  };
+  return {
+    id,
+    view,
+    imageId: facts.Image,
+    ended: ended.promise,
+    exec: (exec: ExecOptions): Promise<ExecResult> => execute(context, exec),
+    selfTest: (signal: AbortSignal): Promise<SandboxReceipt> => selfTest({ context, facts, view, signal }),
+    destroy: () => {
+      destroyed ??= (async () => {
+        gone.abort(goneError(cause ?? { reason: 'exited', message: 'it was removed' }));
+        try {
+          await removeContainer(docker, id);
+        } finally {
+          watching.abort();
+          parts.close();
+        }
+      })();
+      return destroyed;
+    },
+  };
+}
+
+/** Starts what ends a sandbox from outside. Everything stops with the signal. */
+async function watch(options: {
+  parts: SandboxParts;
+  end: (reason: EndReason, message: string) => void;
+  signal: AbortSignal;
+}): Promise<HostView> {
+  const { end, signal } = options;
+  const { facts, oom, options: asked, diskFloor } = options.parts;
+  const onOom = (): void => end('oom', 'the sandbox used more memory than sandbox.memory allows');
+  oom.addEventListener('abort', onOom, { once: true });
+  if (oom.aborted) onOom();
+  const left = Math.min(Math.max(asked.deadline - Date.now(), 0), MAX_TIMER_MS);
+  const timer = setTimeout(() => end('timeout', 'the sandbox reached its deadline'), left);
+  signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  const disk = (await diskView(facts)) === 'full';
+  if (disk) {
+    const onFull = (message: string): void => end('disk', message);
+    // In `tmpfs` mode the sandbox cannot grow on the host's disk; the floor still holds for the others' sake.
+    const limit = asked.settings.diskMode === 'tmpfs' ? Number.POSITIVE_INFINITY : asked.settings.disk;
+    watchDisk({ facts, limit, floor: diskFloor, everyMs: DISK_LOOK_MS, onFull, signal });
+  }
+  return { disk, processes: (await sandboxProcesses(facts.Id)).length > 0 };
+}
+
+function goneError(end: End): CofferdamError {
+  const code: ErrorCode =
+    end.reason === 'oom' || end.reason === 'disk' || end.reason === 'timeout' ? end.reason : 'sandbox';
+  return new CofferdamError(code, 'sandbox.exec', `the sandbox has ended: ${end.message}`);
+}
+
+/** The portal's exit code is the container's; what it means is this file's and the portal's agreement. */
+function endOf(exit: Exit): End {
+  if (!exit.known) return { reason: 'exited', message: 'the container is gone or Docker is' };
+  if (exit.oomKilled) return { reason: 'oom', message: 'the sandbox used more memory than sandbox.memory allows' };
+  switch (exit.code) {
+    case PORTAL_EXIT.gatewayLost:
+      return { reason: 'gateway_lost', message: 'the portal lost the gateway' };
+    case PORTAL_EXIT.deadline:
+      return { reason: 'timeout', message: 'the portal reached the deadline' };
+    // gVisor's kernel crashes with this code when the host refuses it another task.
+    case 2:
+      return { reason: 'pids', message: 'the sandbox kernel ended, as it does at the wall of host tasks' };
+    default:
+      return { reason: 'portal_lost', message: `the portal ended with code ${exit.code}` };
+  }
+}
+
+async function killContainer(options: { docker: Docker; id: string; exited: Promise<Exit> }): Promise<void> {
+  const { docker, id, exited } = options;
+  const isGone = async (ms: number) => await Promise.race([exited.then(() => true), delay(ms, false, { ref: false })]);
+  void docker.kill(id).catch(() => undefined);
+  if (await isGone(KILL_MS)) return;
+  await endSandboxProcesses(id);
+  await isGone(KILL_MS);
+}
+
+/**
+ * Removes a container and looks whether it is gone. When Docker does not answer, the host process of the sandbox is ended,
+ * after which Docker answers again. Errors: `sandbox` when something is left; its host then needs a person.
+ */
+export async function removeContainer(docker: Docker, id: string): Promise<void> {
+  if (await removed(docker, id)) return;
+  const ended = await endSandboxProcesses(id);
+  if (await removed(docker, id)) return;
+  const seen = ended === 0 ? ', and its host process cannot be seen from here' : '';
+  const message = `the container ${id.slice(0, 12)} cannot be removed${seen}; take this host out of service and remove it by hand`;
+  throw new CofferdamError('sandbox', 'sandbox.destroy', message);
+}
+
+async function removed(docker: Docker, id: string): Promise<boolean> {
+  try {
+    // A removal that was asked for twice answers before it is done.
+    for (let pause = 50; pause < 5_000; pause *= 2) {
+      await docker.remove(id);
+      if ((await docker.inspect(id)) === undefined) return true;
+      await delay(pause);
+    }
+  } catch {
+    // Not answering, or refusing: both are dealt with by the caller.
+  }
+  return false;
+}
