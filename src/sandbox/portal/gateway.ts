@@ -86,8 +86,8 @@ function tunnel(options: { open: () => Socket; authority: string }): Promise<Soc
       method: 'CONNECT',
       path: options.authority,
       headers: { host: options.authority },
+      // Only without an agent is this the function that connects.
       createConnection: options.open,
-      agent: false,
     });
     request.on('connect', (response, socket: Socket, head: Buffer) => {
       if (response.statusCode !== 200) {
