@@ -1,0 +1,85 @@
+import { createRepository, type GitHubRepository, type RepositoryRef } from './repository.ts';
+import { githubError } from './failure.ts';
+import { createTokens } from './tokens.ts';
+import { createTransport } from './transport.ts';
+
+export interface GitHubOptions {
+  /** `https://api.github.com` or `<protocol>://<host>/api/v3`; no other host is ever called. */
+  baseUrl: string;
+  appId: number;
+  privateKey: string;
+  fetch?: typeof globalThis.fetch;
+  /** Between two writes; GitHub asks for a second. */
+  writeGapMs?: number;
+  backoffMs?: number;
+  maxWaitMs?: number;
+}
+
+export interface GitHub {
+  repository(repository: RepositoryRef): GitHubRepository;
+  /** Asks GitHub who this App is. Errors: `github`, `config`. */
+  check(): Promise<{ slug: string; permissions: Record<string, string>; events: string[] }>;
+  /** Asks GitHub to send deliveries again that failed since then; how many. */
+  redeliverFailed(since: Date): Promise<number>;
+}
+
+/** Most deliveries that one sweep looks at. */
+const PAGES = 10;
+
+/** GitHub as one App sees it. */
+export function createGitHub(options: GitHubOptions): GitHub {
+  const { baseUrl, appId, privateKey } = options;
+  const transport = createTransport({
+    baseUrl,
+    writeGapMs: options.writeGapMs ?? 1_000,
+    backoffMs: options.backoffMs ?? 1_000,
+    maxWaitMs: options.maxWaitMs ?? 120_000,
+    ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
+  });
+  const tokens = createTokens({ baseUrl, appId, privateKey, transport });
+  return {
+    repository: (repository) => createRepository({ repository, baseUrl, appId, transport, tokens }),
+    async check() {
+      const octokit = await tokens.asApp();
+      try {
+        const { data } = await octokit.rest.apps.getAuthenticated();
+        const permissions = Object.entries(data?.permissions ?? {}).filter(
+          (entry): entry is [string, string] => typeof entry[1] === 'string',
+        );
+        return { slug: data?.slug ?? '', permissions: Object.fromEntries(permissions), events: data?.events ?? [] };
+      } catch (thrown) {
+        throw githubError(thrown, 'github.check');
+      }
+    },
+    async redeliverFailed(since) {
+      const octokit = await tokens.asApp();
+      try {
+        return await redeliver(octokit, since);
+      } catch (thrown) {
+        throw githubError(thrown, 'github.redeliverFailed');
+      }
+    },
+  };
+}
+
+/** A delivery counts as failed when no attempt of it succeeded; each GUID is asked for once. */
+async function redeliver(
+  octokit: Awaited<ReturnType<ReturnType<typeof createTokens>['asApp']>>,
+  since: Date,
+): Promise<number> {
+  const succeeded = new Set<string>();
+  const failed = new Map<string, number>();
+  let page = 0;
+  for await (const { data } of octokit.paginate.iterator(octokit.rest.apps.listWebhookDeliveries, { per_page: 100 })) {
+    page += 1;
+    for (const delivery of data) {
+      if (delivery.status_code >= 200 && delivery.status_code < 300) succeeded.add(delivery.guid);
+      else if (Date.parse(delivery.delivered_at) >= since.getTime()) failed.set(delivery.guid, delivery.id);
+    }
+    const last = data.at(-1);
+    if (page >= PAGES || last === undefined || Date.parse(last.delivered_at) < since.getTime()) break;
+  }
+  const again = [...failed].filter(([guid]) => !succeeded.has(guid));
+  for (const [, id] of again) await octokit.rest.apps.redeliverWebhookDelivery({ delivery_id: id });
+  return again.length;
+}

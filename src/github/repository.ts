@@ -1,0 +1,295 @@
+import type { Octokit } from '@octokit/rest';
+import { z } from 'zod';
+import { CommitSha } from '../domain/ids.ts';
+import { repoKey, type PullHead } from '../domain/run.ts';
+import { Permission } from '../domain/trigger.ts';
+import { GitHubError, githubError } from './failure.ts';
+import { octokitFor, type TokenPermissions, type Tokens } from './tokens.ts';
+import type { Transport } from './transport.ts';
+
+/** A repository of an installation. */
+export interface RepositoryRef {
+  installationId: number;
+  owner: string;
+  name: string;
+  id?: number | undefined;
+}
+
+export type ReactionContent = 'eyes' | 'rocket' | 'confused';
+/** What is reacted to: a comment, or the issue or pull request itself. */
+export type ReactionTarget = { commentId: number } | { number: number };
+
+export interface ThreadComment {
+  id: number;
+  author: string;
+  authorType: string;
+  body: string;
+  createdAt: string;
+  updatedAt: string;
+  /** Written by this App. */
+  ours: boolean;
+}
+
+export interface PullState extends PullHead {
+  open: boolean;
+}
+
+export interface CheckOutput {
+  title: string;
+  /** Markdown, 65,535 characters at most. */
+  summary: string;
+}
+
+export type CheckConclusion = 'success' | 'neutral' | 'failure' | 'timed_out' | 'action_required' | 'cancelled';
+
+export interface Check {
+  externalId: string;
+  detailsUrl?: string | undefined;
+  output: CheckOutput;
+  /** Absent: in progress. */
+  conclusion?: CheckConclusion | undefined;
+}
+
+/** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
+export interface GitHubRepository {
+  /** Null: GitHub knows no such person. */
+  permission(login: string): Promise<Permission | null>;
+  react(target: ReactionTarget, content: ReactionContent): Promise<void>;
+  /** A label that is not there is no failure. */
+  removeLabel(number: number, label: string): Promise<void>;
+  /** Oldest first, those changed since `since` when given. */
+  comments(number: number): Promise<ThreadComment[]>;
+  createComment(number: number, body: string): Promise<number>;
+  editComment(id: number, body: string): Promise<void>;
+  pull(number: number): Promise<PullState>;
+  /** The pull request of this branch of the repository, open or not. */
+  pullOf(branch: string): Promise<{ number: number; url: string } | null>;
+  createPull(pull: {
+    branch: string;
+    base: string;
+    title: string;
+    body: string;
+    draft: boolean;
+  }): Promise<{ number: number; url: string }>;
+  /** This App's check run of that commit with that external id. */
+  findCheck(sha: string, externalId: string): Promise<number | null>;
+  createCheck(sha: string, check: Check): Promise<number>;
+  updateCheck(id: number, check: Check): Promise<void>;
+  /** Value of the Authorization header for git over HTTP. */
+  gitAuthorization(access: 'read' | 'write'): Promise<string>;
+}
+
+export const CHECK_NAME = 'Cofferdam';
+
+const TALK: TokenPermissions = { issues: 'write', pull_requests: 'write', metadata: 'read' };
+const PULLS: TokenPermissions = { pull_requests: 'write', contents: 'read', metadata: 'read' };
+const CHECKS: TokenPermissions = { checks: 'write', metadata: 'read' };
+
+const Comment = z.object({
+  id: z.number(),
+  body: z.string().nullish(),
+  user: z.object({ login: z.string(), type: z.string().optional() }).nullish(),
+  created_at: z.string(),
+  updated_at: z.string(),
+  performed_via_github_app: z.object({ id: z.number() }).nullish(),
+});
+
+const Pull = z.object({
+  number: z.number(),
+  state: z.string(),
+  head: z.object({
+    ref: z.string(),
+    sha: CommitSha,
+    repo: z.object({ name: z.string(), owner: z.object({ login: z.string() }) }).nullish(),
+  }),
+  base: z.object({ ref: z.string() }),
+});
+
+interface Parts {
+  repository: RepositoryRef;
+  baseUrl: string;
+  appId: number;
+  transport: Transport;
+  tokens: Tokens;
+}
+
+/** One call with a token for this repository; a token that GitHub no longer knows is replaced once. */
+type Call = <T>(
+  op: string,
+  permissions: TokenPermissions,
+  use: (octokit: Octokit, at: { owner: string; repo: string }) => Promise<T>,
+) => Promise<T>;
+
+function caller(parts: Parts): Call {
+  const { repository, tokens } = parts;
+  const at = { owner: repository.owner, repo: repository.name };
+  return async (op, permissions, use) => {
+    const scope = { ...repository, repositoryId: repository.id, permissions };
+    for (let attempt = 1; ; attempt += 1) {
+      const token = await tokens.get(scope);
+      const octokit = octokitFor(parts);
+      octokit.hook.before('request', (request) => {
+        request.headers.authorization = `token ${token}`;
+      });
+      try {
+        return await use(octokit, at);
+      } catch (thrown) {
+        const error = githubError(thrown, op);
+        if (error.kind !== 'credentials') throw error;
+        tokens.drop(scope);
+        if (attempt === 2) throw error;
+      }
+    }
+  };
+}
+
+export function createRepository(parts: Parts): GitHubRepository {
+  const call = caller(parts);
+  return {
+    ...talkVerbs(call, parts),
+    ...pullVerbs(call, parts),
+    ...checkVerbs(call),
+    async gitAuthorization(access) {
+      const { repository, tokens } = parts;
+      const token = await tokens.get({ ...repository, repositoryId: repository.id, permissions: { contents: access } });
+      return `Basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`;
+    },
+  };
+}
+
+async function unless<T>(kinds: readonly GitHubError['kind'][], promise: Promise<T>): Promise<T | null> {
+  try {
+    return await promise;
+  } catch (thrown) {
+    if (thrown instanceof GitHubError && kinds.includes(thrown.kind)) return null;
+    throw thrown;
+  }
+}
+
+type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createComment' | 'editComment';
+
+function talkVerbs(call: Call, parts: Parts): Pick<GitHubRepository, TalkVerb> {
+  return {
+    async permission(login) {
+      const answer = await unless(
+        ['not_found'],
+        call('github.permission', { metadata: 'read' }, (octokit, at) =>
+          octokit.rest.repos.getCollaboratorPermissionLevel({ ...at, username: login }),
+        ),
+      );
+      // Anything that GitHub may add is no right.
+      return answer === null ? null : Permission.catch('none').parse(answer.data.permission);
+    },
+    async react(target, content) {
+      await call('github.react', TALK, (octokit, at) =>
+        'commentId' in target
+          ? octokit.rest.reactions.createForIssueComment({ ...at, comment_id: target.commentId, content })
+          : octokit.rest.reactions.createForIssue({ ...at, issue_number: target.number, content }),
+      );
+    },
+    async removeLabel(number, label) {
+      const remove = call('github.removeLabel', TALK, (octokit, at) =>
+        octokit.rest.issues.removeLabel({ ...at, issue_number: number, name: label }),
+      );
+      await unless(['not_found'], remove);
+    },
+    async comments(number) {
+      const login = await parts.tokens.login();
+      const listed = await call('github.comments', TALK, (octokit, at) =>
+        octokit.paginate(octokit.rest.issues.listComments, { ...at, issue_number: number, per_page: 100 }),
+      );
+      return z
+        .array(Comment)
+        .parse(listed)
+        .map((comment) => threadComment(comment, { appId: parts.appId, login }));
+    },
+    async createComment(number, body) {
+      const { data } = await call('github.createComment', TALK, (octokit, at) =>
+        octokit.rest.issues.createComment({ ...at, issue_number: number, body }),
+      );
+      return data.id;
+    },
+    async editComment(id, body) {
+      await call('github.editComment', TALK, (octokit, at) =>
+        octokit.rest.issues.updateComment({ ...at, comment_id: id, body }),
+      );
+    },
+  };
+}
+
+function threadComment(comment: z.infer<typeof Comment>, app: { appId: number; login: string | null }): ThreadComment {
+  const author = comment.user?.login ?? 'ghost';
+  const authorType = comment.user?.type ?? 'User';
+  const byLogin = app.login === null ? authorType === 'Bot' : author.toLowerCase() === app.login.toLowerCase();
+  return {
+    id: comment.id,
+    author,
+    authorType,
+    body: comment.body ?? '',
+    createdAt: comment.created_at,
+    updatedAt: comment.updated_at,
+    // An App that acts for a person is named too: only the bot account counts.
+    ours: authorType === 'Bot' && (comment.performed_via_github_app?.id === app.appId || byLogin),
+  };
+}
+
+function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'pull' | 'pullOf' | 'createPull'> {
+  return {
+    async pull(number) {
+      const { data } = await call('github.pull', PULLS, (octokit, at) =>
+        octokit.rest.pulls.get({ ...at, pull_number: number }),
+      );
+      const { head, base, state } = Pull.parse(data);
+      const from =
+        head.repo === null || head.repo === undefined ? null : { owner: head.repo.owner.login, name: head.repo.name };
+      const sameRepository = from !== null && repoKey(from) === repoKey(parts.repository);
+      return { number, branch: head.ref, sha: head.sha, base: base.ref, sameRepository, open: state === 'open' };
+    },
+    async pullOf(branch) {
+      const { data } = await call('github.pullOf', PULLS, (octokit, at) =>
+        octokit.rest.pulls.list({ ...at, head: `${at.owner}:${branch}`, state: 'all', per_page: 10 }),
+      );
+      const found = data.find((pull) => pull.head.ref === branch && pull.state === 'open') ?? data[0];
+      return found?.head.ref === branch ? { number: found.number, url: found.html_url } : null;
+    },
+    async createPull({ branch, ...pull }) {
+      const { data } = await call('github.createPull', PULLS, (octokit, at) =>
+        octokit.rest.pulls.create({ ...at, ...pull, head: branch }),
+      );
+      return { number: data.number, url: data.html_url };
+    },
+  };
+}
+
+function checkVerbs(call: Call): Pick<GitHubRepository, 'findCheck' | 'createCheck' | 'updateCheck'> {
+  return {
+    async findCheck(sha, externalId) {
+      const { data } = await call('github.findCheck', CHECKS, (octokit, at) =>
+        octokit.rest.checks.listForRef({ ...at, ref: sha, check_name: CHECK_NAME, filter: 'all', per_page: 100 }),
+      );
+      return data.check_runs.find((run) => run.external_id === externalId)?.id ?? null;
+    },
+    async createCheck(sha, check) {
+      const { data } = await call('github.createCheck', CHECKS, (octokit, at) =>
+        octokit.rest.checks.create({ ...at, name: CHECK_NAME, head_sha: sha, ...checkBody(check) }),
+      );
+      return data.id;
+    },
+    async updateCheck(id, check) {
+      await call('github.updateCheck', CHECKS, (octokit, at) =>
+        octokit.rest.checks.update({ ...at, check_run_id: id, ...checkBody(check) }),
+      );
+    },
+  };
+}
+
+function checkBody(check: Check) {
+  return {
+    external_id: check.externalId,
+    ...(check.detailsUrl === undefined ? {} : { details_url: check.detailsUrl }),
+    output: check.output,
+    ...(check.conclusion === undefined
+      ? { status: 'in_progress' as const }
+      : { status: 'completed' as const, conclusion: check.conclusion }),
+  };
+}
