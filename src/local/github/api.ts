@@ -123,9 +123,9 @@ async function perform(api: Api, incoming: Incoming): Promise<Reply> {
   return reply;
 }
 
-/** What the client will read: without keys that hold `undefined`. */
+/** What the client will read: without keys that hold `undefined`; no body counts as null. */
 function asJson(body: unknown): unknown {
-  return body === undefined ? undefined : JSON.parse(JSON.stringify(body));
+  return body === undefined ? null : JSON.parse(JSON.stringify(body));
 }
 
 function faultReply(fault: Fault): Reply | undefined {

@@ -71,7 +71,9 @@ function routesOf(description: Description): Route[] {
       const id = operationIds.find((one) => one === operation.operationId);
       if (id === undefined)
         throw new Error(`the description has an operation that is not listed: ${operation.operationId}`);
-      routes.push({ operation: id, method: method.toUpperCase(), template, pattern: new RegExp(`^${source}$`), names });
+      // Clients leave out the slash before an empty path: the root directory.
+      const pattern = new RegExp(`^${source.replace('/contents/(.+)', '/contents(?:/(.*))?')}$`);
+      routes.push({ operation: id, method: method.toUpperCase(), template, pattern, names });
     }
   }
   // The most literal template wins: `commits/{ref}/check-runs` before `commits/{ref}`.
@@ -128,6 +130,14 @@ async function backendOf(description: Description): Promise<OpenAPIBackend> {
   return backend;
 }
 
+/** Path parameters as the client wrote them, but with those that the description calls numbers as numbers. */
+function numbered(path: Record<string, string>, coerced: unknown): Record<string, unknown> {
+  const typed = Object.entries((coerced ?? {}) as Record<string, unknown>).filter(
+    ([, value]) => typeof value === 'number',
+  );
+  return { ...path, ...Object.fromEntries(typed) };
+}
+
 /** Loads the committed cut; validators are compiled when first used. */
 export async function loadContract(): Promise<Contract> {
   const file = join(import.meta.dirname, 'openapi', 'description.json');
@@ -139,13 +149,16 @@ export async function loadContract(): Promise<Contract> {
     match: (method, path) => matchRoute(routes, method, path),
     checkRequest: (match, request) => {
       const template = templates.get(match.operation) ?? '';
-      const path = template.replace(/\{(\w+)\}/g, (_all, name: string) => encodeURIComponent(match.path[name] ?? ''));
+      const path = template.replace(
+        /\{(\w+)\}/g,
+        (_all, name: string) => encodeURIComponent(match.path[name] ?? '') || '.',
+      );
       const result = backend.validator.validateRequest({ ...request, path }, match.operation);
       const coerced = result.coerced as { query?: unknown; params?: unknown } | undefined;
       return {
         problems: result.errors ?? [],
         query: ((result.valid ? coerced?.query : undefined) as Record<string, unknown> | undefined) ?? {},
-        path: ((result.valid ? coerced?.params : undefined) as Record<string, unknown> | undefined) ?? match.path,
+        path: numbered(match.path, coerced?.params),
       };
     },
     checkResponse: (operation, status, body) =>

@@ -1,8 +1,8 @@
 /** What a demo or a test does on one repository, and what it can look at. Every act is somebody's, and sends GitHub's webhooks. */
-import { clickAction, rerequest } from './acts/checks.ts';
+import { clickAction, rerequest, rerequestSuite } from './acts/checks.ts';
 import { reportCi, type CiResult } from './acts/ci.ts';
 import { mergePull, openPull, setDraft, type NewPull } from './acts/pulls.ts';
-import { commitAs, setSuspended, uninstall } from './acts/repositories.ts';
+import { commitAs, removeInstallation, setSuspended, uninstall } from './acts/repositories.ts';
 import { addReviewComment, submitReview, type LineComment } from './acts/reviews.ts';
 import {
   addComment,
@@ -72,11 +72,16 @@ export interface RepositoryHandle {
   ) => Promise<ReviewComment>;
   clickAction: (checkRunId: number, identifier: string, author?: string) => void;
   rerequest: (checkRunId: number, author?: string) => void;
+  /** Asks for all checks of the App on a commit again. */
+  rerequestSuite: (checkRunId: number, author?: string) => Promise<void>;
   reportCi: (result: CiResult) => Promise<number>;
   /** A commit by a person; returns its object name. */
   commit: (commit: { message: string; files: Files; branch?: string; author?: string }) => Promise<string>;
   setRole: (login: string, role: Role) => void;
+  /** Takes the App off this repository. */
   uninstall: () => void;
+  /** Removes the App from the whole account. */
+  deleteInstallation: () => void;
   setSuspended: (suspended: boolean) => void;
 
   thread: (number: number) => Thread;
@@ -168,6 +173,7 @@ function otherActs(world: World, repository: Repository) {
     clickAction: (id, identifier, author) =>
       clickAction(world, findRun(world, repository, id), { identifier, login: who(author) }),
     rerequest: (id, author) => rerequest(world, findRun(world, repository, id), who(author)),
+    rerequestSuite: (id, author) => rerequestSuite(world, findRun(world, repository, id), who(author)),
     reportCi: async (result) => (await reportCi(world, repository, result)).id,
     commit: ({ author, ...commit }) => commitAs(world, repository, { login: who(author), ...commit }),
     setRole: (login, role) => {
@@ -175,6 +181,10 @@ function otherActs(world: World, repository: Repository) {
       world.changed();
     },
     uninstall: () => uninstall(world, repository),
+    deleteInstallation: () => {
+      const installation = installationFor(world, repository);
+      if (installation !== undefined) removeInstallation(world, installation);
+    },
     setSuspended: (suspended) => {
       const installation = installationFor(world, repository);
       if (installation !== undefined) setSuspended(world, installation, suspended);

@@ -51,6 +51,8 @@ export interface StandIn {
   repo: (owner: string, name: string) => RepositoryHandle;
   /** A token of a person for git and the API. */
   userToken: (login: string) => string;
+  /** A one-time code, as the manifest flow hands to its redirect. */
+  manifestCode: () => string;
   fault: (fault: Fault) => void;
   /** Resolves with the first value that is neither undefined, null nor false; looked at again after every change. */
   waitFor: <T>(
@@ -227,6 +229,11 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
       const token = `ghp_${randomBytes(27).toString('hex').slice(0, 36)}`;
       world.state.userTokens[token] = ensureUser(world, login).login;
       return token;
+    },
+    manifestCode: () => {
+      const code = randomBytes(20).toString('hex');
+      world.manifestCodes.add(code);
+      return code;
     },
     fault: (fault) => {
       api.faults.push({ ...fault });

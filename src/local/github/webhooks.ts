@@ -27,6 +27,8 @@ export interface Webhooks {
   emit: (event: OutgoingEvent) => void;
   /** Sends a logged delivery again, with its GUID. */
   redeliver: (id: number) => Delivery;
+  /** What GitHub sends when a webhook is set up. */
+  ping: () => void;
   hold: () => void;
   release: (options?: ReleaseOptions) => void;
   /** Resolves when everything that may be sent has been answered. */
@@ -164,6 +166,22 @@ export function createWebhooks(options: { world: World; contract: Contract; targ
 
   return {
     emit,
+    ping: () => {
+      const { app } = world.state;
+      const hook = {
+        type: 'App',
+        id: app.id,
+        name: 'web',
+        active: true,
+        events: app.events,
+        app_id: app.id,
+        config: { content_type: 'json', insecure_ssl: '0', secret: '********', url: target.url ?? world.origin },
+        created_at: app.createdAt,
+        updated_at: app.createdAt,
+      };
+      const payload = { zen: 'Keep it logically awesome.', hook_id: app.id, hook };
+      emit({ name: 'ping', action: null, repository: null, sender: app.owner, payload });
+    },
     redeliver: (id) => {
       const first = world.state.deliveries.find((one) => one.id === id);
       if (first === undefined) throw new GitHubError(404, 'Not Found');

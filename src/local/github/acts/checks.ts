@@ -42,12 +42,14 @@ function emitRun(
   });
 }
 
-async function emitSuiteCompleted(world: World, suite: CheckSuite, sender: string): Promise<void> {
-  const runs = world.state.checkRuns.filter((one) => one.suiteId === suite.id);
-  if (runs.some((one) => one.status !== 'completed')) return;
+async function emitSuite(
+  world: World,
+  suite: CheckSuite,
+  event: { action: 'completed' | 'rerequested'; sender: string },
+): Promise<void> {
   const repository = repositoryById(world, suite.repoId);
   const described = without(await suiteJson(world, suite), 'repository');
-  world.emit({ name: 'check_suite', action: 'completed', repository, sender, payload: { check_suite: described } });
+  world.emit({ name: 'check_suite', ...event, repository, payload: { check_suite: described } });
 }
 
 /** A conclusion completes a run; `completed` without one is refused. */
@@ -61,7 +63,7 @@ function applyStatus(world: World, run: CheckRun, change: CheckChange): void {
     run.status = change.status;
     if (change.status !== 'completed') run.conclusion = null;
   }
-  run.startedAt = change.startedAt ?? run.startedAt ?? (run.status === 'queued' ? null : now(world));
+  run.startedAt = change.startedAt ?? run.startedAt ?? now(world);
   run.completedAt = run.status === 'completed' ? (change.completedAt ?? run.completedAt ?? now(world)) : null;
 }
 
@@ -129,7 +131,8 @@ async function completed(world: World, run: CheckRun, sender: string): Promise<v
   emitRun(world, run, { action: 'completed', sender });
   const suite = suiteOf(world, run);
   suite.updatedAt = now(world);
-  await emitSuiteCompleted(world, suite, sender);
+  const runs = world.state.checkRuns.filter((one) => one.suiteId === suite.id);
+  if (runs.every((one) => one.status === 'completed')) await emitSuite(world, suite, { action: 'completed', sender });
 }
 
 export async function updateCheckRun(
@@ -164,4 +167,10 @@ export function clickAction(world: World, run: CheckRun, click: { identifier: st
 export function rerequest(world: World, run: CheckRun, login: string): void {
   requireWrite(world, run, login);
   emitRun(world, run, { action: 'rerequested', sender: login });
+}
+
+/** A person asks for all checks of the run's suite again. */
+export async function rerequestSuite(world: World, run: CheckRun, login: string): Promise<void> {
+  requireWrite(world, run, login);
+  await emitSuite(world, suiteOf(world, run), { action: 'rerequested', sender: login });
 }

@@ -6,6 +6,7 @@ import {
   nodeId,
   ensureUser,
   findRepository,
+  installedRepositories,
   nextId,
   now,
   nowMs,
@@ -101,6 +102,23 @@ export function uninstall(world: World, repository: Repository): void {
       repositories_removed: [brief(repository)],
     },
   });
+  world.changed();
+}
+
+/** The account removes the App altogether; its tokens end. */
+export function removeInstallation(world: World, installation: Installation): void {
+  world.emit({
+    name: 'installation',
+    action: 'deleted',
+    repository: null,
+    sender: installation.account,
+    payload: {
+      installation: installationJson(world, installation),
+      repositories: installedRepositories(world, installation).map(brief),
+    },
+  });
+  world.state.installations = world.state.installations.filter((one) => one !== installation);
+  world.state.tokens = world.state.tokens.filter((one) => one.installationId !== installation.id);
   world.changed();
 }
 
