@@ -175,7 +175,10 @@ function complete(
   { rules, found, stream }: { rules: LlmRules; found: Findings; stream: boolean },
 ): void {
   const { wire, maxOutput } = rules;
-  if (wire === 'openai-chat' && stream) body['stream_options'] = { include_usage: true };
+  if (wire === 'openai-chat') {
+    if (stream) body['stream_options'] = { include_usage: true };
+    else delete body['stream_options'];
+  }
   if (wire === 'openai-responses') body['store'] = false;
   if (found.outputs.some((limit) => limit.kind === 'output')) return;
   let holder = body;

@@ -122,8 +122,8 @@ const completions = object({
   // One answer: further ones multiply the price of the output.
   n: clamp(1, 1),
   stream: flag,
-  // Written anew: usage is always asked for.
-  stream_options: strip,
+  // Written anew in judge.ts: usage is always asked for.
+  stream_options: object({ include_usage: flag, include_obfuscation: flag }),
   temperature: number,
   top_p: number,
   top_k: number,
