@@ -16,6 +16,8 @@ export interface Docker {
   /** Undefined when there is no such image. */
   image(ref: string): Promise<ImageFacts | undefined>;
   create(spec: ContainerSpec, name: string): Promise<string>;
+  /** Whether the container's file system, as its image made it, has something at this path. */
+  has(id: string, path: string): Promise<boolean>;
   start(id: string): Promise<void>;
   /** Output of the init process from the beginning, framed (see `demultiplex`): call it before `start`. */
   attach(id: string): Promise<Duplex>;
@@ -104,6 +106,13 @@ export function createDocker(options: { socketPath: string }): Docker {
         const made = await daemon.createContainer({ ...spec, name, abortSignal });
         return made.id;
       }),
+    has: async (id, path) =>
+      (await tolerate([404], () =>
+        call('has', LIMIT.short, async (abortSignal) => {
+          await at(id).infoArchive({ path, abortSignal });
+          return true;
+        }),
+      )) ?? false,
     start: (id) => call('start', LIMIT.long, async (abortSignal) => void (await at(id).start({ abortSignal }))),
     attach: (id) =>
       call('attach', LIMIT.short, async (abortSignal) => {

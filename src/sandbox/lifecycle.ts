@@ -80,6 +80,7 @@ async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox>
   const id = await docker.create(spec, name);
   const following = new AbortController();
   try {
+    await refusePreload(docker, id);
     const oom = new AbortController();
     await followOom({ docker, id, onOom: () => oom.abort(), signal: following.signal });
     const facts = await start({ docker, id, runtime: asked.settings.runtime, signal: asked.signal });
@@ -107,8 +108,17 @@ async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox>
   }
 }
 
+/**
+ * The dynamic loader reads this file of the image for every program, the toolbox's too: with it an image could put its code
+ * into the portal and into the proof of isolation.
+ */
+export async function refusePreload(docker: Docker, id: string): Promise<void> {
+  if (!(await docker.has(id, '/etc/ld.so.preload'))) return;
+  throw new CofferdamError('sandbox', 'sandbox.create', 'the image has an /etc/ld.so.preload, which is refused');
+}
+
 /** What must be there: the runtime by its name (no other one is ever taken instead) and the image. */
-async function requirements(
+export async function requirements(
   docker: Docker,
   settings: { runtime: string; image: string },
 ): Promise<{ image: ImageFacts; hostCpus: number }> {
