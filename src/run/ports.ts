@@ -100,10 +100,12 @@ export type AgentMessage =
   | { kind: 'plan'; entries: { content: string; status: string }[] };
 
 export interface AgentOutcome {
-  /** `end_turn` and its kin, or `error`, `cancelled`, `lost` (the streams ended). Says nothing about the work: the diff does. */
+  /** `end_turn` and its kin, or `error`, `idle`, `cancelled`, `lost` (the streams ended). Says nothing about the work: the diff does. */
   stop: string;
   summary: string;
   error?: string;
+  /** Messages beyond the caps and lines that were not the protocol's: read, but not reported. */
+  dropped?: number;
 }
 
 export interface SandboxOptions {
