@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { expect } from 'vitest';
 import { createAppAuth } from '@octokit/auth-app';
 import { Octokit } from '@octokit/rest';
 import { startStandIn, type StandIn, type StandInOptions } from '../../src/local/github/stand-in.ts';
@@ -89,10 +90,10 @@ export async function stage(options: Omit<StandInOptions, 'dir'> = {}): Promise<
     ...options,
   });
   const baseUrl = `${standIn.url}/api/v3`;
-  const request = { retries: 0 };
+  const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+  const common = { baseUrl, request: { retries: 0 }, log: quiet };
   const appOctokit = new Octokit({
-    baseUrl,
-    request,
+    ...common,
     authStrategy: createAppAuth,
     auth: { appId: standIn.app.id, privateKey: standIn.app.privateKeyPem },
   });
@@ -111,7 +112,7 @@ export async function stage(options: Omit<StandInOptions, 'dir'> = {}): Promise<
     receiver,
     appOctokit,
     token,
-    octokit: async (narrow) => new Octokit({ baseUrl, request, auth: await token(narrow) }),
+    octokit: async (narrow) => new Octokit({ ...common, auth: await token(narrow) }),
     events: (name) => receiver.received.filter((one) => one.event === name),
     [Symbol.asyncDispose]: async () => {
       await standIn.stop();
@@ -130,4 +131,9 @@ export async function refusal(work: Promise<unknown>): Promise<{ status: number;
     return { status: status ?? 0, message };
   }
   throw new Error('it was not refused');
+}
+
+/** A matcher for part of a text, typed so that it can stand in an object. */
+export function text(part: string | RegExp): unknown {
+  return typeof part === 'string' ? expect.stringContaining(part) : expect.stringMatching(part);
 }

@@ -1,4 +1,5 @@
 /** The REST API: match, authenticate, judge, permit, answer, judge again. */
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { commentOf } from './rest/issues.ts';
@@ -147,6 +148,7 @@ async function performWithFaults(api: Api, incoming: Incoming): Promise<Reply | 
 function send(response: ServerResponse, reply: Reply): void {
   const headers: Record<string, string> = {
     'x-github-media-type': 'github.v3; format=json',
+    'x-github-request-id': randomUUID(),
     'x-ratelimit-limit': '5000',
     'x-ratelimit-remaining': '4999',
     'x-ratelimit-used': '1',

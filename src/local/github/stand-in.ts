@@ -154,7 +154,8 @@ function watchers(): Watchers {
         };
         signal?.addEventListener('abort', stop, { once: true });
         looks.add(check);
-        check();
+        if (signal?.aborted === true) stop();
+        else check();
       }),
   };
 }
