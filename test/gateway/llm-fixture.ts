@@ -53,6 +53,9 @@ export interface LaneOptions {
   baseUrl?: string;
   key?: string;
   card?: PriceCard;
+  /** Shared with other lanes. */
+  ledger?: Ledger;
+  runId?: string;
 }
 
 /** A gateway's model endpoint on a port of its own, before a scripted provider, with a ledger behind it. */
@@ -63,7 +66,8 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
     prices: { m: options.card ?? CARD },
     script: typeof reply === 'function' ? reply : () => reply,
   });
-  const ledger = createMemoryLedger();
+  const ledger = options.ledger ?? createMemoryLedger();
+  const payer = { ...account, runId: options.runId ?? account.runId };
   const open = new Map<string, Reservation>();
   const lists = { reserves: [] as LlmReserve[], settlements: [] as LlmSettlement[], events: [] as LlmEvent[] };
   const port: LlmWorkerPort = {
@@ -71,7 +75,7 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
       lists.reserves.push(call);
       const caps = { run: cap, repository: 1e12, installation: 1e12 };
       const { callId, amount, atLeast } = call;
-      const result = await ledger.reserve({ ...account, callId, amount, atLeast, caps });
+      const result = await ledger.reserve({ ...payer, callId, amount, atLeast, caps });
       if (!result.ok) return { ok: false, reason: 'llm_budget', say: `the budget of the ${result.cap} is used up` };
       open.set(callId, result.reservation);
       return { ok: true, granted: result.reservation.amount };
@@ -111,7 +115,7 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
     handler,
     ledger,
     ...lists,
-    standing: async () => (await ledger.spent(account)).run,
+    standing: async () => (await ledger.spent(payer)).run,
     quiet: async () => {
       while (handler.active() > 0 || open.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     },

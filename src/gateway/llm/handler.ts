@@ -54,6 +54,8 @@ interface Context extends Required<Omit<LlmHandlerOptions, 'limits' | 'notices'>
   notices: () => readonly string[];
   /** Notices that came with settlements and wait for the next request. */
   waiting: string[];
+  /** What was left out of requests and has been recorded: agents send the same with each. */
+  stripped: Set<string>;
   closed: AbortController;
 }
 
@@ -65,6 +67,7 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
     ...options,
     limits: { ...LLM_LIMITS, ...options.limits },
     waiting: [],
+    stripped: new Set(),
     closed: new AbortController(),
   };
   let active = 0;
@@ -209,18 +212,22 @@ function judge(
     outputField: chatOutputField(provider),
     runHash: context.runHash,
   });
-  if ('call' in judged) {
-    const { droppedBetas, found } = judged.call;
-    if (droppedBetas.length > 0 || found.stripped.length > 0) {
-      const data = {
-        provider: provider.id,
-        fields: found.stripped.slice(0, 20),
-        betas: droppedBetas.slice(0, 20).map((beta) => beta.slice(0, 64)),
-      };
-      context.onEvent({ type: 'llm.strip', data });
-    }
-  }
+  if ('call' in judged) noteStripped(judged.call, provider, context);
   return judged;
+}
+
+function noteStripped({ found, droppedBetas }: LlmCall, provider: LlmProvider, { stripped, onEvent }: Context): void {
+  const fresh = (names: readonly string[]): string[] =>
+    names
+      .slice(0, 20)
+      .map((name) => name.slice(0, 64))
+      .filter((name) => !stripped.has(name));
+  const fields = fresh(found.stripped);
+  const betas = fresh(droppedBetas);
+  // Bounded: an agent that invents names all the time is recorded up to here.
+  if (fields.length + betas.length === 0 || stripped.size > 200) return;
+  for (const name of [...fields, ...betas]) stripped.add(name);
+  onEvent({ type: 'llm.strip', data: { provider: provider.id, fields, betas } });
 }
 
 interface Forwarding {

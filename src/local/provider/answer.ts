@@ -83,20 +83,29 @@ async function stream(open: OpenCall, made: { answer: Answer; full: TokenCounts;
   const { answer, full, fault } = made;
   const headers = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' };
   res.writeHead(200, fault.gzip === true ? { ...headers, 'content-encoding': 'gzip' } : headers);
-  const frames = codec.frames(answer);
+  let frames = codec.frames(answer);
   if (fault.gzip === true) {
     book(open, full, 'done');
     res.end(gzipSync(frames.map((frame) => frame.sse).join('')));
     return;
   }
   let share = 0;
-  for (const [sent, frame] of frames.entries()) {
+  for (let sent = 0; sent < frames.length; sent++) {
+    if (fault.endless === true && frames[sent]?.carriesUsage === true) {
+      const output = await endless(open, full, fault);
+      if (output === undefined) return;
+      // What was added is part of what the last frames tell.
+      const usage = { ...full, output };
+      const reported = fault.reportedUsage === undefined ? codec.usage(usage) : answer.reported;
+      frames = codec.frames({ ...answer, usage, reported, truncated: true });
+    }
+    const frame = frames[sent];
+    if (frame === undefined) break;
     if (fault.cutAfterFrames === sent || (fault.cutBeforeUsage === true && frame.carriesUsage === true)) {
       open.entry.outcome = 'cut';
       res.destroy();
       return;
     }
-    if (fault.endless === true && frame.carriesUsage === true && !(await endless(open, full, fault))) return;
     share += frame.share;
     // Charged before it is sent, as a model is paid for what it generates and not for what arrives.
     if (fault.endless !== true) book(open, { ...full, output: Math.ceil(full.output * Math.min(1, share)) }, 'open');
@@ -111,20 +120,22 @@ async function stream(open: OpenCall, made: { answer: Answer; full: TokenCounts;
   res.end();
 }
 
-/** Text until the client leaves (false) or the output limit is used up (true). */
-async function endless(open: OpenCall, full: TokenCounts, fault: Fault): Promise<boolean> {
+/** Text until the output limit is used up; all output tokens then, or undefined when the client left before. */
+async function endless(open: OpenCall, full: TokenCounts, fault: Fault): Promise<number | undefined> {
   const piece = 'and so on ';
   const limit = fault.ignoreMaxTokens === true ? Infinity : (open.call.maxTokens ?? Infinity);
-  for (let output = full.output; output + tokens(piece.length) <= limit;) {
+  let output = full.output;
+  book(open, full, 'open');
+  while (output + tokens(piece.length) <= limit) {
     output += tokens(piece.length);
     book(open, { ...full, output }, 'open');
     if (!(await write(open.res, open.codec.textFrame(piece)))) {
       open.entry.outcome = 'aborted';
-      return false;
+      return undefined;
     }
     await sleep(fault.frameDelayMs ?? 0);
   }
-  return true;
+  return output;
 }
 
 /** Resolves once the bytes have left; false when the client is gone. */
