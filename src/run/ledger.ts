@@ -26,7 +26,7 @@ export interface Reservation extends LedgerAccount {
   amount: number;
 }
 
-export type ReserveResult = { ok: true; reservation: Reservation } | { ok: false; cap: CapName; left: number };
+type ReserveResult = { ok: true; reservation: Reservation } | { ok: false; cap: CapName; left: number };
 
 /**
  * Money of all runs of one installation, in integer micro-dollars. Every operation is atomic, and repeating it with the

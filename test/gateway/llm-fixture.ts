@@ -21,9 +21,9 @@ import type { Ledger, Reservation } from '../../src/run/ledger.ts';
 export const HOST_KEY = 'sk-the-key-of-the-host-0123456789';
 export const PLACEHOLDER = 'placeholder';
 /** Dollars per million tokens; the same card on both sides. */
-export const CARD = { input: 3, output: 15, cacheRead: 0.3, cacheWrite: 3.75, cacheWrite1h: 6 };
+const CARD = { input: 3, output: 15, cacheRead: 0.3, cacheWrite: 3.75, cacheWrite1h: 6 };
 
-export const account = { runId: 'r1', repoKey: 'o/a', installationKey: 'i', day: '2026-11-24' };
+const account = { runId: 'r1', repoKey: 'o/a', installationKey: 'i', day: '2026-11-24' };
 
 export interface Lane {
   url: string;

@@ -41,7 +41,7 @@ export const LlmReserveAnswer = z.union([
 ]);
 export type LlmReserveAnswer = z.infer<typeof LlmReserveAnswer>;
 
-export const LlmUsage = z.strictObject({
+const LlmUsage = z.strictObject({
   input: Tokens,
   cacheRead: Tokens,
   cacheWrite: Tokens,

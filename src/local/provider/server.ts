@@ -21,7 +21,7 @@ const CODECS: Record<Wire, Codec> = {
 };
 
 /** One request as it arrived, for tests that look at what was forwarded. */
-export interface SeenCall extends ScriptCall {
+interface SeenCall extends ScriptCall {
   path: string;
   headers: IncomingHttpHeaders;
   body: Json;
@@ -163,7 +163,7 @@ function parse(raw: string): Json | undefined {
   }
 }
 
-export function json(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+function json(res: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
   res.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
 }
 

@@ -43,7 +43,7 @@ export function ledgerDay(isoInstant: string): string {
 }
 
 /** Shares of a cap, a time or a number of turns at which the agent is told to finish. */
-export const NOTICE_SHARES = [0.8, 0.95] as const;
+const NOTICE_SHARES = [0.8, 0.95] as const;
 
 /** Which of the shares have been reached. */
 export function reachedShares(used: number, cap: number): number[] {
