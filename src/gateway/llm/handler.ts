@@ -5,21 +5,20 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Wire } from '../../domain/policy.ts';
 import { deny } from '../../domain/decision.ts';
 import { affordableOutput, worstCase } from '../../policy/llm/bound.ts';
-import { callInputBound, judgeCall, limitOutput } from '../../policy/llm/judge.ts';
-import type { Judged, LlmCall, LlmRequest } from '../../policy/llm/judge.ts';
+import { callInputBound, limitOutput } from '../../policy/llm/judge.ts';
+import type { LlmCall } from '../../policy/llm/judge.ts';
 import { addNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
-import { route } from '../../policy/llm/route.ts';
 import { sendError, sendModels } from './answers.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
+import { chooseWire, judge, noteForeignKeys, parseTarget, readBody } from './intake.ts';
+import type { IntakeContext } from './intake.ts';
 import { LLM_LIMITS } from './port.ts';
 import type { LlmEvent, LlmHandlerLimits, LlmProvider, LlmReserve, LlmSettlement, LlmWorkerPort } from './port.ts';
-import { chatOutputField, foreignKeys } from './upstream.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 export interface LlmHandlerOptions {
@@ -49,13 +48,10 @@ export interface LlmHandler {
   active(): number;
 }
 
-interface Context extends Required<Omit<LlmHandlerOptions, 'limits' | 'notices'>> {
-  limits: LlmHandlerLimits;
+interface Context extends IntakeContext, Required<Omit<LlmHandlerOptions, 'limits' | 'notices' | 'placeholderKey'>> {
   notices: () => readonly string[];
   /** Notices that came with settlements and wait for the next request. */
   waiting: string[];
-  /** What was left out of requests and has been recorded: agents send the same with each. */
-  stripped: Set<string>;
   closed: AbortController;
 }
 
@@ -162,72 +158,6 @@ async function handle(
     return;
   }
   await forward(judged.call, { provider, res, context, refuse });
-}
-
-/** `/<provider>/<path>` → its parts; the path keeps its query and is not decoded. */
-function parseTarget(url: string): { provider: string; path: string } {
-  const path = url.replace(/^https?:\/\/[^/]*/i, '');
-  const parts = /^\/([^/?]*)(.*)$/.exec(path);
-  const rest = parts?.[2] ?? '';
-  return { provider: parts?.[1] ?? '', path: rest.startsWith('/') ? rest : `/${rest}` };
-}
-
-/** A provider with several wires is spoken to in the one whose endpoint was called. */
-function chooseWire(provider: LlmProvider, method: string, path: string): Wire {
-  return provider.wires.find((wire) => route(wire, method, path).ok) ?? provider.wires[0] ?? 'openai-chat';
-}
-
-function noteForeignKeys(req: IncomingMessage, provider: LlmProvider, context: Context): void {
-  const places = foreignKeys({ headers: req.headers, url: req.url ?? '' }, context.placeholderKey);
-  if (places.length > 0) context.onEvent({ type: 'llm.foreign_key', data: { provider: provider.id, places } });
-}
-
-async function readBody(req: IncomingMessage, max: number): Promise<Buffer | undefined> {
-  if (Number(req.headers['content-length'] ?? 0) > max) return undefined;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  try {
-    for await (const chunk of req) {
-      bytes += (chunk as Buffer).length;
-      if (bytes > max) return undefined;
-      chunks.push(chunk as Buffer);
-    }
-  } catch {
-    return undefined;
-  }
-  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
-}
-
-function judge(
-  request: LlmRequest,
-  { provider, wire, context }: { provider: LlmProvider; wire: Wire; context: Context },
-): Judged {
-  const judged = judgeCall(request, {
-    provider: provider.id,
-    wire,
-    models: context.models,
-    prices: context.prices,
-    maxOutput: context.limits.maxOutputTokens,
-    maxBodyBytes: context.limits.maxBodyBytes,
-    outputField: chatOutputField(provider),
-    runHash: context.runHash,
-  });
-  if ('call' in judged) noteStripped(judged.call, provider, context);
-  return judged;
-}
-
-function noteStripped({ found, droppedBetas }: LlmCall, provider: LlmProvider, { stripped, onEvent }: Context): void {
-  const fresh = (names: readonly string[]): string[] =>
-    names
-      .slice(0, 20)
-      .map((name) => name.slice(0, 64))
-      .filter((name) => !stripped.has(name));
-  const fields = fresh(found.stripped);
-  const betas = fresh(droppedBetas);
-  // Bounded: an agent that invents names all the time is recorded up to here.
-  if (fields.length + betas.length === 0 || stripped.size > 200) return;
-  for (const name of [...fields, ...betas]) stripped.add(name);
-  onEvent({ type: 'llm.strip', data: { provider: provider.id, fields, betas } });
 }
 
 interface Forwarding {
