@@ -1,0 +1,202 @@
+import { formatUsd } from '../../domain/ids.ts';
+import type { Limits } from '../../domain/policy.ts';
+import type {
+  ChangedFile,
+  CommandFact,
+  EgressEntryFact,
+  EndReason,
+  FinalState,
+  RunResult,
+  Usage,
+} from '../../domain/run.ts';
+import { errorRow } from '../../domain/errors.ts';
+import { block, code, words } from './outside.ts';
+
+/** What the host saw, as Markdown. Each part stands for itself and has a bounded size. */
+
+export function duration(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return seconds % 60 === 0 ? `${minutes} min` : `${minutes} min ${seconds % 60} s`;
+  return minutes % 60 === 0 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+const HEADLINES: Record<FinalState, string> = {
+  succeeded: 'Done, verified',
+  unverified: 'Done, not verified: no `verify` command is configured',
+  verify_failed: 'Done, but verification fails',
+  no_change: 'Ended without a change',
+  partial: 'Partial work: the run ended early',
+  timed_out: 'Out of time, nothing to deliver',
+  over_budget: 'Over budget, nothing to deliver',
+  held: 'Held: waits for a person',
+  needs_input: 'Waits for an answer',
+  cancelled: 'Stopped',
+  refused: 'Refused',
+  failed: 'Failed',
+};
+
+const REASONS: Record<EndReason, string> = {
+  max_cost: 'the cost limit was reached',
+  max_turns: 'the limit of model calls was reached',
+  timeout: 'the time limit was reached',
+  disk: 'the disk limit was reached',
+  oom: 'the memory limit was reached',
+  pids: 'the process limit was reached',
+  stopped: 'somebody stopped it',
+  portal_lost: 'the sandbox ended by itself',
+  gateway_lost: 'the gateway ended, and with it all network',
+  idle: 'the agent was silent for too long',
+};
+
+/** One line that says how it ended. Holds no outside text. */
+export function headline(result: Pick<RunResult, 'state' | 'reason'>): string {
+  const reason = result.reason === undefined ? '' : ` (${REASONS[result.reason]})`;
+  return `${HEADLINES[result.state]}${reason}`;
+}
+
+/** Why it failed and what to do about it. */
+export function failure(result: RunResult): string | undefined {
+  const { error } = result;
+  if (error === undefined) return undefined;
+  return `**Why:** ${code(error.message, { max: 600 })} (\`${error.code}\`, ${code(error.op, { max: 60 })})\n\n**What to do:** ${errorRow(error.code).advice}`;
+}
+
+export function limitsTable(options: {
+  usage: Usage;
+  limits: Limits;
+  elapsedMs: number;
+  agent: string;
+  model?: string | undefined;
+}): string {
+  const { usage, limits } = options;
+  const model = options.model === undefined ? '' : ` with ${code(options.model, { max: 120, table: true })}`;
+  return [
+    '| Limit | used | of |',
+    '|---|---|---|',
+    `| Cost | ${formatUsd(usage.cost)} | ${formatUsd(limits.maxCost)} |`,
+    `| Time | ${duration(options.elapsedMs)} | ${duration(limits.timeoutMs)} |`,
+    `| Model calls | ${usage.turns} | ${limits.maxTurns} |`,
+    '',
+    `Agent ${code(options.agent, { max: 60 })}${model}; ${usage.inputTokens} tokens in, ${usage.outputTokens} out.`,
+  ].join('\n');
+}
+
+const MAX_FILES = 100;
+
+export function filesList(files: ChangedFile[]): string {
+  if (files.length === 0) return 'No file changed.';
+  const added = files.reduce((sum, file) => sum + file.additions, 0);
+  const deleted = files.reduce((sum, file) => sum + file.deletions, 0);
+  const shown = files.slice(0, MAX_FILES).map((file) => {
+    const mark = file.protectedClass === undefined ? '' : `, **protected: ${words(file.protectedClass)}**`;
+    return `- ${code(file.path, { max: 160 })} ${file.status.replace('_', ' ')}, +${file.additions} −${file.deletions}${mark}`;
+  });
+  const more = files.length > MAX_FILES ? [`- and ${files.length - MAX_FILES} more`] : [];
+  return [`${plural(files.length, 'file')} changed, +${added} −${deleted}:`, '', ...shown, ...more].join('\n');
+}
+
+const MAX_COMMANDS = 20;
+
+/** The commands that the host ran in a fresh sandbox, and how they ended. */
+export function verification(facts: CommandFact[], options: { tails: boolean }): string {
+  if (facts.length === 0) {
+    return 'Nothing was run: the repository configures no `verify` command in `.github/cofferdam.yml`.';
+  }
+  const rows = facts
+    .slice(0, MAX_COMMANDS)
+    .map(
+      (fact) =>
+        `| ${code(fact.command, { max: 160, table: true })} | ${fact.exitCode === 0 ? '✅ 0' : `❌ ${fact.exitCode}`} | ${duration(fact.durationMs)} |`,
+    );
+  const table = [
+    'Run by Cofferdam in a second, fresh sandbox, without the agent:',
+    '',
+    '| Command | exit code | time |',
+    '|---|---|---|',
+    ...rows,
+  ];
+  const failed = options.tails ? facts.filter((fact) => fact.exitCode !== 0).slice(0, 3) : [];
+  const tails = failed.map((fact) =>
+    details(
+      `End of the output of command ${facts.indexOf(fact) + 1}`,
+      block(fact.tail, { maxChars: 4_000, maxLines: 60, tail: true }),
+    ),
+  );
+  return [...table, ...tails.flatMap((tail) => ['', tail])].join('\n');
+}
+
+const MAX_HOSTS = 20;
+
+/** What the gateway let through and what not; for a denied host the line of the policy that would let it through, once. */
+export function network(egress: EgressEntryFact[]): string {
+  const allowed = merged(egress.filter((entry) => entry.allow));
+  const denied = merged(egress.filter((entry) => !entry.allow));
+  if (allowed.length + denied.length === 0) return 'No connection was made or refused.';
+  const lines: string[] = [];
+  if (allowed.length > 0)
+    lines.push(
+      `Reached: ${allowed
+        .slice(0, MAX_HOSTS)
+        .map((entry) => hostLine(entry))
+        .join(', ')}${more(allowed)}.`,
+    );
+  if (denied.length === 0) lines.push('Nothing was refused.');
+  else {
+    lines.push(
+      `Refused: ${denied
+        .slice(0, MAX_HOSTS)
+        .map((entry) => `${hostLine(entry)} ${entry.reason ?? ''}`.trim())
+        .join(', ')}${more(denied)}.`,
+    );
+    const rules = [...new Set(denied.map((entry) => policyLine(entry)).filter((line) => line !== undefined))];
+    if (rules.length > 0) {
+      lines.push(
+        details(
+          'What an operator would add to <code>egress.allow</code> to let these through',
+          block(rules.slice(0, MAX_HOSTS).join('\n'), { maxChars: 4_000, maxLines: MAX_HOSTS, language: 'yaml' }),
+        ),
+      );
+    }
+  }
+  return lines.join('\n\n');
+}
+
+function merged(entries: EgressEntryFact[]): EgressEntryFact[] {
+  const sums = new Map<string, EgressEntryFact>();
+  for (const entry of entries) {
+    const key = JSON.stringify([entry.host, entry.port, entry.reason]);
+    const known = sums.get(key);
+    sums.set(key, known === undefined ? entry : { ...known, count: known.count + entry.count });
+  }
+  return [...sums.values()].sort((left, right) => right.count - left.count);
+}
+
+/** Names are the agent's choice: shown as code, and not so long that they carry a file. */
+function hostLine(entry: EgressEntryFact): string {
+  return `${code(entry.port === 0 ? entry.host : `${entry.host}:${entry.port}`, { max: 80 })} ×${entry.count}`;
+}
+
+function more(entries: unknown[]): string {
+  return entries.length > MAX_HOSTS ? ` and ${entries.length - MAX_HOSTS} more` : '';
+}
+
+const HOST = /^(?=.{1,80}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]*$/;
+
+/** Only for plain names that a line could let through; an address or a failed look-up has none. */
+function policyLine(entry: EgressEntryFact): string | undefined {
+  const allowable = entry.reason === 'not_allowed' || entry.reason === 'port_not_allowed';
+  if (!allowable || !HOST.test(entry.host)) return undefined;
+  const ports = entry.port === 0 || entry.port === 443 ? '' : `, ports: [${entry.port}]`;
+  return `- { host: "${entry.host}"${ports}, methods: [GET, HEAD] }`;
+}
+
+/** A part that opens on a click. GitHub reads the summary as HTML: it is one of ours, never outside text. */
+export function details(summary: string, body: string): string {
+  return `<details><summary>${summary}</summary>\n\n${body}\n\n</details>`;
+}

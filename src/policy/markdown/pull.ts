@@ -1,0 +1,70 @@
+import type { RunId } from '../../domain/ids.ts';
+import type { Limits } from '../../domain/policy.ts';
+import type { RunResult, Source } from '../../domain/run.ts';
+import { assemble } from './assemble.ts';
+import { filesList, headline, limitsTable, network, verification } from './facts.ts';
+import { code, link, plainLine } from './outside.ts';
+import { agentWords } from './status.ts';
+
+export interface PullFacts {
+  runId: RunId;
+  source: Source;
+  requester: string;
+  result: RunResult;
+  elapsedMs: number;
+  limits: Limits;
+  agent: string;
+  model?: string | undefined;
+  runUrl?: string | undefined;
+  /** Where the base branch moved while the run worked. */
+  baseMoved?: boolean | undefined;
+  patchTruncated?: boolean | undefined;
+}
+
+/** By this line the pull request of a run is known again. */
+export function pullMarker(runId: RunId): string {
+  return `<!-- cofferdam:run ${runId} -->`;
+}
+
+/** Title of the pull request. */
+export function pullTitle(title: string): string {
+  return plainLine(title, 120) || 'feat: work of the agent';
+}
+
+/** Text of the pull request: the facts of the host and the agent's words, never mixed. */
+export function pullBody(facts: PullFacts): string {
+  const { result, source } = facts;
+  const complete = result.state === 'succeeded' || result.state === 'unverified';
+  const about = source.isPull ? '' : `${complete ? 'Fixes' : 'For'} #${source.number}`;
+  const words =
+    agentWords(result.agentSummary, { maxChars: 12_000, maxLines: 200 })?.text ??
+    'The agent said nothing about its change.';
+  return assemble([
+    { text: `${pullMarker(facts.runId)}\n**${headline(result)}**` },
+    { text: about },
+    { text: `## What and why\n\n${words}`, optional: true },
+    { text: `## Files\n\n${filesList(result.files)}`, optional: true },
+    { text: `## Verification\n\n${verification(result.verification, { tails: true })}`, optional: true },
+    { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
+    { text: `## Network\n\n${network(result.egress)}`, optional: true },
+    { text: `## Not done\n\n${notDone(facts)}` },
+    { text: origin(facts) },
+  ]);
+}
+
+function notDone({ result, baseMoved }: PullFacts): string {
+  const lines: string[] = [];
+  if (result.reason !== undefined)
+    lines.push(`- ${headline(result)}: the agent did not end by itself. \`/agent continue\` goes on.`);
+  if (result.state === 'verify_failed') lines.push('- Verification fails; see above.');
+  if (result.verification.length === 0) lines.push('- Verification: no command is configured.');
+  if (baseMoved === true) lines.push('- The base branch has moved since the run began.');
+  return lines.length === 0
+    ? 'Nothing that Cofferdam knows of; what the agent left out stands in its words above.'
+    : lines.join('\n');
+}
+
+function origin(facts: PullFacts): string {
+  const page = facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`;
+  return `---\nMade by Cofferdam for ${code(facts.requester, { max: 60 })} in run \`${facts.runId}\`${page}. Its audit is in the check run \`Cofferdam\`.`;
+}

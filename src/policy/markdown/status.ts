@@ -1,0 +1,178 @@
+import type { RunId } from '../../domain/ids.ts';
+import type { Limits } from '../../domain/policy.ts';
+import type { Actor, Command, FrozenText, RunResult, Usage } from '../../domain/run.ts';
+import { assemble, type Section } from './assemble.ts';
+import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
+import { code, link, words } from './outside.ts';
+import { prose } from './prose.ts';
+
+/** First line of the one status comment of a thread, by which it is found again. */
+export const STATUS_MARKER = '<!-- cofferdam:status -->';
+
+/** What was found in the texts that the agent sees and a reader of GitHub does not. */
+export interface HiddenNote {
+  /** `issue`, `comment 12`: ours. */
+  where: string;
+  kind: string;
+  count: number;
+  sample: string;
+}
+
+export interface StatusFacts {
+  runId: RunId;
+  actor: Pick<Actor, 'login'>;
+  command: Command;
+  runUrl?: string | undefined;
+  agent?: string | undefined;
+  model?: string | undefined;
+  limits?: Limits | undefined;
+  texts: FrozenText[];
+  hidden: HiddenNote[];
+  phase:
+    | { name: 'queued'; ahead: number; behind?: string | undefined }
+    | {
+        name: 'running';
+        step: string;
+        steps: { step: string; durationMs: number }[];
+        elapsedMs: number;
+        usage: Usage;
+        egress: RunResult['egress'];
+      }
+    | {
+        name: 'done';
+        result: RunResult;
+        elapsedMs: number;
+        audit?: { count: number; head: string } | undefined;
+        checkUrl?: string | undefined;
+      };
+}
+
+/** The status comment: one per thread, edited in place. */
+export function statusComment(facts: StatusFacts): string {
+  const { phase } = facts;
+  const sections: (Section | undefined)[] = [{ text: `${STATUS_MARKER}\n${titleOf(facts)}` }, { text: asked(facts) }];
+  if (phase.name === 'queued') sections.push({ text: queued(phase) });
+  if (phase.name === 'running') sections.push(...running(facts, phase));
+  if (phase.name === 'done') sections.push(...done(facts, phase));
+  sections.push(seen(facts), hiddenList(facts.hidden));
+  return assemble(sections);
+}
+
+function titleOf({ phase }: StatusFacts): string {
+  if (phase.name === 'queued') return '### ⏳ Cofferdam has this in its queue';
+  if (phase.name === 'running') return `### ⏳ Cofferdam is working: ${phase.step.replace('_', ' ')}`;
+  const good = phase.result.state === 'succeeded' || phase.result.state === 'unverified';
+  return `### ${good ? '🚀' : phase.result.state === 'partial' ? '🟡' : '😕'} ${headline(phase.result)}`;
+}
+
+function asked(facts: StatusFacts): string {
+  const { command, actor } = facts;
+  const flags = Object.entries(command.flags).map(([name, value]) => ` --${name} ${value}`);
+  const page = facts.runUrl === undefined ? '' : `, ${link('run page', facts.runUrl)}`;
+  return `Asked by ${code(actor.login, { max: 60 })} with ${code(`${command.verb}${flags.join('')}`, { max: 160 })}; run \`${facts.runId}\`${page}.`;
+}
+
+function queued(phase: { ahead: number; behind?: string | undefined }): string {
+  if (phase.behind !== undefined)
+    return `It begins when run ${code(phase.behind, { max: 40 })} on the same branch is over.`;
+  if (phase.ahead === 0) return 'It is the next one.';
+  return `${phase.ahead} ${phase.ahead === 1 ? 'run begins' : 'runs begin'} before it.`;
+}
+
+type Running = Extract<StatusFacts['phase'], { name: 'running' }>;
+
+function running(facts: StatusFacts, phase: Running): Section[] {
+  const steps = phase.steps
+    .slice(-20)
+    .map(({ step, durationMs }) => `- ✅ ${step.replace('_', ' ')} (${duration(durationMs)})`);
+  return [
+    { text: [...steps, `- ⏳ ${phase.step.replace('_', ' ')}`].join('\n') },
+    ...limitsSection(facts, { usage: phase.usage, elapsedMs: phase.elapsedMs }),
+    ...(phase.egress.length === 0 ? [] : [{ text: details('Network so far', network(phase.egress)), optional: true }]),
+    { text: '`/agent stop` ends it.' },
+  ];
+}
+
+type Done = Extract<StatusFacts['phase'], { name: 'done' }>;
+
+function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
+  const { result } = phase;
+  const why = failure(result);
+  const pull =
+    result.pull === undefined ? undefined : `Result: ${link(`pull request ${result.pull.number}`, result.pull.url)}`;
+  const checks = result.verification.length > 0 || result.files.length > 0;
+  return [
+    why === undefined ? undefined : { text: why },
+    pull === undefined ? undefined : { text: pull },
+    result.files.length === 0 ? undefined : { text: details('Files', filesList(result.files)), optional: true },
+    checks
+      ? { text: details('Verification', verification(result.verification, { tails: false })), optional: true }
+      : undefined,
+    { text: details('Network', network(result.egress)), optional: true },
+    ...limitsSection(facts, { usage: result.usage, elapsedMs: phase.elapsedMs }),
+    agentWords(result.agentSummary, { maxChars: 4_000, maxLines: 60 }),
+    phase.audit === undefined ? undefined : { text: auditLine(phase.audit) },
+    { text: nextSteps(result) },
+  ];
+}
+
+function limitsSection(facts: StatusFacts, used: { usage: Usage; elapsedMs: number }): Section[] {
+  const { limits, agent, model } = facts;
+  if (limits === undefined || agent === undefined) return [];
+  return [{ text: limitsTable({ ...used, limits, agent, model }) }];
+}
+
+/** What the agent says, apart from the facts and marked as what it is. */
+export function agentWords(
+  summary: string | undefined,
+  size: { maxChars: number; maxLines: number },
+): Section | undefined {
+  if (summary === undefined || summary.trim() === '') return undefined;
+  const said = prose(summary, size)
+    .split('\n')
+    .map((line) => (line === '' ? '>' : `> ${line}`))
+    .join('\n');
+  return { text: `**In the agent's own words** (nobody checked them):\n\n${said}`, optional: true };
+}
+
+export function auditLine(audit: { count: number; head: string }): string {
+  return `Audit: ${audit.count} events, head ${code(audit.head, { max: 80 })}.`;
+}
+
+function nextSteps(result: RunResult): string {
+  switch (result.state) {
+    case 'succeeded':
+    case 'unverified':
+    case 'verify_failed':
+      return 'Review it; `/agent …` on the pull request goes on.';
+    case 'partial':
+      return '`/agent continue` on the pull request goes on from here.';
+    case 'refused':
+      return 'Nothing was run.';
+    default:
+      return '`/agent retry` tries again.';
+  }
+}
+
+/** Which texts the agent was given, so that a person can tell an edit from what was asked. */
+function seen({ texts }: StatusFacts): Section | undefined {
+  if (texts.length === 0) return undefined;
+  const lines = texts.map((text) => {
+    const note = text.authorMayWrite === false ? ', **has no write access**; whoever asked vouches for it' : '';
+    return `- ${words(text.kind)}${text.id === undefined ? '' : ` ${text.id}`} by ${code(text.author, { max: 60 })} as of ${code(text.updatedAt, { max: 40 })}, ${code(text.sha256.slice(0, 23), { max: 30 })}${note}`;
+  });
+  return { text: details('What the agent was given', lines.slice(0, 60).join('\n')), optional: true };
+}
+
+export function hiddenList(hidden: HiddenNote[]): Section | undefined {
+  if (hidden.length === 0) return undefined;
+  const lines = hidden
+    .slice(0, 20)
+    .map(
+      (note) =>
+        `- ${words(note.where)}: ${note.count} × ${words(note.kind.replaceAll('_', ' '))}, ${code(note.sample, { max: 160 })}`,
+    );
+  return {
+    text: ['⚠️ **Hidden content found** in these texts (the agent was shown it unhidden):', '', ...lines].join('\n'),
+  };
+}

@@ -1,0 +1,160 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { assemble } from '../../src/policy/markdown/assemble.ts';
+import { block, code, link, plainLine, words } from '../../src/policy/markdown/outside.ts';
+import { prose } from '../../src/policy/markdown/prose.ts';
+import { corpus } from './markdown-corpus.ts';
+import { active, invisible, render } from './rendered.ts';
+
+const size = { maxChars: 4_000, maxLines: 60 };
+const writers: [string, (text: string) => string][] = [
+  ['prose', (text) => prose(text, size)],
+  ['words', words],
+  ['code', (text) => `before ${code(text)} after`],
+  ['code in a table', (text) => `| a | b |\n|---|---|\n| ${code(text, { table: true })} | end |`],
+  ['block', (text) => block(text, size)],
+  [
+    'quoted prose',
+    (text) =>
+      prose(text, size)
+        .split('\n')
+        .map((line) => `> ${line}`)
+        .join('\n'),
+  ],
+];
+
+describe.each(writers)('GH-004 %s', (name, write) => {
+  it.each(corpus)('%s', (_attack, text) => {
+    const markdown = write(text);
+    expect(active(render(markdown))).toEqual([]);
+    expect(invisible(markdown)).toEqual([]);
+    expect(markdown).not.toMatch(/^\s*(?:>\s*)?::\w/m);
+    expect(markdown).not.toContain('##[');
+    expect(render(markdown)).not.toMatch(/language-(?:mermaid|geojson|math|topojson|stl)/);
+    // `words` has no bound of its own: its callers cut.
+    if (name !== 'words') expect(markdown.length).toBeLessThan(25_000);
+  });
+
+  it('holds for anything', () => {
+    const pieces = fc.constantFrom(
+      '`',
+      '``',
+      '```',
+      '~~~',
+      '\n',
+      '\n\n',
+      ' ',
+      '*',
+      '**',
+      '_',
+      '[',
+      ']',
+      '(',
+      ')',
+      '<',
+      '>',
+      '!',
+      '|',
+      '@evil',
+      '#1',
+      'https://evil.test',
+      'www.evil.test',
+      '\\',
+      '&',
+      '&#64;',
+      '-',
+      '- ',
+      '> ',
+      '# ',
+      '1. ',
+      'x',
+      'GH-7',
+      '$',
+      '$$',
+      '<img src=x>',
+      '<!--',
+      '-->',
+      '[x]: ',
+      '\t',
+      '    ',
+      '::',
+      '##[',
+      '\u200b',
+      '\u202e',
+    );
+    fc.assert(
+      fc.property(fc.array(pieces, { maxLength: 40 }), (parts) => {
+        const markdown = write(parts.join(''));
+        expect(active(render(markdown)), JSON.stringify(markdown)).toEqual([]);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe('prose', () => {
+  it('keeps what an agent may say', () => {
+    const said =
+      '## Summary\nFixed **add** in `src/add.js`:\n\n- it *subtracts*\n  - nested\n1. one\n\n```js\nadd(1, 2)\n```\nDone.';
+    expect(prose(said, size)).toBe(
+      '**Summary**\n\nFixed **add** in `src/add.js`:\n\n- it \\*subtracts\\*\n   - nested\n1. one\n\n```js\nadd(1, 2)\n```\n\nDone.',
+    );
+  });
+
+  it('says that something is missing', () => {
+    expect(prose('line\n'.repeat(100), { maxChars: 4_000, maxLines: 3 })).toMatch(/97 more lines/);
+    expect(prose('x'.repeat(5_000), size)).toMatch(/…$/);
+  });
+});
+
+describe('plainLine', () => {
+  const cases: [string, string, string][] = [
+    ['a mention', 'fix: ask @evil', 'fix: ask evil'],
+    ['an issue', 'fix: closes #12 and GH-3', 'fix: closes no. 12 and GH 3'],
+    [
+      'skipping CI',
+      'fix: x [skip ci] [CI SKIP] ***NO_CI*** [skip actions]',
+      'fix: x (skip ci) (CI SKIP) no_ci (skip actions)',
+    ],
+    ['an array', 'fix: a[0] and [core]', 'fix: a[0] and [core]'],
+    ['a link', 'fix: https://evil.test', 'fix: https: //evil.test'],
+    ['lines', 'fix: a\n\nFixes #1', 'fix: a Fixes no. 1'],
+    ['a command', '/merge now', 'merge now'],
+    ['bidi', 'fix\u202e', 'fix\\u{202e}'],
+  ];
+  it.each(cases)('%s', (_name, text, expected) => {
+    expect(plainLine(text, 120)).toBe(expected);
+  });
+  it('ends where it is told to', () => {
+    expect(plainLine('😀'.repeat(200), 50).length).toBeLessThanOrEqual(50);
+    expect(invisible(plainLine('😀'.repeat(200), 50))).toEqual([]);
+  });
+});
+
+describe('link', () => {
+  it('links only where we say', () => {
+    expect(link('run page', 'https://a.test/runs/r1')).toBe('[run page](https://a.test/runs/r1)');
+    expect(
+      active(render(link('x', 'https://a.test/(a)<b>[c]|`d`')), [/<a href="https:\/\/a\.test\/[^"<>]*">x<\/a>/]),
+    ).toEqual([]);
+    expect(() => link('x', 'javascript:alert(1)')).toThrow(RangeError);
+  });
+});
+
+describe('assemble', () => {
+  it('leaves out whole sections, optional ones first, and says so', () => {
+    const body = assemble(
+      [
+        { text: 'head' },
+        { text: 'a'.repeat(500), optional: true },
+        { text: 'b'.repeat(500), optional: true },
+        { text: 'foot' },
+      ],
+      700,
+    );
+    expect(body).toContain('a'.repeat(500));
+    expect(body).not.toContain('bb');
+    expect(body).toMatch(/foot\n\n\*Some sections were left out/);
+    expect(body.length).toBeLessThanOrEqual(700);
+  });
+});
