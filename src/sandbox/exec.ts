@@ -109,8 +109,14 @@ async function firstOf(options: {
 }
 
 /**
- * Ends a command's processes: first TERM, then KILL, to all that carry its mark; then KILL to everything of its user (one
- * system call that a fork bomb cannot outrun); and when even that does not end it, the sandbox.
+ * Everything of its user, without a single fork of its own. Stopped processes still fill the process limit, so that a fork
+ * bomb is frozen after a few rounds and cannot outrun the last call.
+ */
+const KILL_ALL = 'i=0; while [ $i -lt 30 ]; do kill -STOP -1; i=$((i+1)); done; kill -KILL -1; kill -KILL -1';
+
+/**
+ * Ends a command's processes: first TERM, then KILL, to all that carry its mark; then KILL to everything of its user; and
+ * when even that does not end it, the sandbox.
  */
 async function endCommand(options: {
   context: ExecContext;
@@ -121,12 +127,12 @@ async function endCommand(options: {
   const { context, user, mark, finished } = options;
   const ways = [
     [...TOOLBOX.node, TOOLBOX.processes, 'end', `${MARK}=${mark}`],
-    [TOOLBOX.busybox, 'kill', '-KILL', '-1'],
+    [TOOLBOX.busybox, 'sh', '-c', KILL_ALL],
   ];
   for (const argv of ways) {
     if (context.gone.aborted) return;
     const done = await Promise.race([
-      runQuietly(context, argv, user).then(() => settlesWithin(finished, 2_000)),
+      runQuietly(context, argv, user).then(() => settlesWithin(finished, 4_000)),
       delay(END_MS, false),
     ]);
     if (done) return;

@@ -21,7 +21,9 @@ export interface StubGateway {
  * `names` maps a name to its address; a connection to an allowed name echoes what it is sent after the line `hello`.
  * The directory is short: socket paths end at 107 bytes.
  */
-export async function stubGateway(options: { names?: Record<string, string> } = {}): Promise<StubGateway> {
+export async function stubGateway(
+  options: { names?: Record<string, string>; refuseHold?: boolean } = {},
+): Promise<StubGateway> {
   const names = options.names ?? { 'allowed.test': '198.18.0.7' };
   const socketDir = await mkdtemp('/tmp/cfd-gw-');
   await chmod(socketDir, 0o755);
@@ -35,6 +37,10 @@ export async function stubGateway(options: { names?: Record<string, string> } = 
     if (url.host !== 'gateway.cofferdam.internal') {
       proxied.push(url.href);
       response.end('proxied\n');
+      return;
+    }
+    if (url.pathname === '/v1/hold' && options.refuseHold === true) {
+      response.writeHead(503).end();
       return;
     }
     if (url.pathname === '/v1/hold') {

@@ -1,0 +1,162 @@
+import { Writable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { allowedWorks, openBench, run, shell } from '../sandbox/real.ts';
+import type { Bench } from '../sandbox/real.ts';
+import type { DockerSandbox } from '../../src/sandbox/sandbox.ts';
+
+let bench: Bench;
+let neighbour: DockerSandbox;
+
+beforeAll(async () => {
+  bench = await openBench();
+  neighbour = await bench.create();
+});
+afterAll(async () => {
+  await bench.close();
+});
+
+/** A second run is not disturbed by what the first one does. */
+async function neighbourWorks(): Promise<void> {
+  expect(await allowedWorks(neighbour)).toBe(true);
+}
+
+const BOMB = 'bomb() { bomb | bomb & }; bomb; sleep 1000';
+
+describe('processes', () => {
+  it.each(['agent', 'root'] as const)(
+    'RES-001 a fork bomb as %s meets the process limit, and the command is ended',
+    async (user) => {
+      const sandbox = await bench.create({ settings: { processes: 64 } });
+      const bombed = await run(sandbox, ['bash', '-c', BOMB], { user, timeoutMs: 4_000 }).catch(
+        (error: unknown) => error,
+      );
+      await neighbourWorks();
+      if (user === 'agent') {
+        expect(bombed).toMatchObject({ timedOut: true, text: expect.stringContaining('fork') as string });
+        // Its own limit, not the host's: the sandbox lives, and there is room again.
+        expect((await shell(sandbox, 'echo alive')).text).toBe('alive\n');
+      } else {
+        // Root shares its limit with the portal. Either the command was ended, or the sandbox with it; never the host.
+        const ended = await Promise.race([sandbox.ended, delay(100, undefined)]);
+        if (ended === undefined) expect(bombed).toMatchObject({ timedOut: true });
+        else expect(['pids', 'portal_lost', 'timeout']).toContain(ended.reason);
+      }
+      await sandbox.destroy();
+    },
+  );
+});
+
+describe('memory', () => {
+  it('RES-002 a sandbox that takes too much memory ends with reason oom, and only it', async () => {
+    const sandbox = await bench.create({ settings: { memory: '256MiB' } });
+    const program = 'const a = []; for (;;) a.push(Buffer.alloc(8 << 20, 1));';
+    const taken = run(sandbox, ['node', '-e', program]).catch((error: unknown) => error);
+    expect((await sandbox.ended).reason).toBe('oom');
+    expect(await taken).toMatchObject({ code: 'oom' });
+    await neighbourWorks();
+    await sandbox.destroy();
+  });
+
+  it('RES-002 files in memory have a size of their own', async () => {
+    const sandbox = await bench.create({ settings: { memory: '512MiB', disk: '1GiB' } });
+    const script =
+      'dd if=/dev/zero of=/tmp/a bs=1M count=400; dd if=/dev/zero of=/dev/shm/a bs=1M count=400; rm /tmp/a /dev/shm/a; echo ok';
+    const { text } = await shell(sandbox, script);
+    expect(text.match(/No space left/g)).toHaveLength(2);
+    expect(text).toContain('ok\n');
+    await sandbox.destroy();
+  });
+});
+
+describe('disk', () => {
+  const fill =
+    'mkdir -p /workspace/f; for i in $(seq 40); do head -c 32M /dev/zero > /workspace/f/$i || exit 9; done; echo filled';
+
+  it('RES-003 a sandbox that fills the disk ends with reason disk', async () => {
+    const sandbox = await bench.create({ settings: { disk: '256MiB', memory: '2GiB' } });
+    expect(sandbox.view.disk).toBe(true);
+    const filled = shell(sandbox, fill + '; sleep 60').catch((error: unknown) => error);
+    const { reason, message } = await sandbox.ended;
+    expect({ reason, message }).toMatchObject({
+      reason: 'disk',
+      message: expect.stringContaining('256 MiB') as string,
+    });
+    expect(await filled).toMatchObject({ code: 'disk' });
+    await neighbourWorks();
+    await sandbox.destroy();
+  });
+
+  it('RES-003 the twin: as much as allowed is fine, and space that was given back counts no more', async () => {
+    const sandbox = await bench.create({ settings: { disk: '256MiB', memory: '2GiB' } });
+    const script =
+      'for i in 1 2 3 4; do head -c 160M /dev/zero > /workspace/f; sleep 1.2; rm /workspace/f; done; echo ok';
+    expect((await shell(sandbox, script)).text).toBe('ok\n');
+    await sandbox.destroy();
+  });
+
+  it('RES-003 in the exact mode writing stops with “no space”, and nothing else can be written', async () => {
+    const sandbox = await bench.create({ settings: { disk: '256MiB', memory: '1GiB', diskMode: 'tmpfs' } });
+    const { exitCode, text } = await shell(sandbox, fill);
+    expect({ exitCode, text }).toMatchObject({ exitCode: 9, text: expect.stringContaining('No space left') as string });
+    for (const [user, directory] of [
+      ['agent', '/var/tmp'],
+      ['agent', '/home/agent'],
+      ['root', '/'],
+      ['root', '/usr'],
+    ] as const) {
+      const tried = await shell(sandbox, `head -c 100K /dev/zero > ${directory}/f && echo written`, user);
+      expect({ directory, written: tried.text.includes('written') }).toEqual({ directory, written: user === 'agent' });
+    }
+    expect(await allowedWorks(sandbox)).toBe(true);
+    await sandbox.destroy();
+  });
+
+  it('RES-003 root cannot fill the host through Docker’s own files', async () => {
+    const sandbox = await bench.create({ settings: { disk: '64MiB', memory: '1GiB' } });
+    const script = 'for f in hosts hostname resolv.conf; do head -c 40M /dev/zero >> /etc/$f; done; sleep 60';
+    void shell(sandbox, script, 'root').catch(() => undefined);
+    expect((await sandbox.ended).reason).toBe('disk');
+    await sandbox.destroy();
+  });
+});
+
+describe('output and time', () => {
+  it('RES-005 a flood of output waits for a slow reader, and memory stays flat', async () => {
+    const sandbox = await bench.create();
+    let bytes = 0;
+    const slow = new Writable({
+      highWaterMark: 65_536,
+      write(piece: Buffer, _encoding, done) {
+        bytes += piece.length;
+        setTimeout(done, 5);
+      },
+    });
+    const before = process.memoryUsage().rss;
+    const result = await sandbox.exec({ argv: ['cat', '/dev/zero'], user: 'agent', stdout: slow, timeoutMs: 8_000 });
+    expect(result.timedOut).toBe(true);
+    expect(bytes).toBeGreaterThan(2 ** 20);
+    expect(process.memoryUsage().rss - before).toBeLessThan(128 * 2 ** 20);
+    await sandbox.destroy();
+  });
+
+  it.each([
+    ['sleeps', 'sleep 100000'],
+    ['ignores TERM', 'trap "" TERM INT HUP; while :; do sleep 1; done'],
+    ['stops itself', 'kill -STOP $$'],
+    ['leaves its session', 'setsid bash -c "trap \\"\\" TERM; while :; do sleep 1; done" & wait'],
+    ['drops the mark', 'env -i setsid sleep 100000 & exec env -i sleep 100000'],
+  ])('RES-012 a command that %s is ended at its time, the sandbox goes on', async (_what, script) => {
+    const result = await run(neighbour, ['bash', '-c', script], { timeoutMs: 1_000 });
+    expect(result).toMatchObject({ timedOut: true, exitCode: 124 });
+    await neighbourWorks();
+  });
+
+  it('RES-012 a sandbox ends at its deadline, whatever runs in it', async () => {
+    const sandbox = await bench.create({ deadlineMs: 4_000 });
+    const sleeping = shell(sandbox, 'trap "" TERM; while :; do sleep 1; done').catch((error: unknown) => error);
+    expect((await sandbox.ended).reason).toBe('timeout');
+    expect(await sleeping).toMatchObject({ code: 'timeout' });
+    await sandbox.destroy();
+  });
+});
