@@ -34,7 +34,7 @@ describe('launch', () => {
   test('opencode: native program, its model on the gateway, nothing of the repository', () => {
     const launch = agents.launch({ ...task, agent: 'opencode', model: 'anthropic/claude-sonnet-4-5' });
     expect(launch.protocol).toBe('acp');
-    expect(launch.argv).toEqual(['/opt/cofferdam/agents/bin/opencode', 'acp']);
+    expect(launch.argv.slice(-2)).toEqual(['/opt/cofferdam/agents/bin/opencode', 'acp']);
     expect(launch.env).toMatchObject({ OPENCODE_DISABLE_PROJECT_CONFIG: '1', OPENCODE_PURE: '1', CI: '1' });
     const config: unknown = JSON.parse(launch.env['OPENCODE_CONFIG_CONTENT'] ?? '');
     expect(config).toMatchObject({
@@ -53,6 +53,7 @@ describe('launch', () => {
     expect(launch.files.map((file) => file.path)).toEqual([
       '.config/opencode/node_modules/.keep',
       '.config/opencode/package-lock.json',
+      '.cofferdam/opencode-guard.js',
     ]);
   });
 

@@ -22,7 +22,7 @@ describe('codex in a sandbox', () => {
     expect((await agent.sh('cd repo && cat add.js result.txt')).output).toBe('exports.add = (a, b) => a + b;\nPASS\n');
     expect(agent.egress()).toEqual([]);
     expect(agent.events.filter((event) => event.type !== 'llm.strip')).toEqual([]);
-    expect(agent.provider.calls.some((call) => call.rawBody.includes('MARK-OF-AGENTS-MD'))).toBe(true);
+    expect(agent.provider.calls[0]?.rawBody).toContain('has a file AGENTS.md or CLAUDE.md at its root, read it');
   });
 
   test("INJ-007: the repository's own settings change nothing", async () => {

@@ -48,3 +48,10 @@ export const PLACEHOLDER_KEY = 'sk-cofferdam-placeholder-the-gateway-adds-the-re
 
 /** No terminal, no colours, no questions. */
 export const COMMON_ENV: Readonly<Record<string, string>> = { CI: '1', TERM: 'dumb', NO_COLOR: '1' };
+
+/**
+ * Advice in the home directory of agents that leave out the repository's own together with its settings. Settings could
+ * start programs; advice is text that the model weighs like the rest of the clone.
+ */
+export const READ_ADVICE =
+  'If the repository has a file AGENTS.md or CLAUDE.md at its root, read it before anything else: it says how to work in it.\n';

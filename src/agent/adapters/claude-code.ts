@@ -1,5 +1,5 @@
 import { fromImage } from '../command.ts';
-import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
+import { COMMON_ENV, PLACEHOLDER_KEY, READ_ADVICE } from './adapter.ts';
 import type { AgentAdapter } from './adapter.ts';
 
 /** The version of the adapter that these settings were measured with. */
@@ -37,6 +37,6 @@ export const claudeCode: AgentAdapter = {
       DISABLE_TELEMETRY: '1',
       DISABLE_ERROR_REPORTING: '1',
     },
-    files: [],
+    files: [{ path: '.claude/CLAUDE.md', content: READ_ADVICE }],
   }),
 };

@@ -1,4 +1,4 @@
-import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
+import { COMMON_ENV, PLACEHOLDER_KEY, READ_ADVICE } from './adapter.ts';
 import type { AgentAdapter, LaunchContext } from './adapter.ts';
 
 /** The version of the adapter that these settings were measured with; it brings codex 0.166.0. */
@@ -27,7 +27,10 @@ export const codex: AgentAdapter = {
       INITIAL_AGENT_MODE: 'agent-full-access',
       COFFERDAM_LLM_KEY: PLACEHOLDER_KEY,
     },
-    files: [{ path: '.codex/config.toml', content: config(context) }],
+    files: [
+      { path: '.codex/config.toml', content: config(context) },
+      { path: '.codex/AGENTS.md', content: READ_ADVICE },
+    ],
   }),
 };
 

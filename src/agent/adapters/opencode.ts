@@ -13,13 +13,29 @@ const PACKAGES: Record<Wire, string> = {
   gemini: '@ai-sdk/google',
 };
 
+/**
+ * opencode has two loaders of plugins, and one of them reads the repository's settings whatever the switches say. So no
+ * module is loaded from a file at all: what opencode needs is inside its program. The variable is how its runtime is
+ * given a script to run first; the commands that the agent starts do not inherit it.
+ */
+const GUARD_FILE = '.cofferdam/opencode-guard.js';
+const GUARDED = `BUN_INSPECT_PRELOAD="$HOME/${GUARD_FILE}" exec "$@"`;
+const GUARD = `delete process.env.BUN_INSPECT_PRELOAD;
+Bun.plugin({
+  name: 'cofferdam',
+  setup(build) {
+    build.onLoad({ filter: /^(?!\\/\\$bunfs\\/)/ }, () => ({ contents: 'export {};', loader: 'js' }));
+  },
+});
+`;
+
 /** opencode speaks the protocol itself and needs no Node. */
 export const opencode: AgentAdapter = {
   id: 'opencode',
   wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
   protocol: { kind: 'acp' },
   launch: (context) => ({
-    argv: [`${context.agentsDir}/bin/opencode`, 'acp'],
+    argv: ['/bin/sh', '-c', GUARDED, 'opencode', `${context.agentsDir}/bin/opencode`, 'acp'],
     env: {
       ...COMMON_ENV,
       OPENCODE_CONFIG_CONTENT: JSON.stringify(config(context)),
@@ -32,7 +48,7 @@ export const opencode: AgentAdapter = {
       OPENCODE_DISABLE_LSP_DOWNLOAD: '1',
       OPENCODE_DISABLE_SHARE: '1',
     },
-    files: quietFiles(),
+    files: [...quietFiles(), { path: GUARD_FILE, content: GUARD }],
   }),
 };
 
