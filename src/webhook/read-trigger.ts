@@ -1,4 +1,4 @@
-import { freezeText } from '../command/freeze.ts';
+import { freezeText } from '../domain/freeze.ts';
 import { parseCommands } from '../command/parse.ts';
 import type { Actor, Command, FrozenText, RepoRef, Source } from '../domain/run.ts';
 import { Trigger } from '../domain/trigger.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { freezeText } from '../../src/command/freeze.ts';
+import { freezeText } from '../../src/domain/freeze.ts';
 import { findHiddenContent, unhide } from '../../src/command/hidden-content.ts';
 import { conventionalTitle, taskPrompt } from '../../src/command/prompt.ts';
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Digest } from '../domain/ids.ts';
-import type { FrozenText } from '../domain/run.ts';
+import { Digest } from './ids.ts';
+import type { FrozenText } from './run.ts';
 
 /**
  * One text as it was at the trigger. The hash covers author, time, title and body, each with its length in front, so that no two

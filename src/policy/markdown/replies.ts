@@ -1,0 +1,146 @@
+import type { DenyReason } from '../../domain/decision.ts';
+import { formatUsd } from '../../domain/ids.ts';
+import type { FinalState, Verb } from '../../domain/run.ts';
+import type { CommandProblem } from '../../domain/trigger.ts';
+import { assemble } from './assemble.ts';
+import { code, link } from './outside.ts';
+
+/** Short answers to a command. Every one begins with a marker, by which a second try finds that it was given. */
+
+export function replyMarker(deliveryId: string): string {
+  return `<!-- cofferdam:reply ${deliveryId.replace(/[^A-Za-z0-9-]/g, '')} -->`;
+}
+
+/** A thread gets this once, however often somebody without rights asks. */
+export const REFUSAL_MARKER = '<!-- cofferdam:refusal -->';
+
+const REFUSALS: Partial<Record<DenyReason, string>> = {
+  no_write_access: 'Only people with write access to this repository can ask Cofferdam to work.',
+  bot: 'Cofferdam works for people only, not for bots.',
+  queue_full: 'The queue is full at the moment. Ask again when some runs have ended.',
+  fork: 'This pull request comes from a fork, and Cofferdam can push only to this repository. Ask on an issue here instead.',
+  closed: 'This pull request is closed. Open it again, or ask on an issue.',
+};
+
+/** Why nothing was begun. */
+export function refusalReply(reason: DenyReason, options: { login: string }): string {
+  const said = REFUSALS[reason] ?? 'The policy of this installation does not allow that.';
+  const ask = reason === 'no_write_access' ? ' Ask somebody who has it to write the command or to add the label.' : '';
+  return `😕 ${code(options.login, { max: 60 })}: ${said}${ask}`;
+}
+
+export function problemsReply(problems: readonly CommandProblem[], options: { prefix: string }): string {
+  const lines = problems.map((problem) => `- ${problemLine(problem, options.prefix)}`);
+  return assemble([{ text: 'I did not understand this, so nothing was begun:' }, { text: lines.join('\n') }]);
+}
+
+function problemLine(problem: CommandProblem, prefix: string): string {
+  const word = code(problem.word, { max: 60 });
+  switch (problem.kind) {
+    case 'unknown_verb':
+      return `${word} is no command. Did you mean \`${prefix} ${problem.nearest ?? 'help'}\`? To begin a task with that word, write \`${prefix} run …\`.`;
+    case 'unknown_flag':
+      return `${word} is no option${problem.nearest === undefined ? '' : `; did you mean \`${problem.nearest}\`?`}. In the text of a task, put it in backticks or behind a lone \`--\`.`;
+    case 'flag_value':
+      return `${word} needs one value that fits, once.`;
+    case 'too_many':
+      return `a comment may hold ten commands, this one has ${word}.`;
+  }
+}
+
+export interface HelpFacts {
+  prefix: string;
+  label: string;
+  verbs: readonly Verb[];
+  maxCost: number;
+  timeoutMinutes: number;
+  agent: string;
+}
+
+const USES: Record<Verb, string> = {
+  run: 'work on this with the text that follows; the verb may be left out',
+  plan: 'say what it would do, without doing it',
+  fix: 'find and correct what is wrong',
+  continue: 'go on from where the last run ended',
+  retry: 'the last run once more',
+  stop: 'end what is running or waiting here; `--keep` delivers what is there',
+  status: 'what is going on here',
+  budget: 'what was spent and what is left',
+  allow: 'let the next run reach a host',
+  publish: 'publish a held result',
+  help: 'this list',
+};
+
+/** What this installation understands and allows. */
+export function helpReply(facts: HelpFacts): string {
+  const rows = facts.verbs.map((verb) => `| \`${facts.prefix} ${verb}\` | ${USES[verb]} |`);
+  return [
+    `Add the label ${code(facts.label, { max: 60 })} to an issue, or write a command at the beginning of a line:`,
+    '',
+    '| Command | |',
+    '|---|---|',
+    ...rows,
+    '',
+    'Options: `--agent ID`, `--model PROVIDER/MODEL`, `--max-cost USD`, `--max-turns N`, `--timeout MINUTES`; they can only lower the limits.',
+    '',
+    `Here a run may cost ${formatUsd(facts.maxCost)} and take ${facts.timeoutMinutes} minutes. The default agent is ${code(facts.agent, { max: 60 })}.`,
+  ].join('\n');
+}
+
+export interface RunLine {
+  runId: string;
+  state: FinalState | 'queued' | 'running';
+  step: string;
+  requester: string;
+  ahead?: number | undefined;
+  runUrl?: string | undefined;
+}
+
+export function statusReply(runs: readonly RunLine[]): string {
+  if (runs.length === 0) return 'Nothing was asked for here yet.';
+  const lines = runs.slice(0, 10).map((run) => {
+    const page = run.runUrl === undefined ? `\`${run.runId}\`` : link(run.runId, run.runUrl);
+    const more =
+      run.state === 'running'
+        ? `, at step ${run.step.replace('_', ' ')}`
+        : run.state === 'queued'
+          ? `, ${run.ahead ?? 0} before it`
+          : '';
+    return `- ${page}: ${run.state.replace('_', ' ')}${more}, asked by ${code(run.requester, { max: 60 })}`;
+  });
+  return lines.join('\n');
+}
+
+export function stopReply(outcome: { removed: number; signalled: number }): string {
+  const { removed, signalled } = outcome;
+  if (removed + signalled === 0) return 'Nothing is running or waiting here.';
+  const parts = [
+    ...(signalled > 0 ? [`${signalled} running, told to stop`] : []),
+    ...(removed > 0 ? [`${removed} waiting, taken out of the queue`] : []),
+  ];
+  return `Stopped: ${parts.join('; ')}.`;
+}
+
+export interface BudgetFacts {
+  maxCost: number;
+  repository: { spent: number; cap: number };
+  installation: { spent: number; cap: number };
+}
+
+export function budgetReply(facts: BudgetFacts): string {
+  const row = (name: string, spent: number, cap: number): string =>
+    `| ${name} | ${formatUsd(spent)} | ${formatUsd(cap)} | ${formatUsd(Math.max(0, cap - spent))} |`;
+  return [
+    '| Today (UTC), reservations included | used | of | left |',
+    '|---|---|---|---|',
+    row('This repository', facts.repository.spent, facts.repository.cap),
+    row('This installation', facts.installation.spent, facts.installation.cap),
+    '',
+    `One run may cost ${formatUsd(facts.maxCost)}.`,
+  ].join('\n');
+}
+
+/** For a verb that this installation does not serve. */
+export function unavailableReply(verb: Verb, options: { prefix: string }): string {
+  return `\`${options.prefix} ${verb}\` is not available here; \`${options.prefix} help\` lists what is.`;
+}

@@ -1,0 +1,103 @@
+import type { Decision } from '../../domain/decision.ts';
+import type { RunId } from '../../domain/ids.ts';
+import type { Command } from '../../domain/run.ts';
+import type { Trigger } from '../../domain/trigger.ts';
+import { mayAsk } from '../../policy/authority/may-ask.ts';
+import {
+  budgetReply,
+  helpReply,
+  problemsReply,
+  statusReply,
+  stopReply,
+  unavailableReply,
+} from '../../policy/markdown/replies.ts';
+import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
+import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
+import { startRun } from './start.ts';
+
+/**
+ * One trigger from "somebody asked" to "a run is queued" or a visible no. May be called again after a crash: what was done is found
+ * and not done twice.
+ */
+export async function handleTrigger(ports: TriggerPorts, trigger: Trigger): Promise<void> {
+  const starts = trigger.commands.filter((command) => RUN_VERBS.includes(command.verb));
+  const runIds = await ports.claim(
+    trigger,
+    starts.map(() => ports.newRunId()),
+  );
+  if (runIds === null) return;
+  const repository = ports.repository(trigger);
+  const decision = await authority(trigger, repository);
+  await ports.audit({
+    type: 'trigger.authority',
+    trigger,
+    decision,
+    data: { verbs: trigger.commands.map((one) => one.verb) },
+  });
+  const handling: Handling = { ports, trigger, repository, decision };
+  if (!decision.allow) {
+    await refuse(handling, decision);
+    return;
+  }
+  if (trigger.problems.length > 0) {
+    await reply(handling, problemsReply(trigger.problems, ports.help), 'problems');
+    await repository.react(targetOf(trigger), 'confused');
+  }
+  const left = [...runIds];
+  for (const [index, command] of trigger.commands.entries()) await obey(handling, command, { index, left });
+}
+
+/** Bots are refused without asking GitHub. */
+async function authority(trigger: Trigger, repository: TriggerRepository): Promise<Decision> {
+  const early = mayAsk(trigger.actor, 'write');
+  return early.allow ? mayAsk(trigger.actor, await repository.permission(trigger.actor.login)) : early;
+}
+
+async function obey(handling: Handling, command: Command, at: { index: number; left: RunId[] }): Promise<void> {
+  const { ports, trigger } = handling;
+  const key = `${command.verb}-${at.index}`;
+  if (RUN_VERBS.includes(command.verb)) {
+    const runId = at.left.shift();
+    if (runId !== undefined) await startRun(handling, command, runId);
+    return;
+  }
+  switch (command.verb) {
+    case 'help':
+      return reply(handling, helpReply(ports.help), key);
+    case 'budget':
+      return reply(handling, budgetReply(await ports.budget(trigger)), key);
+    case 'status':
+      return reply(handling, statusReply(await runLines(handling)), key);
+    case 'stop':
+      return reply(handling, stopReply(await stop(handling, command)), key);
+    default:
+      return reply(handling, unavailableReply(command.verb, ports.help), key);
+  }
+}
+
+async function runLines({ ports, trigger }: Handling): Promise<Parameters<typeof statusReply>[0]> {
+  const records = await ports.runs.ofThread(threadOf(trigger));
+  return Promise.all(
+    records.slice(0, 10).map(async ({ request, state, step }) => ({
+      runId: request.runId,
+      state,
+      step,
+      requester: request.actor.login,
+      ahead: state === 'queued' ? (await ports.runs.place(request.runId))?.ahead : undefined,
+      runUrl: ports.runUrl?.(request.runId),
+    })),
+  );
+}
+
+async function stop({ ports, trigger }: Handling, command: Command): Promise<{ removed: number; signalled: number }> {
+  const outcome = { removed: 0, signalled: 0 };
+  const by = trigger.actor.login;
+  for (const record of await ports.runs.ofThread(threadOf(trigger))) {
+    if (record.state !== 'queued' && record.state !== 'running') continue;
+    const end = await ports.runs.cancel(record.request.runId, { by, keep: command.flags['keep'] === 'true' });
+    if (end === 'unknown') continue;
+    outcome[end] += 1;
+    if (end === 'removed') await ports.withdrawn(record, by);
+  }
+  return outcome;
+}

@@ -1,0 +1,64 @@
+import type { Decision } from '../../domain/decision.ts';
+import type { RunId } from '../../domain/ids.ts';
+import type { PullHead, RunRequest, Verb } from '../../domain/run.ts';
+import type { Permission, Trigger } from '../../domain/trigger.ts';
+import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
+import type { RunRecord } from '../ports.ts';
+
+/** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
+export interface TriggerRepository {
+  permission(login: string): Promise<Permission | null>;
+  react(target: { commentId: number } | { number: number }, content: 'eyes' | 'confused'): Promise<void>;
+  removeLabel(number: number, label: string): Promise<void>;
+  comments(number: number): Promise<ThreadText[]>;
+  createComment(number: number, body: string): Promise<number>;
+  pull(number: number): Promise<PullHead & { open: boolean }>;
+}
+
+export interface ThreadText {
+  id: number;
+  author: string;
+  authorType: string;
+  body: string;
+  createdAt: string;
+  updatedAt: string;
+  /** Written by this App. */
+  ours: boolean;
+}
+
+export interface TriggerRuns {
+  enqueue(
+    request: RunRequest,
+  ): Promise<{ queued: true; place: TriggerPlace } | { queued: false; limit: string | null }>;
+  place(runId: RunId): Promise<TriggerPlace | null>;
+  cancel(runId: RunId, stop: { by: string; keep: boolean }): Promise<'removed' | 'signalled' | 'unknown'>;
+  /** Newest first. */
+  ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
+}
+
+export interface TriggerPlace {
+  ahead: number;
+  behind?: RunId;
+}
+
+export interface TriggerPorts {
+  /** Makes this delivery the one that acts on the event; null when another one has it. */
+  claim(trigger: Trigger, runIds: RunId[]): Promise<RunId[] | null>;
+  repository(trigger: Trigger): TriggerRepository;
+  runs: TriggerRuns;
+  newRunId(): RunId;
+  /** Writes the first version of the status comment. */
+  announce(request: RunRequest, place: TriggerPlace): Promise<void>;
+  /** Ends a run that was stopped before it began, where people wait for it. */
+  withdrawn(record: RunRecord, by: string): Promise<void>;
+  /** Records a decision about a trigger; must have been written when it resolves. */
+  audit(entry: { type: string; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
+  budget(trigger: Trigger): Promise<BudgetFacts>;
+  help: HelpFacts;
+  runUrl?: (runId: RunId) => string;
+  /** ISO 8601. */
+  now(): string;
+}
+
+/** Verbs that begin a run. */
+export const RUN_VERBS: readonly Verb[] = ['run', 'fix', 'continue', 'retry'];

@@ -1,0 +1,70 @@
+import type { RunId } from '../../domain/ids.ts';
+import type { Command, PullHead, RunRequest } from '../../domain/run.ts';
+import { refuseFor, targetOf, threadOf, type Handling } from './answer.ts';
+import { freezeInput } from './input.ts';
+
+/** 👀, frozen input, label off, queued, status comment: from an allowed trigger to a run request. */
+export async function startRun(handling: Handling, command: Command, runId: RunId): Promise<void> {
+  const { ports, trigger, repository } = handling;
+  const pull = await branchOf(handling, command);
+  if (pull === 'closed' || pull === 'fork') {
+    await refuseFor(handling, 'pull request of this repository, open', pull);
+    return;
+  }
+  await repository.react(targetOf(trigger), 'eyes');
+  const input = await freezeInput(trigger, repository, ports.now());
+  if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);
+  const request: RunRequest = {
+    runId,
+    deliveryId: trigger.deliveryId,
+    installationId: trigger.installationId,
+    repo: trigger.repo,
+    source: trigger.source,
+    actor: trigger.actor,
+    command: await settled(handling, command),
+    input,
+    ...(pull === undefined ? {} : { pull }),
+    requestedAt: ports.now(),
+  };
+  await ports.audit({
+    type: 'trigger.accepted',
+    trigger,
+    decision: handling.decision,
+    data: {
+      runId,
+      input: input.texts.map(({ kind, id, author, updatedAt, sha256 }) => ({ kind, id, author, updatedAt, sha256 })),
+    },
+  });
+  const queued = await ports.runs.enqueue(request);
+  if (!queued.queued && queued.limit !== null) {
+    await refuseFor(handling, `queue limit: ${queued.limit}`, 'queue_full');
+    return;
+  }
+  // A run that is known already waits, or has begun and speaks for itself.
+  const place = queued.queued ? queued.place : await ports.runs.place(runId);
+  if (place !== null) await ports.announce(request, place);
+}
+
+/** The branch that a follow-up works on: of the pull request itself, or of the one that an earlier run made for this issue. */
+async function branchOf(handling: Handling, command: Command): Promise<PullHead | 'closed' | 'fork' | undefined> {
+  const { trigger, repository, ports } = handling;
+  if (trigger.source.isPull) {
+    const { open, ...pull } = await repository.pull(trigger.source.number);
+    if (!open) return 'closed';
+    return pull.sameRepository ? pull : 'fork';
+  }
+  if (command.verb !== 'continue') return undefined;
+  const records = await ports.runs.ofThread(threadOf(trigger));
+  const earlier = records.find((record) => record.pull !== undefined)?.pull;
+  if (earlier === undefined) return undefined;
+  const { open, ...pull } = await repository.pull(earlier.number);
+  return open && pull.sameRepository ? pull : undefined;
+}
+
+/** `retry` without a text of its own asks for what was asked last. */
+async function settled({ ports, trigger }: Handling, command: Command): Promise<Command> {
+  if (command.verb !== 'retry' || command.text !== '') return command;
+  const [last] = await ports.runs.ofThread(threadOf(trigger));
+  if (last === undefined) return command;
+  return { ...last.request.command, flags: { ...last.request.command.flags, ...command.flags } };
+}
