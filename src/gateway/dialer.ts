@@ -1,0 +1,120 @@
+/**
+ * The one file that reaches the outside. The address that was checked is the address that is dialled: a name is resolved
+ * once for each connection, all of its answers are judged together, and only those answers are tried.
+ *
+ * Trust: names were allowed by the policy before; resolver and upstream may be slow, lie or answer garbage.
+ */
+import { lookup } from 'node:dns/promises';
+import { connect, type Socket } from 'node:net';
+import { deny, type Decision } from '../domain/decision.ts';
+import { judgeAddresses } from '../policy/egress/address.ts';
+import type { GatewayLimits } from './limits.ts';
+
+/** All addresses of a name. Rejects with a `code` such as `ENOTFOUND`. */
+export type Resolve = (host: string, signal: AbortSignal) => Promise<string[]>;
+/** A connected TCP socket. */
+export type Dial = (target: { address: string; port: number }, signal: AbortSignal) => Promise<Socket>;
+
+export interface Target {
+  host: string;
+  port: number;
+  allowPrivate: boolean;
+}
+
+export interface Resolved {
+  decision: Decision;
+  addresses: string[];
+}
+
+export interface Dialer {
+  /** Resolves and judges; the answers that may be dialled. */
+  check(target: Target): Promise<Resolved>;
+  /** Dials checked addresses in order; undefined when none answers. */
+  open(target: Target, addresses: readonly string[]): Promise<{ socket: Socket; address: string } | undefined>;
+}
+
+const MAX_ATTEMPTS = 3;
+
+export function createDialer(options: {
+  resolve?: Resolve | undefined;
+  dial?: Dial | undefined;
+  limits: Pick<GatewayLimits, 'resolveMs' | 'dialMs'>;
+  signal: AbortSignal;
+}): Dialer {
+  const { resolve = resolveOnHost, dial = dialTcp, limits, signal } = options;
+
+  async function check(target: Target): Promise<Resolved> {
+    const timeout = AbortSignal.timeout(limits.resolveMs);
+    let addresses: string[];
+    try {
+      addresses = await bounded(resolve(target.host, AbortSignal.any([signal, timeout])), timeout);
+    } catch (error) {
+      if (timeout.aborted) return { decision: deny('resolver', 'timeout'), addresses: [] };
+      const absent = ['ENOTFOUND', 'ENODATA', 'EAI_NONAME'].includes(codeOf(error));
+      return { decision: deny('resolver', absent ? 'name_not_found' : 'resolver_failed'), addresses: [] };
+    }
+    return { decision: judgeAddresses(addresses, target.allowPrivate), addresses };
+  }
+
+  async function open(
+    target: Target,
+    addresses: readonly string[],
+  ): Promise<{ socket: Socket; address: string } | undefined> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.dialMs)]);
+    for (const address of addresses.slice(0, MAX_ATTEMPTS)) {
+      try {
+        const socket = await dial({ address, port: target.port }, deadline);
+        socket.setNoDelay(true);
+        return { socket, address };
+      } catch {
+        if (deadline.aborted) return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  return { check, open };
+}
+
+/** A resolver that ignores its signal must not hold a connection. */
+function bounded<T>(work: Promise<T>, timeout: AbortSignal): Promise<T> {
+  return Promise.race([
+    work,
+    new Promise<never>((_resolve, reject) => {
+      timeout.addEventListener('abort', () => {
+        reject(new Error('timed out'));
+      });
+    }),
+  ]);
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : '';
+}
+
+/** The host's own resolver, hosts file included; IPv4 first. */
+async function resolveOnHost(host: string): Promise<string[]> {
+  const answers = await lookup(host, { all: true, order: 'ipv4first' });
+  return answers.map((answer) => answer.address);
+}
+
+function dialTcp(target: { address: string; port: number }, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: target.address, port: target.port, allowHalfOpen: true });
+    const abort = (): void => {
+      socket.destroy(new Error('timed out'));
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    // Stays: an error between here and the tunnel's own handlers must not end the process.
+    socket.on('error', reject);
+    socket.once('close', () => {
+      signal.removeEventListener('abort', abort);
+    });
+    socket.once('connect', () => {
+      signal.removeEventListener('abort', abort);
+      resolve(socket);
+    });
+  });
+}

@@ -1,0 +1,139 @@
+/**
+ * Everything that the gateway decides goes through here: to the audit (awaited, before the decision takes effect) and into
+ * the run's summary. Repeated denials are counted and written as counts, so that a flood inside the sandbox is not a flood
+ * on the host's disk, and no denial is lost.
+ */
+import type { AuditEntry } from '../domain/audit.ts';
+import type { Decision } from '../domain/decision.ts';
+import type { EgressEntryFact } from '../domain/run.ts';
+import type { GatewayLimits } from './limits.ts';
+
+export interface Judged {
+  /** `egress.name`, `egress.connect`, `egress.tls`, `egress.request`, `git.request`, … */
+  type: string;
+  /** Canonical host, or what was asked, neutralised and cut. */
+  host: string;
+  /** 0 for a look-up. */
+  port: number;
+  decision: Decision;
+  data?: Record<string, unknown>;
+}
+
+export interface Recorder {
+  /** Resolves when the record is written. Rejects when it cannot be: then nothing may go on. */
+  judged(judged: Judged): Promise<void>;
+  /** Something that is not a yes/no: a tunnel's end, a limit reached. Not awaited by its cause. */
+  note(type: string, data: Record<string, unknown>): void;
+  traffic(at: { host: string; port: number }, bytes: { in: number; out: number }): void;
+  egress(): EgressEntryFact[];
+  /** Writes the counts of repeated denials that have grown since the last call. */
+  flush(): Promise<void>;
+}
+
+const MAX_ENTRIES = 1000;
+const OTHER = '(other)';
+
+interface Repeat {
+  judged: Judged;
+  count: number;
+  written: number;
+}
+
+export function createRecorder(options: {
+  append: (entry: AuditEntry) => Promise<void>;
+  limits: Pick<GatewayLimits, 'distinctDenials'>;
+  onChange?: () => void;
+}): Recorder {
+  const entries = new Map<string, EgressEntryFact>();
+  const repeats = new Map<string, Repeat>();
+
+  function entryOf(at: { host: string; port: number }, allow: boolean, reason?: string): EgressEntryFact {
+    const key = `${at.host}|${at.port}|${reason ?? allow}`;
+    const known = entries.get(key);
+    if (known) return known;
+    // The last places are kept for what cannot be named any more, one for each reason.
+    if (entries.size >= MAX_ENTRIES && at.host !== OTHER)
+      return entryOf({ host: OTHER, port: at.port === 0 ? 0 : 1 }, allow, reason);
+    const fresh = {
+      host: at.host,
+      port: at.port,
+      allow,
+      ...(reason === undefined ? {} : { reason }),
+      count: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+    };
+    entries.set(key, fresh);
+    return fresh;
+  }
+
+  /** The counter of this denial; a full table counts by type and reason only. */
+  function repeatOf(judged: Judged & { decision: { allow: false } }): Repeat {
+    const { type, host, port, decision } = judged;
+    const key = `${type}|${host}|${port}|${decision.reason}|${decision.rule}`;
+    const known = repeats.get(key);
+    if (known) return known;
+    const full = repeats.size >= options.limits.distinctDenials;
+    if (full && host !== OTHER)
+      return repeatOf({ type, host: OTHER, port: 0, decision: { ...decision, rule: 'aggregate' } });
+    const fresh: Repeat = { judged: full ? { type, host, port, decision } : judged, count: 0, written: 0 };
+    repeats.set(key, fresh);
+    return fresh;
+  }
+
+  async function judged(judgement: Judged): Promise<void> {
+    const { decision } = judgement;
+    // A look-up that was allowed is not traffic yet.
+    if (!decision.allow || judgement.port !== 0)
+      entryOf(judgement, decision.allow, decision.allow ? undefined : decision.reason).count += 1;
+    options.onChange?.();
+    if (decision.allow) return options.append(entry(judgement));
+    const repeat = repeatOf({ ...judgement, decision });
+    repeat.count += 1;
+    if (repeat.count > 1) return;
+    repeat.written = 1;
+    await options.append(entry(repeat.judged));
+  }
+
+  async function flush(): Promise<void> {
+    for (const repeat of repeats.values()) {
+      const more = repeat.count - repeat.written;
+      if (more === 0) continue;
+      repeat.written = repeat.count;
+      const { type, host, port, decision } = repeat.judged;
+      await options.append({
+        zone: 'gateway',
+        type: 'egress.repeated',
+        decision,
+        data: { of: type, host, port, more, count: repeat.count },
+      });
+    }
+  }
+
+  return {
+    judged,
+    flush,
+    note: (type, data) => {
+      // A note that cannot be written ends nothing: the next decision fails closed on its own record.
+      options.append({ zone: 'gateway', type, data }).catch(() => undefined);
+    },
+    traffic: (at, bytes) => {
+      const found = entryOf(at, true);
+      found.bytesIn += bytes.in;
+      found.bytesOut += bytes.out;
+      options.onChange?.();
+    },
+    egress: () => [...entries.values()].map((found) => ({ ...found })),
+  };
+}
+
+function entry(judged: Judged): AuditEntry {
+  const { type, host, port, decision, data } = judged;
+  return { zone: 'gateway', type, decision, data: { host, ...(port === 0 ? {} : { port }), ...data } };
+}
+
+/** What a hostile client sent, for a record: printable ASCII, everything else escaped, cut. */
+export function printable(raw: string, length = 128): string {
+  const cut = raw.length > length ? `${raw.slice(0, length)}…` : raw;
+  return cut.replace(/[^\x20-\x7e…]|\\/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}

@@ -1,0 +1,210 @@
+/**
+ * CONNECT: one connection from the sandbox to one host. Order: authority, limits, policy, addresses, record, dial, first
+ * bytes, server name; only then is a byte of the client sent on.
+ *
+ * Trust: the client is hostile; its Host header, credentials and forwarding headers decide nothing.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { deny, type Decision } from '../domain/decision.ts';
+import type { EgressPolicy } from '../domain/policy.ts';
+import { judgeConnect, type ConnectVerdict } from '../policy/egress/decide.ts';
+import { canonicalAuthority, canonicalHost } from '../policy/egress/host.ts';
+import { endSocket } from './answers.ts';
+import type { Budget } from './budget.ts';
+import type { Dialer } from './dialer.ts';
+import type { GatewayLimits } from './limits.ts';
+import type { Names } from './names.ts';
+import { readOpening, type Opening } from './opening.ts';
+import { printable, type Recorder } from './recorder.ts';
+import { relay } from './relay.ts';
+
+export interface TunnelContext {
+  policy: EgressPolicy;
+  limits: GatewayLimits;
+  recorder: Recorder;
+  names: Names;
+  dialer: Dialer;
+  budget: Budget;
+  /** Hosts that the gateway answers itself, on port 80. */
+  internal: { hosts: ReadonlySet<string>; serve: (socket: Duplex, head: Buffer) => void };
+  /** Serves a plain HTTP connection; takes over both sockets and resolves when they are closed. */
+  http: (tunnel: HttpTunnel) => Promise<void>;
+}
+
+export interface Destination {
+  host: string;
+  port: number;
+}
+
+export interface HttpTunnel extends Destination {
+  client: Duplex;
+  upstream: Socket;
+  opening: Buffer;
+  allowPrivate: boolean;
+}
+
+type Denial = Decision & { allow: false };
+
+/** Never rejects: every failure is an answer, a record, and a closed socket. */
+export async function handleConnect(
+  context: TunnelContext,
+  request: IncomingMessage,
+  client: Duplex,
+  head: Buffer,
+): Promise<void> {
+  client.on('error', () => undefined);
+  const raw = request.url ?? '';
+  const authority = canonicalAuthority(raw);
+  if (!authority.ok)
+    return refuse(context, client, { host: printable(raw), port: 0 }, deny('connect', authority.reason));
+  const to: Destination = { host: authority.host, port: authority.port };
+  if (!sameHost(request, to)) return refuse(context, client, to, deny('connect', 'host_mismatch'));
+  if (context.internal.hosts.has(to.host)) return internal(context, client, head, to);
+  const slot = context.budget.connection();
+  if (!slot.decision.allow) return refuse(context, client, to, slot.decision);
+  try {
+    await outward(context, client, head, to, slot.established);
+  } catch {
+    // The record could not be written, so nothing goes on.
+    endSocket(client, deny('audit', 'audit_unavailable'));
+  } finally {
+    slot.release();
+  }
+}
+
+/** A Host header is not needed, but one that names another host is how two readers are made to disagree. */
+function sameHost(request: IncomingMessage, to: Destination): boolean {
+  if (request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined)
+    return false;
+  const headers = request.rawHeaders.filter(
+    (_value, index) => index % 2 === 0 && request.rawHeaders[index]?.toLowerCase() === 'host',
+  );
+  if (headers.length > 1) return false;
+  const header = request.headers.host;
+  if (header === undefined) return true;
+  const named = canonicalAuthority(header, to.port);
+  return named.ok && named.host === to.host && named.port === to.port;
+}
+
+async function refuse(context: TunnelContext, client: Duplex, to: Destination, decision: Denial): Promise<void> {
+  try {
+    await context.recorder.judged({ type: 'egress.connect', ...to, decision });
+    endSocket(client, decision, hintFor(to, decision));
+  } catch {
+    endSocket(client, deny('audit', 'audit_unavailable'));
+  }
+}
+
+/** The line of policy that would allow it, for what an operator can allow. */
+function hintFor(to: Destination, decision: Denial): string | undefined {
+  if (decision.reason === 'not_allowed') return `an operator can add { host: ${to.host} } to egress.allow`;
+  if (decision.reason === 'port_not_allowed')
+    return `an operator can add ports: [${to.port}] to the rule of ${to.host}`;
+  return undefined;
+}
+
+async function internal(context: TunnelContext, client: Duplex, head: Buffer, to: Destination): Promise<void> {
+  if (to.port !== 80) return refuse(context, client, to, deny('built-in', 'port_not_allowed'));
+  client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+  context.internal.serve(client, head);
+}
+
+async function outward(
+  context: TunnelContext,
+  client: Duplex,
+  head: Buffer,
+  to: Destination,
+  established: () => void,
+): Promise<void> {
+  const verdict = judgeConnect(context.policy, to.host, to.port);
+  if (!verdict.decision.allow) return refuse(context, client, to, verdict.decision);
+  // A name that was never asked for is recorded (and counted) before the host's resolver hears of it.
+  const named = await context.names.answer(to.host);
+  if (!named.decision.allow) return refuse(context, client, to, named.decision);
+  const target = { ...to, allowPrivate: verdict.allowPrivate };
+  const checked = await context.dialer.check(target);
+  if (!checked.decision.allow) return refuse(context, client, to, checked.decision);
+  await context.recorder.judged({
+    type: 'egress.connect',
+    ...to,
+    decision: verdict.decision,
+    data: { addresses: checked.addresses, tls: verdict.passThrough ? 'passed' : 'terminated' },
+  });
+  const upstream = await context.dialer.open(target, checked.addresses);
+  if (!upstream) return refuse(context, client, to, deny(verdict.decision.rule, 'dial_failed'));
+  upstream.socket.on('error', () => undefined);
+  client.once('close', () => {
+    upstream.socket.destroy();
+  });
+  if (client.destroyed) return void upstream.socket.destroy();
+  client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+  const opening = await readOpening(client, head, context.limits.helloMs);
+  established();
+  await proceed(context, { client, upstream: upstream.socket, opening, verdict, to });
+}
+
+interface Opened {
+  client: Duplex;
+  upstream: Socket;
+  opening: Opening;
+  verdict: ConnectVerdict;
+  to: Destination;
+}
+
+async function proceed(context: TunnelContext, opened: Opened): Promise<void> {
+  const { client, upstream, opening, verdict, to } = opened;
+  const denial = judgeOpening(opening, to, verdict);
+  if (denial) {
+    upstream.destroy();
+    client.destroy();
+    if (denial === 'closed') return;
+    const sni = opening.kind === 'tls' && opening.hello.sni !== undefined ? { sni: printable(opening.hello.sni) } : {};
+    const what = opening.kind === 'other' ? { what: opening.what } : {};
+    await context.recorder.judged({ type: 'egress.tls', ...to, decision: denial, data: { ...sni, ...what } });
+    return;
+  }
+  if (opening.kind === 'http') {
+    await context.http({ ...to, client, upstream, opening: opening.bytes, allowPrivate: verdict.allowPrivate });
+    return;
+  }
+  if (opening.kind === 'tls') await passThrough(context, { ...opened, bytes: opening.bytes });
+}
+
+function judgeOpening(opening: Opening, to: Destination, verdict: ConnectVerdict): Denial | 'closed' | undefined {
+  const { rule } = verdict.decision;
+  if (opening.kind === 'closed') return 'closed';
+  if (opening.kind === 'timeout') return deny(rule, 'timeout');
+  if (opening.kind === 'other') return deny(rule, 'not_tls');
+  // Port 443 is TLS; a pass-through rule promised that nobody reads, so plain requests are not what it allows.
+  if (opening.kind === 'http') return to.port === 443 || verdict.passThrough ? deny(rule, 'not_tls') : undefined;
+  if (opening.hello.sni === undefined) return deny(rule, 'sni_missing');
+  const named = canonicalHost(opening.hello.sni);
+  if (!named.ok || named.host !== to.host) return deny(rule, 'sni_mismatch');
+  return opening.hello.ech ? deny(rule, 'ech_refused') : undefined;
+}
+
+async function passThrough(context: TunnelContext, opened: Opened & { bytes: Buffer }): Promise<void> {
+  const { client, upstream, to } = opened;
+  const started = performance.now();
+  const end = await relay({
+    client,
+    upstream,
+    opening: opened.bytes,
+    idleMs: context.limits.idleMs,
+    spend: (bytes) => context.budget.spend(to.host, bytes),
+  });
+  context.recorder.traffic(to, { in: end.bytesIn, out: end.bytesOut });
+  const data = {
+    ...to,
+    bytesIn: end.bytesIn,
+    bytesOut: end.bytesOut,
+    ms: Math.round(performance.now() - started),
+    end: end.reason,
+  };
+  context.recorder.note('egress.end', data);
+  if (end.reason === 'bytes_limit') {
+    await context.recorder.judged({ type: 'egress.limit', ...to, decision: deny('limit: bytesOut', 'bytes_limit') });
+  }
+}

@@ -1,0 +1,113 @@
+/** Egress decisions. Hosts given here are canonical (`canonicalHost`), paths too (`canonicalPath`). Deny is checked before allow. */
+import { allow, deny, type Decision } from '../../domain/decision.ts';
+import type { EgressPolicy } from '../../domain/policy.ts';
+import { matchesAllow, matchesDeny } from './host.ts';
+import { matchesPath } from './path.ts';
+
+export type PolicyRule = EgressPolicy['rules'][number];
+
+/** Ports of a rule that names none. */
+export const DEFAULT_PORTS: readonly number[] = [80, 443];
+/** Methods of a rule that names none. Everything else (WebDAV, inventions, lower case) must be named. */
+export const DEFAULT_METHODS: readonly string[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+/** Names of the services that the gateway itself answers; no rule may name a host below it. */
+export const INTERNAL_SUFFIX = '.cofferdam.internal';
+
+/** What a connection to an allowed host and port is bound by. */
+export interface ConnectVerdict {
+  decision: Decision;
+  allowPrivate: boolean;
+  /** Every rule of this host and port says pass-through. */
+  passThrough: boolean;
+  /** The name was allowed by a wildcard only: limits on look-ups apply. */
+  wildcard: boolean;
+}
+
+/** How a rule is named in events and reports: where it came from and its host. */
+export function ruleName(rule: PolicyRule): string {
+  return `${rule.source}: ${rule.host}`;
+}
+
+export function rulesOf(policy: EgressPolicy, host: string, port?: number): PolicyRule[] {
+  return policy.rules.filter(
+    (rule) => matchesAllow(rule.host, host) && (port === undefined || (rule.ports ?? DEFAULT_PORTS).includes(port)),
+  );
+}
+
+function denied(policy: EgressPolicy, host: string): (Decision & { allow: false }) | undefined {
+  const pattern = policy.deny.find((entry) => matchesDeny(entry, host));
+  return pattern === undefined ? undefined : deny(`deny: ${pattern}`, 'denied_by_policy');
+}
+
+/** May this name be looked up (and have an address allotted)? */
+export function judgeName(policy: EgressPolicy, host: string): ConnectVerdict {
+  const closed = { allowPrivate: false, passThrough: false, wildcard: false };
+  const refused = denied(policy, host);
+  if (refused) return { decision: refused, ...closed };
+  const rules = rulesOf(policy, host);
+  const [first] = rules;
+  if (first === undefined) return { decision: deny('default', 'not_allowed'), ...closed };
+  return { decision: allow(ruleName(first)), ...bounds(rules) };
+}
+
+/** May a connection to this host and port be opened? Address, server name and requests are judged after this. */
+export function judgeConnect(policy: EgressPolicy, host: string, port: number): ConnectVerdict {
+  const named = judgeName(policy, host);
+  if (!named.decision.allow) return named;
+  const rules = rulesOf(policy, host, port);
+  const [first] = rules;
+  if (first === undefined) {
+    return { ...named, decision: deny(named.decision.rule, 'port_not_allowed') };
+  }
+  return { decision: allow(ruleName(first)), ...bounds(rules) };
+}
+
+function bounds(rules: PolicyRule[]): Omit<ConnectVerdict, 'decision'> {
+  return {
+    allowPrivate: rules.some((rule) => rule.allowPrivate === true),
+    passThrough: rules.every((rule) => rule.passThrough === true),
+    wildcard: rules.every((rule) => rule.host.startsWith('*.')),
+  };
+}
+
+export interface RequestQuestion {
+  host: string;
+  port: number;
+  method: string;
+  /** Canonical, without the query. */
+  path: string;
+  /** Asks for a protocol change (WebSocket). */
+  upgrade?: boolean;
+}
+
+/** A verdict with the rule that allowed it, for what the rule adds (credential). */
+export interface RequestVerdict {
+  decision: Decision;
+  rule?: PolicyRule;
+}
+
+/** May this request be sent? Each request of a kept-alive connection is asked anew. */
+export function judgeRequest(policy: EgressPolicy, question: RequestQuestion): RequestVerdict {
+  const connect = judgeConnect(policy, question.host, question.port);
+  if (!connect.decision.allow) return { decision: connect.decision };
+  const rules = rulesOf(policy, question.host, question.port);
+  const byMethod = rules.filter((rule) => (rule.methods ?? DEFAULT_METHODS).includes(question.method));
+  if (byMethod.length === 0) return { decision: deny(connect.decision.rule, 'method_not_allowed') };
+  const byPath = byMethod.filter((rule) => rule.paths?.some((pattern) => matchesPath(pattern, question.path)) ?? true);
+  const [first] = byPath;
+  if (first === undefined) return { decision: deny(connect.decision.rule, 'path_not_allowed') };
+  const chosen =
+    question.upgrade === true ? byPath.find((rule) => rule.upgrade === true) : preferCredential(byPath, first);
+  if (chosen === undefined) return { decision: deny(ruleName(first), 'upgrade_not_allowed') };
+  return { decision: allow(ruleName(chosen)), rule: chosen };
+}
+
+/** Of several rules that allow a request the one that adds a credential wins. */
+function preferCredential(rules: PolicyRule[], first: PolicyRule): PolicyRule {
+  return rules.find((rule) => rule.credential !== undefined) ?? first;
+}
+
+/** Ports on which the portal listens: those of all rules, and the plain ones of the internal services. */
+export function policyPorts(policy: EgressPolicy): number[] {
+  return [...new Set([80, 443, ...policy.rules.flatMap((rule) => rule.ports ?? DEFAULT_PORTS)])].sort((a, b) => a - b);
+}

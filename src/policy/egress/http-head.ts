@@ -1,0 +1,153 @@
+/**
+ * Strictness on one HTTP/1 request head, and what of it is sent on.
+ *
+ * Trust: the head was read by a parser that refuses what the grammar forbids; here everything is refused that two correct
+ * readers may still understand differently (framing, two hosts), and everything is dropped that is not the upstream's business.
+ */
+import type { DenyReason } from '../../domain/decision.ts';
+import { canonicalAuthority } from './host.ts';
+
+export interface RequestHead {
+  method: string;
+  /** `1.0` or `1.1`. */
+  version: string;
+  /** Names and values in turn, as they came. */
+  rawHeaders: readonly string[];
+}
+
+export type HeadVerdict = { ok: true; body: boolean } | { ok: false; reason: DenyReason; what: string };
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const MAX_HEADERS = 100;
+/** Methods whose requests have no body anywhere; one that brings a body is a way to hide a second request. */
+const BODILESS = new Set(['GET', 'HEAD']);
+
+/** Checks framing and Host. `to`: where the connection goes; the Host header has to name exactly that. */
+export function checkHead(head: RequestHead, to: { host: string; port: number; defaultPort: number }): HeadVerdict {
+  const bad = (what: string, reason: DenyReason = 'malformed'): HeadVerdict => ({ ok: false, reason, what });
+  const headers = pairs(head.rawHeaders);
+  if (head.version !== '1.1' && head.version !== '1.0') return bad('version');
+  if (headers.length > MAX_HEADERS) return bad('too many headers', 'too_large');
+  if (!headers.every(([name, value]) => TOKEN.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value)))
+    return bad('header bytes');
+  const hosts = valuesOf(headers, 'host');
+  if (hosts.length !== 1) return bad('not exactly one Host', 'host_mismatch');
+  const named = canonicalAuthority(hosts[0] ?? '', to.defaultPort);
+  if (!named.ok || named.host !== to.host || named.port !== to.port) return bad('Host', 'host_mismatch');
+  return framing(head, headers);
+}
+
+function framing(head: RequestHead, headers: [string, string][]): HeadVerdict {
+  const bad = (what: string): HeadVerdict => ({ ok: false, reason: 'malformed', what });
+  const lengths = valuesOf(headers, 'content-length');
+  const codings = valuesOf(headers, 'transfer-encoding');
+  if (lengths.length > 1 || codings.length > 1 || (lengths.length > 0 && codings.length > 0))
+    return bad('framing twice');
+  if (lengths[0] !== undefined && !/^(?:0|[1-9]\d{0,14})$/.test(lengths[0])) return bad('Content-Length');
+  if (codings[0] !== undefined && (codings[0].toLowerCase() !== 'chunked' || head.version === '1.0'))
+    return bad('Transfer-Encoding');
+  const body = codings.length > 0 || (lengths[0] ?? '0') !== '0';
+  if (body && BODILESS.has(head.method)) return bad('a body where none belongs');
+  return { ok: true, body };
+}
+
+/** Never sent on: connection-level, forwarding, method override, and every credential of the client. */
+const DROPPED = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'upgrade',
+  'transfer-encoding',
+  'expect',
+  'host',
+  'http2-settings',
+  'forwarded',
+  'via',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-real-ip',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'authorization',
+  'cookie',
+  'x-api-key',
+  'x-auth-token',
+  'private-token',
+  'npm-otp',
+  'max-forwards',
+]);
+
+/** What a request that only reads needs; each value is short. Everything else is a place to hide bytes in. */
+const READ_ONLY = new Set([
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'cache-control',
+  'pragma',
+  'if-none-match',
+  'if-modified-since',
+  'if-range',
+  'range',
+  'user-agent',
+  'content-length',
+]);
+const MAX_READ_VALUE = 256;
+
+/** Headers for the upstream, Host first. `readOnly`: only the usual ones of a download, cut to size. */
+export function outgoingHeaders(options: {
+  rawHeaders: readonly string[];
+  authority: string;
+  readOnly: boolean;
+}): string[] {
+  const headers = pairs(options.rawHeaders);
+  const listed = new Set(valuesOf(headers, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
+  const kept = headers.filter(([name, value]) => {
+    const lower = name.toLowerCase();
+    if (DROPPED.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;
+    return !options.readOnly || (READ_ONLY.has(lower) && value.length <= MAX_READ_VALUE);
+  });
+  return ['Host', options.authority, ...kept.flat()];
+}
+
+/** DNS over HTTPS on an allowed host would be a resolver that nobody judges. */
+export function isDnsOverHttps(rawHeaders: readonly string[], path: string): boolean {
+  const asks = pairs(rawHeaders).some(
+    ([name, value]) => /^(?:accept|content-type)$/i.test(name) && /application\/(?:dns-message|dns-json)/i.test(value),
+  );
+  return asks || path.endsWith('/dns-query');
+}
+
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'upgrade',
+  'transfer-encoding',
+  'alt-svc',
+  'proxy-authenticate',
+]);
+
+/** Headers of an answer for the sandbox. */
+export function incomingHeaders(rawHeaders: readonly string[]): string[] {
+  const headers = pairs(rawHeaders);
+  const listed = new Set(valuesOf(headers, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
+  return headers.filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !listed.has(name.toLowerCase())).flat();
+}
+
+function pairs(raw: readonly string[]): [string, string][] {
+  return raw.flatMap((name, index): [string, string][] => (index % 2 === 0 ? [[name, raw[index + 1] ?? '']] : []));
+}
+
+function valuesOf(headers: [string, string][], wanted: string): string[] {
+  return headers.filter(([name]) => name.toLowerCase() === wanted).map(([, value]) => value);
+}

@@ -1,0 +1,244 @@
+/** A hermetic internet for the gateway: a resolver and a dialer of the test's own, and a sink that keeps every byte. */
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AuditEntry } from '../../src/domain/audit.ts';
+import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
+import type { Dial } from '../../src/gateway/dialer.ts';
+import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
+
+export const PUBLIC = '93.184.216.34';
+export const ALLOWED = 'allowed.test';
+
+export type Answers = string[] | (() => string[] | Promise<string[]>);
+
+/** The outside: names, addresses, and what was sent to them. */
+export class Internet {
+  readonly names = new Map<string, Answers>();
+  /** Every question that reached the resolver, in order. */
+  readonly queries: string[] = [];
+  /** Every address that was dialled, `ip:port`. */
+  readonly dials: string[] = [];
+  readonly #servers = new Map<string, Server>();
+  readonly #bytes = new Map<string, Buffer[]>();
+  readonly #sockets = new Set<Socket>();
+
+  /** Listens for `ip:port` of the hermetic internet. The handler gets a socket whose bytes are kept in the sink. */
+  async serve(at: string, handler: (socket: Socket) => void): Promise<void> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      socket.on('error', () => undefined);
+      handler(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    this.#servers.set(at, server);
+  }
+
+  /** Keeps what arrives and answers every piece with `echo:` and itself. */
+  async echo(at: string): Promise<void> {
+    await this.serve(at, (socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        this.keep(at, chunk);
+        socket.write(Buffer.concat([Buffer.from('echo:'), chunk]));
+      });
+      socket.on('end', () => socket.end());
+    });
+  }
+
+  keep(at: string, chunk: Buffer): void {
+    this.#bytes.set(at, [...(this.#bytes.get(at) ?? []), chunk]);
+  }
+
+  sink(at: string): Buffer {
+    return Buffer.concat(this.#bytes.get(at) ?? []);
+  }
+
+  sinkTotal(): number {
+    return [...this.#bytes.values()].flat().reduce((sum, chunk) => sum + chunk.length, 0);
+  }
+
+  readonly resolve = async (host: string): Promise<string[]> => {
+    this.queries.push(host);
+    const answers = this.names.get(host);
+    if (!answers) throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+    return typeof answers === 'function' ? await answers() : answers;
+  };
+
+  readonly dial: Dial = ({ address, port }) => {
+    const at = `${address}:${port}`;
+    this.dials.push(at);
+    const server = this.#servers.get(at);
+    if (!server) return Promise.reject(new Error(`nothing listens on ${at}`));
+    return new Promise((resolve, reject) => {
+      const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+      socket.once('connect', () => {
+        resolve(socket);
+      });
+      socket.once('error', reject);
+    });
+  };
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all([...this.#servers.values()].map((server) => new Promise((resolve) => server.close(resolve))));
+  }
+}
+
+export interface Hermetic {
+  socketPath: string;
+  gateway: RunningGateway;
+  internet: Internet;
+  events: AuditEntry[];
+  close: () => Promise<void>;
+}
+
+export function policyOf(rules: EgressRule[], deny: string[] = []): EgressPolicy {
+  return { rules: rules.map((rule, index) => ({ ...rule, source: `policy line ${index + 1}` })), deny, gitRepositories: [] };
+}
+
+/** `allowed.test` resolves to a public address whose port 443 echoes. */
+export async function hermetic(settings: Partial<GatewaySettings> & { rules?: EgressRule[]; deny?: string[] } = {}): Promise<Hermetic> {
+  const { rules = [{ host: ALLOWED, passThrough: true }], deny = [], ...rest } = settings;
+  const internet = new Internet();
+  internet.names.set(ALLOWED, [PUBLIC]);
+  await internet.echo(`${PUBLIC}:443`);
+  const events: AuditEntry[] = [];
+  const directory = mkdtempSync(join(tmpdir(), 'cofgw-'));
+  const gateway = createGateway({
+    policy: policyOf(rules, deny),
+    audit: (entry) => {
+      events.push(entry);
+      return Promise.resolve();
+    },
+    resolve: internet.resolve,
+    dial: internet.dial,
+    ...rest,
+  });
+  const socketPath = join(directory, 'g.sock');
+  await gateway.listen(socketPath);
+  const close = async (): Promise<void> => {
+    await gateway.close();
+    await internet.close();
+    await rm(directory, { recursive: true, force: true });
+  };
+  return { socketPath, gateway, internet, events, close };
+}
+
+/** A raw conversation on a Unix socket. */
+export class Raw {
+  readonly socket: Socket;
+  received = Buffer.alloc(0);
+  ended = false;
+  #wake: () => void = () => undefined;
+
+  constructor(socketPath: string) {
+    this.socket = connect({ path: socketPath, allowHalfOpen: true });
+    this.socket.on('data', (chunk: Buffer) => {
+      this.received = Buffer.concat([this.received, chunk]);
+      this.#wake();
+    });
+    this.socket.on('error', () => undefined);
+    for (const event of ['end', 'close'] as const) {
+      this.socket.on(event, () => {
+        this.ended = true;
+        this.#wake();
+      });
+    }
+  }
+
+  send(bytes: string | Buffer): this {
+    this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+    return this;
+  }
+
+  /** Waits until the condition holds or the peer ended; rejects after ten seconds. */
+  async until(condition: (received: Buffer) => boolean): Promise<Buffer> {
+    const deadline = setTimeout(() => {
+      this.socket.destroy(new Error('waited too long'));
+    }, 10_000);
+    while (!condition(this.received) && !this.ended) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    clearTimeout(deadline);
+    return this.received;
+  }
+
+  async head(): Promise<{ status: number; text: string }> {
+    const text = (await this.until((bytes) => bytes.includes('\r\n\r\n'))).toString('latin1');
+    return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0), text };
+  }
+
+  async finish(): Promise<string> {
+    return (await this.until(() => false)).toString('latin1');
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
+
+/** CONNECT, waits for the status; on a 200 the conversation goes on inside the tunnel. */
+export async function connectTo(socketPath: string, authority: string): Promise<{ status: number; raw: Raw; text: string }> {
+  const raw = new Raw(socketPath).send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
+  const { status, text } = await raw.head();
+  raw.received = Buffer.alloc(0);
+  return { status, raw, text };
+}
+
+export interface HelloOptions {
+  /** Server names in one list; undefined leaves the extension out. */
+  names?: (string | Buffer)[] | undefined;
+  ech?: boolean;
+  /** Bytes of padding extension. */
+  padding?: number;
+}
+
+/** Body of a ClientHello handshake message (with its header). */
+export function helloMessage(options: HelloOptions = {}): Buffer {
+  const { names = [ALLOWED], ech = false, padding = 0 } = 'names' in options ? options : { ...options, names: [ALLOWED] };
+  const extensions: Buffer[] = [];
+  if (!('names' in options) || options.names !== undefined) {
+    const entries = names.map((name) => Buffer.concat([Buffer.from([0]), vector(2, Buffer.from(name))]));
+    extensions.push(extension(0, vector(2, Buffer.concat(entries))));
+  }
+  if (ech) extensions.push(extension(0xfe0d, Buffer.alloc(32, 1)));
+  if (padding > 0) extensions.push(extension(21, Buffer.alloc(padding)));
+  const body = Buffer.concat([
+    Buffer.from([3, 3]),
+    Buffer.alloc(32, 7),
+    vector(1, Buffer.alloc(0)),
+    vector(2, Buffer.from([0x13, 0x01])),
+    vector(1, Buffer.from([0])),
+    vector(2, Buffer.concat(extensions)),
+  ]);
+  return Buffer.concat([Buffer.from([1, body.length >> 16, (body.length >> 8) & 255, body.length & 255]), body]);
+}
+
+/** A ClientHello in records of at most `recordSize` bytes. */
+export function clientHello(options: HelloOptions = {}, recordSize = 16_384): Buffer {
+  const message = helloMessage(options);
+  const records: Buffer[] = [];
+  for (let offset = 0; offset < message.length; offset += recordSize) {
+    records.push(Buffer.concat([Buffer.from([22, 3, 1]), vector(2, message.subarray(offset, offset + recordSize))]));
+  }
+  return Buffer.concat(records);
+}
+
+function extension(type: number, body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([type >> 8, type & 255]), vector(2, body)]);
+}
+
+function vector(width: 1 | 2, body: Buffer): Buffer {
+  const length = width === 1 ? Buffer.from([body.length]) : Buffer.from([body.length >> 8, body.length & 255]);
+  return Buffer.concat([length, body]);
+}
+
+/** Denials with this reason among the events. */
+export function denials(events: AuditEntry[], reason?: string): AuditEntry[] {
+  return events.filter((event) => event.decision?.allow === false && (reason === undefined || event.decision.reason === reason));
+}
