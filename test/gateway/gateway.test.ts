@@ -16,9 +16,17 @@ async function get(socketPath: string, url: string, host?: string): Promise<{ st
 const nameUrl = (name: string): string => `http://gateway.cofferdam.internal/v1/name/${name}`;
 
 test('an allowed name gets an address of its own, recorded before the answer, and keeps it', async () => {
-  h = await hermetic({ rules: [{ host: ALLOWED, passThrough: true }, { host: 'other.test', passThrough: true }] });
+  h = await hermetic({
+    rules: [
+      { host: ALLOWED, passThrough: true },
+      { host: 'other.test', passThrough: true },
+    ],
+  });
   expect(JSON.parse((await get(h.socketPath, nameUrl(ALLOWED))).body)).toEqual({ address: '198.18.0.2', ttl: 300 });
-  expect(JSON.parse((await get(h.socketPath, nameUrl('OTHER.test.'))).body)).toEqual({ address: '198.18.0.3', ttl: 300 });
+  expect(JSON.parse((await get(h.socketPath, nameUrl('OTHER.test.'))).body)).toEqual({
+    address: '198.18.0.3',
+    ttl: 300,
+  });
   expect(JSON.parse((await get(h.socketPath, nameUrl(ALLOWED))).body)).toEqual({ address: '198.18.0.2', ttl: 300 });
   expect(h.events.map((event) => [event.type, event.data?.['host']])).toEqual([
     ['egress.name', ALLOWED],
@@ -31,12 +39,16 @@ test('a name that policy does not hold is a 404, an event and an entry with port
   h = await hermetic();
   expect((await get(h.socketPath, nameUrl('evil.test'))).status).toBe(404);
   expect(denials(h.events, 'not_allowed')).toHaveLength(1);
-  expect(h.gateway.egress()).toEqual([{ host: 'evil.test', port: 0, allow: false, reason: 'not_allowed', count: 1, bytesIn: 0, bytesOut: 0 }]);
+  expect(h.gateway.egress()).toEqual([
+    { host: 'evil.test', port: 0, allow: false, reason: 'not_allowed', count: 1, bytesIn: 0, bytesOut: 0 },
+  ]);
 });
 
 test('hold stays open until the gateway closes', async () => {
   h = await hermetic();
-  const raw = new Raw(h.socketPath).send('GET http://gateway.cofferdam.internal/v1/hold HTTP/1.1\r\nHost: gateway.cofferdam.internal\r\n\r\n');
+  const raw = new Raw(h.socketPath).send(
+    'GET http://gateway.cofferdam.internal/v1/hold HTTP/1.1\r\nHost: gateway.cofferdam.internal\r\n\r\n',
+  );
   expect((await raw.head()).status).toBe(200);
   expect(raw.ended).toBe(false);
   await h.gateway.close();
@@ -57,9 +69,9 @@ test('CONNECT by name: recorded, resolved once, dialled at the checked address, 
   expect(h.internet.dials).toEqual([`${PUBLIC}:443`]);
   raw.socket.end();
   await raw.finish();
-  await expect.poll(() => h.gateway.egress()).toEqual([
-    { host: ALLOWED, port: 443, allow: true, count: 1, bytesIn: hello.length + 5, bytesOut: hello.length },
-  ]);
+  await expect
+    .poll(() => h.gateway.egress())
+    .toEqual([{ host: ALLOWED, port: 443, allow: true, count: 1, bytesIn: hello.length + 5, bytesOut: hello.length }]);
   expect(h.events.map((event) => event.type)).toEqual(['egress.name', 'egress.connect', 'egress.end']);
 });
 
@@ -68,7 +80,11 @@ test('a denied CONNECT says the reason, the rule and the line that would allow i
   const { raw, status, text } = await connectTo(h.socketPath, 'evil.test:443');
   expect(status).toBe(403);
   const body: unknown = JSON.parse((text + (await raw.finish())).split('\r\n\r\n')[1] ?? '');
-  expect(body).toMatchObject({ reason: 'not_allowed', rule: 'default', hint: expect.stringContaining('evil.test') as string });
+  expect(body).toMatchObject({
+    reason: 'not_allowed',
+    rule: 'default',
+    hint: expect.stringContaining('evil.test') as string,
+  });
   expect((await connectTo(h.socketPath, 'bad.test:443')).status).toBe(403);
   expect(denials(h.events).map((event) => event.decision)).toEqual([
     { allow: false, rule: 'default', reason: 'not_allowed' },
@@ -83,8 +99,13 @@ test('repeated denials are one event each and exact counts', async () => {
   for (let turn = 0; turn < 5; turn += 1) await get(h.socketPath, nameUrl('evil.test'));
   for (let turn = 0; turn < 6; turn += 1) await get(h.socketPath, nameUrl(`e${turn}.test`));
   await h.gateway.close();
-  const repeated = h.events.filter((event) => event.type === 'egress.repeated').map((event) => [event.data?.['host'], event.data?.['count']]);
-  expect(repeated).toEqual([['evil.test', 5], ['(other)', 4]]);
+  const repeated = h.events
+    .filter((event) => event.type === 'egress.repeated')
+    .map((event) => [event.data?.['host'], event.data?.['count']]);
+  expect(repeated).toEqual([
+    ['evil.test', 5],
+    ['(other)', 4],
+  ]);
   const single = denials(h.events).filter((event) => event.type === 'egress.name');
   expect(single.map((event) => event.data?.['host'])).toEqual(['evil.test', 'e0.test', 'e1.test', '(other)']);
 });

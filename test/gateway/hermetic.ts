@@ -96,11 +96,17 @@ export interface Hermetic {
 }
 
 export function policyOf(rules: EgressRule[], deny: string[] = []): EgressPolicy {
-  return { rules: rules.map((rule, index) => ({ ...rule, source: `policy line ${index + 1}` })), deny, gitRepositories: [] };
+  return {
+    rules: rules.map((rule, index) => ({ ...rule, source: `policy line ${index + 1}` })),
+    deny,
+    gitRepositories: [],
+  };
 }
 
 /** `allowed.test` resolves to a public address whose port 443 echoes. */
-export async function hermetic(settings: Partial<GatewaySettings> & { rules?: EgressRule[]; deny?: string[] } = {}): Promise<Hermetic> {
+export async function hermetic(
+  settings: Partial<GatewaySettings> & { rules?: EgressRule[]; deny?: string[] } = {},
+): Promise<Hermetic> {
   const { rules = [{ host: ALLOWED, passThrough: true }], deny = [], ...rest } = settings;
   const internet = new Internet();
   internet.names.set(ALLOWED, [PUBLIC]);
@@ -183,7 +189,10 @@ export class Raw {
 }
 
 /** CONNECT, waits for the status; on a 200 the conversation goes on inside the tunnel. */
-export async function connectTo(socketPath: string, authority: string): Promise<{ status: number; raw: Raw; text: string }> {
+export async function connectTo(
+  socketPath: string,
+  authority: string,
+): Promise<{ status: number; raw: Raw; text: string }> {
   const raw = new Raw(socketPath).send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
   const { status, text } = await raw.head();
   raw.received = Buffer.alloc(0);
@@ -200,7 +209,11 @@ export interface HelloOptions {
 
 /** Body of a ClientHello handshake message (with its header). */
 export function helloMessage(options: HelloOptions = {}): Buffer {
-  const { names = [ALLOWED], ech = false, padding = 0 } = 'names' in options ? options : { ...options, names: [ALLOWED] };
+  const {
+    names = [ALLOWED],
+    ech = false,
+    padding = 0,
+  } = 'names' in options ? options : { ...options, names: [ALLOWED] };
   const extensions: Buffer[] = [];
   if (!('names' in options) || options.names !== undefined) {
     const entries = names.map((name) => Buffer.concat([Buffer.from([0]), vector(2, Buffer.from(name))]));
@@ -240,5 +253,7 @@ function vector(width: 1 | 2, body: Buffer): Buffer {
 
 /** Denials with this reason among the events. */
 export function denials(events: AuditEntry[], reason?: string): AuditEntry[] {
-  return events.filter((event) => event.decision?.allow === false && (reason === undefined || event.decision.reason === reason));
+  return events.filter(
+    (event) => event.decision?.allow === false && (reason === undefined || event.decision.reason === reason),
+  );
 }
