@@ -43,7 +43,7 @@ export interface ExecSpec {
   env: readonly string[];
   cwd: string;
   stdin: boolean;
-  /** Only ever for the toolbox's static `ip`, before anything of the image runs. */
+  /** With all capabilities: only ever for the toolbox's static busybox with fixed arguments. */
   privileged?: boolean;
 }
 

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CofferdamError } from '../domain/errors.ts';
 import type { ExecOptions, ExecResult } from '../run/ports.ts';
 import { demultiplex } from './demultiplex.ts';
-import type { Docker } from './docker.ts';
+import type { Docker, ExecSpec } from './docker.ts';
 import { commandEnvironment } from './environment.ts';
 import { AGENT, TOOLBOX, WORKSPACE } from './layout.ts';
 
@@ -109,14 +109,17 @@ async function firstOf(options: {
 }
 
 /**
- * Everything of its user, without a single fork of its own. Stopped processes still fill the process limit, so that a fork
- * bomb is frozen after a few rounds and cannot outrun the last call.
+ * Everything of the agent, by one static program of the toolbox that forks nothing. It has capabilities, since the agent's own
+ * process limit may be full. Stopped processes still fill that limit, so a fork bomb is frozen before it is ended. A process
+ * may write anything into its name, which comes before the line that counts here; so every such line counts.
  */
-const KILL_ALL = 'i=0; while [ $i -lt 30 ]; do kill -STOP -1; i=$((i+1)); done; kill -KILL -1; kill -KILL -1';
+const END_AGENT = `for s in STOP STOP KILL KILL; do for d in /proc/[0-9]*; do while read -r k v r; do
+if [ "$k" = Uid: ] && [ "$v" = ${AGENT.uid} ]; then kill -$s "\${d#/proc/}"; fi
+done < $d/status; done; done 2>/dev/null`;
 
 /**
- * Ends a command's processes: first TERM, then KILL, to all that carry its mark; then KILL to everything of its user; and
- * when even that does not end it, the sandbox.
+ * Ends a command's processes: first TERM, then KILL, to all that carry its mark; then everything of the agent; and when
+ * even that does not end it, the sandbox.
  */
 async function endCommand(options: {
   context: ExecContext;
@@ -125,15 +128,16 @@ async function endCommand(options: {
   finished: Promise<void>;
 }): Promise<void> {
   const { context, user, mark, finished } = options;
-  const ways = [
-    [...TOOLBOX.node, TOOLBOX.processes, 'end', `${MARK}=${mark}`],
-    [TOOLBOX.busybox, 'sh', '-c', KILL_ALL],
+  const ways: ExecSpec[] = [
+    quietly([...TOOLBOX.node, TOOLBOX.processes, 'end', `${MARK}=${mark}`], userOf(user)),
+    // Not for root's commands: that would end the portal, too.
+    ...(user === 'root' ? [] : [{ ...quietly([TOOLBOX.busybox, 'sh', '-c', END_AGENT], '0:0'), privileged: true }]),
   ];
-  for (const argv of ways) {
+  for (const spec of ways) {
     if (context.gone.aborted) return;
     const done = await Promise.race([
-      runQuietly(context, argv, user).then(() => settlesWithin(finished, 4_000)),
-      delay(END_MS, false),
+      runQuietly(context, spec).then(() => settlesWithin(finished, 4_000)),
+      delay(END_MS, false, { ref: false }),
     ]);
     if (done) return;
   }
@@ -141,11 +145,14 @@ async function endCommand(options: {
 }
 
 async function settlesWithin(finished: Promise<void>, ms: number): Promise<boolean> {
-  return await Promise.race([finished.then(() => true), delay(ms, false)]);
+  return await Promise.race([finished.then(() => true), delay(ms, false, { ref: false })]);
 }
 
-async function runQuietly(context: ExecContext, argv: readonly string[], user: 'agent' | 'root'): Promise<void> {
-  const spec = { argv, user: userOf(user), env: [], cwd: '/', stdin: false };
+function quietly(argv: string[], user: string): ExecSpec {
+  return { argv, user, env: [], cwd: '/', stdin: false };
+}
+
+async function runQuietly(context: ExecContext, spec: ExecSpec): Promise<void> {
   const exec = await context.docker.exec(context.id, spec).catch(() => undefined);
   if (exec === undefined) return;
   exec.stream.on('error', () => undefined);

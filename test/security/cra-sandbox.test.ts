@@ -24,7 +24,7 @@ async function hostProcesses(id: string): Promise<{ pid: number; name: string }[
   for (const entry of await readdir('/proc')) {
     const line = await readFile(`/proc/${entry}/cmdline`, 'latin1').catch(() => '');
     const argv = line.split('\0');
-    if (/^\d+$/.test(entry) && argv.includes(id))
+    if (/^\d+$/.test(entry) && argv.some((argument) => argument.includes(id)))
       found.push({ pid: Number(entry), name: path.basename(argv[0] ?? '') });
   }
   return found;
@@ -76,7 +76,7 @@ describe('a sandbox ends', () => {
   });
 
   it('CRA-007 when its kernel, its gofer or its shim is killed on the host', async () => {
-    for (const name of ['runsc-sandbox', 'runsc-gofer', 'containerd-shim']) {
+    for (const name of ['runsc-sandbox', 'runsc-gofer', 'containerd-shim-runc-v2']) {
       const sandbox = await bench.create();
       const victim = (await hostProcesses(sandbox.id)).find((process) => process.name.startsWith(name));
       if (victim === undefined) throw new Error(`no ${name} for the container`);
