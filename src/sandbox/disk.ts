@@ -2,10 +2,10 @@ import { readdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import type { ContainerFacts } from './docker.ts';
 
-/** What this process can see of a container's disk use. `partly`: only how much is free; `none`: the Docker host is elsewhere. */
+/** What this process can see of a container's disk use. `none`: the Docker host is elsewhere. */
 export type DiskView = 'full' | 'none';
 
-export interface DiskUse {
+interface DiskUse {
   /** Bytes that the sandbox's own file store and its three writable host files really occupy. */
   used: number;
   /** Bytes that are free where it lies. */
@@ -15,7 +15,7 @@ export interface DiskUse {
 const BLOCK = 512;
 
 /** The host directory in which gVisor keeps what the sandbox writes; undefined when Docker's storage is another than overlay. */
-export function upperDirectory(facts: ContainerFacts): string | undefined {
+function upperDirectory(facts: ContainerFacts): string | undefined {
   return facts.GraphDriver.Data?.['UpperDir'];
 }
 
@@ -32,7 +32,7 @@ export async function diskView(facts: ContainerFacts): Promise<DiskView> {
  * hostname and resolv.conf are host files that the sandbox's root may write to, so they count.
  * Errors: those of the file system, when something is not there any more.
  */
-export async function diskUse(facts: ContainerFacts): Promise<DiskUse> {
+async function diskUse(facts: ContainerFacts): Promise<DiskUse> {
   const upper = upperDirectory(facts) ?? '';
   const stores = (await readdir(upper)).filter(isFileStore).map((name) => path.join(upper, name));
   const sizes = await Promise.all(

@@ -53,7 +53,7 @@ const DaemonFacts = z.object({
   ServerVersion: z.string(),
   DockerRootDir: z.string(),
 });
-export type DaemonFacts = z.infer<typeof DaemonFacts>;
+type DaemonFacts = z.infer<typeof DaemonFacts>;
 
 const ContainerFacts = z.object({
   Id: z.string(),
@@ -77,7 +77,7 @@ const ContainerFacts = z.object({
 export type ContainerFacts = z.infer<typeof ContainerFacts>;
 
 const ListedContainer = z.object({ Id: z.string(), State: z.string(), Labels: z.record(z.string(), z.string()) });
-export type ListedContainer = z.infer<typeof ListedContainer>;
+type ListedContainer = z.infer<typeof ListedContainer>;
 
 const ImageAnswer = z.object({
   Id: z.string().regex(/^sha256:[0-9a-f]{64}$/),

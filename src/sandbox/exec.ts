@@ -16,7 +16,7 @@ const END_MS = 10_000;
 const EXIT_MS = 20_000;
 
 /** Every process of a command inherits this variable, whatever else it does: by it the command can be ended as a whole. */
-export const MARK = 'COFFERDAM_EXEC';
+const MARK = 'COFFERDAM_EXEC';
 
 export interface ExecContext {
   docker: Docker;
@@ -62,7 +62,7 @@ function cancelled(): CofferdamError {
   return new CofferdamError('cancelled', 'sandbox.exec', 'the command was cancelled');
 }
 
-export function userOf(user: 'agent' | 'root'): string {
+function userOf(user: 'agent' | 'root'): string {
   return user === 'agent' ? `${AGENT.uid}:${AGENT.gid}` : '0:0';
 }
 

@@ -25,7 +25,6 @@ export const TOOLBOX = {
 
 /** The run's socket directory, inside. */
 export const SOCKET_MOUNT = '/run/cofferdam';
-export const GATEWAY_SOCKET = '/run/cofferdam/gateway.sock';
 export const CA_FILE = 'ca.pem';
 
 /** The one socket that a mount may hold. */

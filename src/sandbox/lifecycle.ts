@@ -35,7 +35,7 @@ export interface SandboxHost extends Sandboxes {
   sweep(options: { keep: ReadonlySet<string> }): Promise<SweepResult>;
 }
 
-export interface SweepResult {
+interface SweepResult {
   removed: { container: string; runId: string; role: string }[];
   failed: { container: string; runId: string; message: string }[];
 }

@@ -24,14 +24,6 @@ export interface HostView {
   processes: boolean;
 }
 
-/** A process inside, as it describes itself. */
-export interface InnerProcess {
-  pid: number;
-  parent: number;
-  uid: number;
-  argv: string[];
-}
-
 /** A sandbox of this adapter: the port, and what `doctor` and tests look at. */
 export interface DockerSandbox extends Sandbox {
   readonly view: HostView;

@@ -70,7 +70,7 @@ export interface ContainerSpec {
   };
 }
 
-export interface BindMount {
+interface BindMount {
   Type: 'bind';
   Source: string;
   Target: string;

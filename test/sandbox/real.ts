@@ -23,7 +23,7 @@ export interface Bench {
 
 type Change = Partial<Record<keyof SandboxSettings, unknown>>;
 
-export interface CreateChange {
+interface CreateChange {
   settings?: Change;
   host?: SandboxHost;
   gateway?: StubGateway;

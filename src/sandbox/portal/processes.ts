@@ -1,8 +1,7 @@
-// Ends or lists processes inside the sandbox. Trust: it sees what its user may see, and everything it reads about a process
+// Ends processes inside the sandbox. Trust: it sees what its user may see, and everything it reads about a process
 // is that process's own word.
 //
 //   processes.ts end NAME=VALUE    TERM, then KILL, to all whose environment has the variable
-//   processes.ts list              one line of JSON for each process but init, the portal and this one
 
 import { readdirSync, readFileSync } from 'node:fs';
 import process from 'node:process';
@@ -56,17 +55,6 @@ async function end(mark: string): Promise<void> {
   }
 }
 
-function list(): void {
-  for (const pid of pids()) {
-    const parent = Number(/^PPid:\s*(\d+)/m.exec(read(pid, 'status'))?.[1] ?? 0);
-    const uid = Number(/^Uid:\s*(\d+)/m.exec(read(pid, 'status'))?.[1] ?? -1);
-    const argv = read(pid, 'cmdline').split('\0').slice(0, 8);
-    if (pid === 1 || argv.includes('/opt/cofferdam/portal/main.ts')) continue;
-    process.stdout.write(`${JSON.stringify({ pid, parent, uid, argv: argv.map((a) => a.slice(0, 200)) })}\n`);
-  }
-}
-
 const [command, mark] = process.argv.slice(2);
 if (command === 'end' && mark !== undefined) await end(mark);
-else if (command === 'list') list();
 else process.exitCode = 64;
