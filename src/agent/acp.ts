@@ -28,9 +28,9 @@ export interface AcpTimeouts {
   cancel: number;
 }
 
-export const ACP_TIMEOUTS: AcpTimeouts = { initialize: 60_000, session: 60_000, idle: 15 * 60_000, cancel: 5_000 };
+const ACP_TIMEOUTS: AcpTimeouts = { initialize: 60_000, session: 60_000, idle: 15 * 60_000, cancel: 5_000 };
 
-export const FRAME_LIMITS: FrameLimits = {
+const FRAME_LIMITS: FrameLimits = {
   // Agents put whole files into their updates, twice.
   maxLineBytes: 8 * 2 ** 20,
   maxBytes: 2 * 2 ** 30,

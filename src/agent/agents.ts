@@ -13,18 +13,16 @@ const ADAPTERS: readonly AgentAdapter[] = [opencode, codex, claudeCode, pi];
 export const AGENT_IDS: readonly string[] = ADAPTERS.map((adapter) => adapter.id);
 
 /** Where every sandbox reaches the model's provider: the gateway answers for this name. */
-export const LLM_ORIGIN = 'http://llm.cofferdam.internal';
+const LLM_ORIGIN = 'http://llm.cofferdam.internal';
 
 export interface AgentsOptions {
   /** Directory in the sandbox whose `bin` holds the agents of the toolbox. */
   toolboxAgentsDir: string;
   /** The providers that the policy names, and what they speak; of several wires, the first that the agent can use is used. */
   providers: Readonly<Record<string, { wires: readonly Wire[] }>>;
-  /** For tests that stand in for the gateway. */
-  llmOrigin?: string;
 }
 
-export interface LaunchOptions {
+interface LaunchOptions {
   agent: string;
   /** `<provider>/<model>`. */
   model: string | undefined;
@@ -44,12 +42,11 @@ export interface Agents {
  */
 export function createAgents(options: AgentsOptions): Agents {
   const { toolboxAgentsDir: agentsDir, providers } = options;
-  const origin = options.llmOrigin ?? LLM_ORIGIN;
   return {
     launch({ agent, model, prompt, cwd }) {
       const adapter = findAdapter(agent);
       const choice = chooseModel(adapter, model, providers);
-      const baseUrl = `${origin}/${choice.provider}`;
+      const baseUrl = `${LLM_ORIGIN}/${choice.provider}`;
       const launch = adapter.launch({ agentsDir, baseUrl, model: choice, prompt, cwd });
       return { ...launch, protocol: adapter.protocol.kind };
     },

@@ -30,7 +30,7 @@ export interface MessageLimits {
   maxSummary: number;
 }
 
-export const MESSAGE_LIMITS: MessageLimits = { maxReported: 5_000, maxSummary: 16_384 };
+const MESSAGE_LIMITS: MessageLimits = { maxReported: 5_000, maxSummary: 16_384 };
 
 /** Text is handed on in pieces of about this size: agents send it word by word. */
 const PIECE = 4_096;

@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, expectTypeOf, test } from 'vitest';
 import { AGENT_IDS, createAgents } from '../../src/agent/agents.ts';
 import { PLACEHOLDER_KEY } from '../../src/agent/adapters/adapter.ts';
+import { CODEX_ACP_VERSION } from '../../src/agent/adapters/codex.ts';
+import { OPENCODE_VERSION } from '../../src/agent/adapters/opencode.ts';
 import { fromImage } from '../../src/agent/command.ts';
 import type { AgentMessage, AgentOutcome } from '../../src/agent/messages.ts';
 import { speakWithAgent } from '../../src/agent/speak.ts';
@@ -28,6 +30,17 @@ test('the room fits the ports', () => {
   expectTypeOf(agents).toExtend<ports.Agents>();
   expectTypeOf<AgentMessage>().toEqualTypeOf<ports.AgentMessage>();
   expectTypeOf<AgentOutcome>().toEqualTypeOf<ports.AgentOutcome>();
+});
+
+test('the settings are measured with the versions that the toolbox brings', () => {
+  const versions = ['opencode', 'codex'].map((agent): unknown => {
+    const manifest = new URL(`../../src/sandbox/toolbox/${agent}/package.json`, import.meta.url);
+    return (JSON.parse(readFileSync(manifest, 'utf8')) as { dependencies: unknown }).dependencies;
+  });
+  expect(versions).toEqual([
+    { 'opencode-linux-x64': OPENCODE_VERSION },
+    { '@agentclientprotocol/codex-acp': CODEX_ACP_VERSION },
+  ]);
 });
 
 describe('launch', () => {

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { endTurn, hold, pipes, rawAgent, textChunk } from './scripted-agent.ts';
 
 describe('hostile bytes', () => {
-  test('a line of 100 MB is skipped in bounded memory and the turn goes on', async () => {
+  test('RES-005: a line of 100 MB is skipped in bounded memory and the turn goes on', async () => {
     const block = Buffer.alloc(65_536, 'x');
     const before = process.memoryUsage().arrayBuffers;
     let peak = 0;
@@ -53,7 +53,7 @@ describe('hostile bytes', () => {
     });
   });
 
-  test('garbage between messages is dropped, counted, and never logged', async () => {
+  test('RES-009: garbage and depth between messages are dropped, counted, and never logged', async () => {
     const logged = vi.spyOn(console, 'error').mockImplementation(() => undefined);
     const garbage = [
       'npm warn something',
@@ -106,7 +106,7 @@ describe('hostile bytes', () => {
     ]);
   });
 
-  test('a storm of tool calls is cut to the cap, with the exact rest', async () => {
+  test('LLM-027: a storm of tool calls is cut to the cap, with the exact rest', async () => {
     const agent = rawAgent(({ update, write, promptId }) => {
       for (let n = 0; n < 20_000; n += 1) {
         update({ sessionUpdate: 'tool_call', toolCallId: `t${n}`, title: 'x'.repeat(2_000), status: 'pending' });

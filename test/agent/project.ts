@@ -23,7 +23,7 @@ async function must(agent: SandboxedAgent, script: string, stdin?: string): Prom
   if (exitCode !== 0) throw new Error(`${script}: ${output}`);
 }
 
-export const FIX: Step[] = [
+const FIX: Step[] = [
   { say: 'I look at the code first.' },
   { read: 'add.js' },
   { edit: { path: 'add.js', before: 'a - b', after: 'a + b' } },

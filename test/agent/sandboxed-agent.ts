@@ -38,7 +38,7 @@ export interface SandboxedAgent extends AsyncDisposable {
   run(prompt: string, signal?: AbortSignal): Promise<AgentRunResult>;
 }
 
-export interface AgentRunResult {
+interface AgentRunResult {
   outcome: AgentOutcome;
   messages: AgentMessage[];
   exitCode: number;

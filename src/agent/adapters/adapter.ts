@@ -22,7 +22,7 @@ export interface LaunchContext {
 }
 
 /** What a session of the protocol needs with this agent. */
-export interface SessionNeeds {
+interface SessionNeeds {
   modeId?: string;
   /** Appended to the working directory's path. */
   cwdSuffix?: string;

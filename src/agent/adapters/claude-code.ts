@@ -3,7 +3,7 @@ import { COMMON_ENV, PLACEHOLDER_KEY, READ_ADVICE } from './adapter.ts';
 import type { AgentAdapter } from './adapter.ts';
 
 /** The version of the adapter that these settings were measured with. */
-export const CLAUDE_AGENT_ACP_VERSION = '0.101.0';
+const CLAUDE_AGENT_ACP_VERSION = '0.101.0';
 
 /** Claude Code through its adapter for the protocol, both installed by the operator in the sandbox image. */
 export const claudeCode: AgentAdapter = {

@@ -4,7 +4,7 @@ import { COMMON_ENV, PLACEHOLDER_KEY } from './adapter.ts';
 import type { AgentAdapter, LaunchContext } from './adapter.ts';
 
 /** The version that these settings were measured with: the last under this name. */
-export const PI_VERSION = '0.73.1';
+const PI_VERSION = '0.73.1';
 
 const APIS: Record<Wire, { api: string; version: string }> = {
   anthropic: { api: 'anthropic-messages', version: '' },
