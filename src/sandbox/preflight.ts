@@ -22,6 +22,12 @@ export async function checkMounts(options: { socketDir: string; toolboxDir: stri
   if (stat?.isSocket() !== true) {
     throw new CofferdamError('sandbox', 'sandbox.checkMounts', `the gateway's socket is not there: ${socket}`);
   }
+  // Root in the sandbox has no capability, and the agent reads the certificates there.
+  const { mode } = await lstat(options.socketDir);
+  if ((mode & 0o005) !== 0o005) {
+    const message = `the sandbox may not enter the socket's directory (its mode must be 0755): ${options.socketDir}`;
+    throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
+  }
   await checkTree(options.socketDir, (file) => file === socket);
   await checkTree(options.toolboxDir, () => false);
 }

@@ -283,12 +283,8 @@ describe('images', () => {
       await made.putArchive(stdout, { path: '/' });
     }
     const ref = `cofferdam-test-${randomBytes(4).toString('hex')}:latest`;
-    await made.commit({
-      repo: ref.split(':')[0],
-      tag: 'latest',
-      changes: ['LABEL cofferdam.test=1', ...options.changes].join('\n'),
-    });
-    await made.remove();
+    const changes = ['LABEL cofferdam.test=1', ...options.changes].join('\n');
+    await made.commit({ repo: ref.split(':')[0], tag: 'latest', changes }).finally(() => made.remove());
     return { ref, drop: async () => void (await docker.getImage(ref).remove({ force: true })) };
   }
 

@@ -66,7 +66,11 @@ function sockets(): Check {
       // A directory that this user may not read: root's turn comes.
     }
   }
-  return { name: 'sockets', ok: found.join() === GATEWAY_SOCKET, observed: found.slice(0, 20).join(', ') };
+  return {
+    name: 'sockets',
+    ok: found.every((file) => file === GATEWAY_SOCKET),
+    observed: found.slice(0, 20).join(', '),
+  };
 }
 
 /** Must be refused, or be taken and closed without a byte. */
