@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { Octokit } from '@octokit/rest';
 import { expect, test } from 'vitest';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
 import { run, stage, text } from './github-support.ts';
@@ -134,4 +135,26 @@ test('an empty repository can be cloned and has no default branch yet', async ()
   const clone = join(here.dir, 'clone');
   expect(await git('clone', '--quiet', remote(shop, await here.token()), clone)).toMatchObject({ ok: true });
   expect(await shop.branches()).toEqual(new Map());
+});
+
+test('a pull request from a fork shows its commits, and its checks do not name it', async () => {
+  await using here = await stage();
+  const shop = await here.standIn.createRepository({ owner: OWNER, name: 'shop', private: false, files: FILES });
+  const fork = await shop.fork('eve');
+  const base = (await shop.branches()).get('main') ?? '';
+  const { rest } = new Octokit({ baseUrl: `${here.standIn.url}/api/v3`, auth: here.standIn.userToken('eve') });
+  await rest.git.createRef({ owner: 'eve', repo: 'shop', ref: 'refs/heads/gift', sha: base });
+  const first = await fork.commit({ branch: 'gift', message: 'gift', files: { a: 'b' }, author: 'eve' });
+  const pull = await shop.openPull({ title: 'A gift', head: 'eve:gift', base: 'main', author: 'eve' });
+  const second = await fork.commit({ branch: 'gift', message: 'more', files: { a: 'c' }, author: 'eve' });
+  expect(first).not.toBe(second);
+  const bot = await here.octokit();
+  const at = { owner: OWNER, repo: 'shop' };
+  const { data } = await bot.rest.pulls.get({ ...at, pull_number: pull.number });
+  expect([data.head.label, data.head.sha, data.commits, data.head.repo.fork]).toEqual(['eve:gift', second, 2, true]);
+  const check = await bot.rest.checks.create({ ...at, name: 'c', head_sha: second });
+  expect(check.data.pull_requests).toEqual([]);
+  const asEve = rest.git.createRef({ ...at, ref: 'refs/heads/gift', sha: base });
+  await expect(asEve).rejects.toMatchObject({ status: 403 });
+  expect(here.standIn.violations).toEqual([]);
 });

@@ -43,6 +43,7 @@ export async function treeAt(
   commit: string,
   path: string,
 ): Promise<{ entry?: TreeEntry; children?: TreeEntry[] } | undefined> {
+  if (path.includes('\0')) return undefined;
   const clean = path.replace(/^\/+|\/+$/g, '');
   const list = async (at: string[]): Promise<TreeEntry[]> =>
     parseTree(

@@ -36,6 +36,7 @@ export function gitEnvironment(): Record<string, string> {
 
 /** Runs git in a bare repository and returns its stdout; a non-zero exit is a `GitFailed`. */
 export async function git(dir: string, args: readonly string[], input?: string | Buffer): Promise<Buffer> {
+  if (args.some((arg) => arg.includes('\0'))) throw new GitFailed(args, null, 'an argument has a NUL character');
   const child = spawn('git', ['-c', 'core.quotePath=false', ...args], {
     cwd: dir,
     env: { ...gitEnvironment(), GIT_DIR: dir },
@@ -119,6 +120,8 @@ export async function readRef(dir: string, ref: string): Promise<string | undefi
 
 /** A branch name, tag, full ref or object name as a commit, in GitHub's order; `undefined` when there is none. */
 export async function resolveCommit(dir: string, revision: string): Promise<string | undefined> {
+  // A name, never an expression such as `main~1` or `@{u}`.
+  if (revision === '' || /[\0-\x20~^:?*[\\\x7f]|\.\.|@\{|^-/.test(revision)) return undefined;
   const candidates = /^[0-9a-f]{7,40}$/.test(revision)
     ? [revision]
     : revision.startsWith('refs/')
@@ -173,4 +176,9 @@ export async function distance(dir: string, left: string, right: string): Promis
 /** Fetches one commit of another repository of the stand-in under a ref: how a pull request from a fork comes in. */
 export async function fetchCommit(dir: string, from: string, sha: string, ref: string): Promise<void> {
   await git(dir, ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', from, `+${sha}:${ref}`]);
+}
+
+/** Copies all branches of another repository of the stand-in. */
+export async function fetchBranches(dir: string, from: string): Promise<void> {
+  await git(dir, ['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', from, '+refs/heads/*:refs/heads/*']);
 }

@@ -141,6 +141,8 @@ export function checkAccess(
     const role = roleOf(world, repository, caller.login);
     if (role === 'none') throw notFound();
     const [permission] = wanted[0] ?? [];
+    if (permission === 'checks' && wanted.every(([, level]) => level === 'write'))
+      throw new GitHubError(403, 'You must authenticate via a GitHub App.');
     const free = permission === 'issues' || permission === 'pull_requests';
     if (!wanted.some(([, level]) => level === 'read' || free || atLeast(role, 'write')))
       throw new GitHubError(403, 'Must have push access to the repository.');

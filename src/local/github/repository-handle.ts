@@ -2,7 +2,7 @@
 import { clickAction, rerequest, rerequestSuite } from './acts/checks.ts';
 import { reportCi, type CiResult } from './acts/ci.ts';
 import { mergePull, openPull, setDraft, type NewPull } from './acts/pulls.ts';
-import { commitAs, removeInstallation, setSuspended, uninstall } from './acts/repositories.ts';
+import { commitAs, forkRepository, removeInstallation, setSuspended, uninstall } from './acts/repositories.ts';
 import { addReviewComment, submitReview, type LineComment } from './acts/reviews.ts';
 import {
   addComment,
@@ -77,6 +77,8 @@ export interface RepositoryHandle {
   reportCi: (result: CiResult) => Promise<number>;
   /** A commit by a person; returns its object name. */
   commit: (commit: { message: string; files: Files; branch?: string; author?: string }) => Promise<string>;
+  /** A fork under somebody's account, without the App. */
+  fork: (login: string) => Promise<RepositoryHandle>;
   setRole: (login: string, role: Role) => void;
   /** Takes the App off this repository. */
   uninstall: () => void;
@@ -176,6 +178,7 @@ function otherActs(world: World, repository: Repository) {
     rerequestSuite: (id, author) => rerequestSuite(world, findRun(world, repository, id), who(author)),
     reportCi: async (result) => (await reportCi(world, repository, result)).id,
     commit: ({ author, ...commit }) => commitAs(world, repository, { login: who(author), ...commit }),
+    fork: async (login) => repositoryHandle(world, await forkRepository(world, repository, who(login))),
     setRole: (login, role) => {
       repository.collaborators[ensureUser(world, login).login] = role;
       world.changed();

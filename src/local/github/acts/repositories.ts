@@ -1,5 +1,5 @@
 /** Repositories, their people, and the App's installation on them. */
-import { createBare } from '../git.ts';
+import { createBare, fetchBranches } from '../git.ts';
 import { commitFiles, type Files } from '../git-content.ts';
 import { installationJson } from '../json/people.ts';
 import {
@@ -171,6 +171,22 @@ export async function createRepository(world: World, wanted: NewRepository): Pro
   if (wanted.installed !== false) install(world, repository);
   world.changed();
   return repository;
+}
+
+/** A copy of a repository under another account, for pull requests of people without write access. */
+export async function forkRepository(world: World, parent: Repository, login: string): Promise<Repository> {
+  const { name, defaultBranch } = parent;
+  const fork = await createRepository(world, {
+    owner: login,
+    name,
+    defaultBranch,
+    private: parent.private,
+    installed: false,
+  });
+  fork.forkOf = parent.id;
+  await fetchBranches(repositoryDir(world, fork), repositoryDir(world, parent));
+  world.changed();
+  return fork;
 }
 
 /** A commit by somebody, without a clone: what a person does on the web page or by a push. */

@@ -2,7 +2,7 @@ import type { CommitInfo, FileChange } from '../git-format.ts';
 import type { Schemas } from '../openapi/types.ts';
 import type { Repository, User } from '../state.ts';
 import { nodeId, type World } from '../world.ts';
-import { userJson } from './people.ts';
+import { urlPath, userJson } from './people.ts';
 import { repositoryPage, repositoryUrl } from './repository.ts';
 
 /** `ID+login@users.noreply…` names an account; other addresses match nobody here. */
@@ -70,7 +70,7 @@ export function gitCommitJson(world: World, repository: Repository, commit: Comm
 }
 
 export function fileJson(world: World, repository: Repository, file: FileChange, ref: string): Schemas['diff-entry'] {
-  const at = file.filename.split('/').map(encodeURIComponent).join('/');
+  const at = urlPath(file.filename);
   return {
     sha: file.sha,
     filename: file.filename,

@@ -6,6 +6,11 @@ export function apiUrl(world: World, path: string): string {
   return `${world.origin}/api/v3${path}`;
 }
 
+/** A path or ref inside an address: its slashes stay. */
+export function urlPath(text: string): string {
+  return text.split('/').map(encodeURIComponent).join('/');
+}
+
 const ACCOUNT_KIND: Record<User['type'], string> = { User: 'U', Organization: 'O', Bot: 'BOT' };
 
 /** GitHub's `simple-user`; a bot's page is its App's. */

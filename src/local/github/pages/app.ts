@@ -1,5 +1,6 @@
 /** The App, its deliveries, and what the stand-in has seen. */
 import { GitHubError, notFound } from '../errors.ts';
+import type { Delivery } from '../state.ts';
 import { ago, type Context, type PageReply } from './context.ts';
 import { html, type Markup } from './html.ts';
 import { card, pill } from './parts.ts';
@@ -36,6 +37,11 @@ export function appPage(context: Context, slug: string): PageReply {
   };
 }
 
+function deliveryKind(delivery: Delivery): string {
+  if (delivery.status === 'pending' || delivery.status === 'no webhook URL') return 'neutral';
+  return delivery.statusCode >= 200 && delivery.statusCode < 300 ? 'success' : 'failure';
+}
+
 export function deliveriesPage(context: Context): PageReply {
   const newest = [...context.world.state.deliveries].reverse().slice(0, 200);
   const rows = newest.map(
@@ -44,8 +50,7 @@ export function deliveriesPage(context: Context): PageReply {
         <div class="grow">
           <details>
             <summary>
-              <b>${one.event}</b>${one.action !== null && `.${one.action}`}
-              ${pill(one.statusCode >= 200 && one.statusCode < 300 ? 'success' : 'failure', one.status)}
+              <b>${one.event}</b>${one.action !== null && `.${one.action}`} ${pill(deliveryKind(one), one.status)}
               ${one.redelivery && html`<span class="tag">redelivery</span>`}
               <span class="note">${ago(context.world, one.deliveredAt)} · <code>${one.guid}</code></span>
             </summary>

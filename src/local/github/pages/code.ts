@@ -45,7 +45,7 @@ export function indexPage(context: Context, owner?: string): PageReply {
   };
 }
 
-function branchSection(names: readonly string[], repository: Repository): Markup {
+function branchSection(context: Context, names: readonly string[], repository: Repository): Markup {
   const base = repositoryPath(repository);
   return html`<section>
       <h2>Branches</h2>
@@ -53,7 +53,7 @@ function branchSection(names: readonly string[], repository: Repository): Markup
     </section>
     <section>
       <h2>Clone</h2>
-      <code>git clone ${base}.git</code>
+      <code>git clone ${context.world.origin}${base}.git</code>
     </section>`;
 }
 
@@ -125,7 +125,7 @@ export async function treePage(context: Context, repository: Repository, rest?: 
           })}
           ${source !== undefined && card({ head: html`<b>README</b>`, body: html`<div class="pad body">${render(source)}</div>` })}
         </div>
-        <aside>${branchSection(branches, repository)}</aside>
+        <aside>${branchSection(context, branches, repository)}</aside>
       </div>`,
   };
 }

@@ -171,6 +171,12 @@ export function diffOf(files: readonly FileChange[]): Markup {
   )}`;
 }
 
+/** A title, with words in backticks as code: the only markup that titles have. */
+export function titleText(title: string): Markup {
+  const parts = title.split(/`([^`]+)`/);
+  return html`${parts.map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part))}`;
+}
+
 /** What the visitor may do here, said beside every form. */
 export function actingAs(context: Context, repository: Repository): Markup {
   const role = roleOf(context.world, repository, context.viewer.login);

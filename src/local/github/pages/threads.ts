@@ -1,11 +1,11 @@
 /** Issues and pull requests: lists, conversations, and the forms on them. */
-import { log } from '../git.ts';
-import type { CheckRun, Comment, Repository, Review, ReviewComment, Thread } from '../state.ts';
-import { atLeast, findThread, isPull, repositoryDir, roleOf, type PullThread } from '../world.ts';
+import type { Repository, Thread } from '../state.ts';
+import { atLeast, findThread, isPull, roleOf, type PullThread } from '../world.ts';
 import { repositoryPath, type Context, type PageReply } from './context.ts';
 import { html, type Markup } from './html.ts';
 import { markdownFor } from './markdown.ts';
-import { actingAs, card, checkMark, diffTable, labelChips, person, pill, reactions, statePill, time } from './parts.ts';
+import { actingAs, card, checkMark, labelChips, person, reactions, statePill, time, titleText } from './parts.ts';
+import { timeline } from './timeline.ts';
 
 export function may(context: Context, repository: Repository, role: 'read' | 'triage' | 'write'): boolean {
   return atLeast(roleOf(context.world, repository, context.viewer.login), role);
@@ -21,7 +21,8 @@ function row(context: Context, repository: Repository, thread: Thread): Markup {
   return html`<li>
     ${statePill(thread)}
     <div class="grow">
-      <a class="title" href="${threadPath(repository, thread)}">${thread.title}</a> ${labelChips(thread.labels)}
+      <a class="title" href="${threadPath(repository, thread)}">${titleText(thread.title)}</a>
+      ${labelChips(thread.labels)}
       <div class="note">#${thread.number} opened ${time(world, thread.createdAt)} by ${thread.author}</div>
     </div>
     ${comments.length > 0 && html`<span class="note" title="comments">💬 ${comments.length}</span>`}
@@ -68,7 +69,7 @@ export function listPage(context: Context, repository: Repository, kind: 'issues
 
 export function titleBlock(repository: Repository, thread: Thread, more?: Markup): Markup {
   return html`<div class="head">
-    <h1>${thread.title} <span class="number">#${thread.number}</span></h1>
+    <h1>${titleText(thread.title)} <span class="number">#${thread.number}</span></h1>
     ${statePill(thread)}
     <span class="note"
       >${
@@ -80,104 +81,6 @@ export function titleBlock(repository: Repository, thread: Thread, more?: Markup
     >
     ${more}
   </div>`;
-}
-
-interface Entry {
-  at: string;
-  markup: Markup;
-}
-
-type Render = (source: string | null) => Markup;
-
-function commentEntry(context: Context, repository: Repository, render: Render, comment: Comment): Entry {
-  const edited =
-    comment.updatedAt !== comment.createdAt &&
-    html`<span class="note">edited ${time(context.world, comment.updatedAt)}</span>`;
-  const mine = comment.author === context.viewer.login;
-  const edit =
-    mine &&
-    html`<details class="pad line">
-      <summary class="note">Edit</summary>
-      <form class="stack" method="post" action="${repositoryPath(repository)}/_edit">
-        <input type="hidden" name="id" value="${comment.id}" />
-        <textarea name="body" aria-label="Comment">${comment.body}</textarea>
-        <div class="row"><button>Save</button></div>
-      </form>
-    </details>`;
-  return {
-    at: comment.createdAt,
-    markup: card({
-      anchor: `issuecomment-${comment.id}`,
-      head: html`${person(context.world, comment.author)} commented ${time(context.world, comment.createdAt)} ${edited}`,
-      body: html`<div class="pad body">${render(comment.body)}</div>`,
-      foot: html`${reactions(context, repository, { kind: 'comment', id: comment.id })} ${edit}`,
-    }),
-  };
-}
-
-const VERDICT: Record<Review['state'], string> = {
-  APPROVED: 'approved these changes',
-  CHANGES_REQUESTED: 'requested changes',
-  COMMENTED: 'reviewed',
-  PENDING: 'has begun a review',
-};
-
-function lineComment(context: Context, render: Render, comment: ReviewComment): Markup {
-  return html`<div class="line" id="discussion_r${comment.id}">
-    <div class="pad note"><code>${comment.path}${comment.line !== null && `:${comment.line}`}</code></div>
-    ${comment.inReplyTo === null && diffTable(comment.diffHunk.split('\n').slice(-6).join('\n'))}
-    <div class="pad">
-      ${person(context.world, comment.author)} <span class="note">${time(context.world, comment.createdAt)}</span>
-      <div class="body">${render(comment.body)}</div>
-    </div>
-  </div>`;
-}
-
-function reviewEntry(context: Context, repository: Repository, render: Render, review: Review): Entry {
-  const lines = context.world.state.reviewComments.filter((one) => one.reviewId === review.id);
-  const kind = review.state === 'APPROVED' ? 'success' : review.state === 'CHANGES_REQUESTED' ? 'failure' : 'neutral';
-  return {
-    at: review.submittedAt,
-    markup: card({
-      anchor: `pullrequestreview-${review.id}`,
-      head: html`${person(context.world, review.author)} ${VERDICT[review.state]}
-        ${time(context.world, review.submittedAt)}
-        <span class="end">${pill(kind, review.state.toLowerCase().replaceAll('_', ' '))}</span>`,
-      body: html`${review.body !== '' && html`<div class="pad body">${render(review.body)}</div>`}
-      ${lines.map((one) => lineComment(context, render, one))}`,
-    }),
-  };
-}
-
-function checkEntry(context: Context, repository: Repository, run: CheckRun): Entry {
-  return {
-    at: run.startedAt ?? run.completedAt ?? '',
-    markup: html`<p class="event">
-      ${checkMark(run)}
-      <span
-        >Check
-        <a href="${repositoryPath(repository)}/runs/${run.id}"><b>${run.name}</b></a>
-        ${(run.conclusion ?? run.status).replaceAll('_', ' ')} ${run.title !== null && html`· ${run.title}`} on
-        <code>${run.headSha.slice(0, 7)}</code></span
-      >
-    </p>`,
-  };
-}
-
-async function commitEntries(context: Context, repository: Repository, thread: PullThread): Promise<Entry[]> {
-  const commits = await log(repositoryDir(context.world, repository), [
-    `${thread.pull.baseSha}..${thread.pull.headSha}`,
-  ]);
-  return commits.map((commit) => ({
-    at: commit.committer.date,
-    markup: html`<p class="event">
-      <span class="dot">◆</span>
-      <span
-        ><a href="${repositoryPath(repository)}/commit/${commit.sha}">${commit.message.split('\n')[0]}</a>
-        <code>${commit.sha.slice(0, 7)}</code> by ${commit.author.name}</span
-      >
-    </p>`,
-  }));
 }
 
 function commentForm(context: Context, repository: Repository, thread: Thread): Markup {
@@ -316,25 +219,6 @@ export async function threadPage(context: Context, repository: Repository, numbe
   const { world } = context;
   const thread = findThread(world, repository, number);
   const render = markdownFor(repositoryPath(repository));
-  const here = <T extends { repoId: number; number: number }>(list: readonly T[]): T[] =>
-    list.filter((one) => one.repoId === repository.id && one.number === number);
-  const entries = here(world.state.comments).map((one) => commentEntry(context, repository, render, one));
-  if (isPull(thread)) {
-    const commits = await commitEntries(context, repository, thread);
-    const shas = new Set([
-      thread.pull.headSha,
-      ...(await log(repositoryDir(world, repository), [`${thread.pull.baseSha}..${thread.pull.headSha}`])).map(
-        (one) => one.sha,
-      ),
-    ]);
-    const runs = world.state.checkRuns.filter((one) => one.repoId === repository.id && shas.has(one.headSha));
-    entries.push(
-      ...commits,
-      ...runs.map((one) => checkEntry(context, repository, one)),
-      ...here(world.state.reviews).map((one) => reviewEntry(context, repository, render, one)),
-    );
-  }
-  const timeline = entries.sort((left, right) => left.at.localeCompare(right.at));
   const first = card({
     head: html`${person(world, thread.author)} opened this ${time(world, thread.createdAt)}`,
     body: html`<div class="pad body">${render(thread.body)}</div>`,
@@ -351,7 +235,7 @@ export async function threadPage(context: Context, repository: Repository, numbe
     tab: isPull(thread) ? 'pulls' : 'issues',
     body: html`${titleBlock(repository, thread)} ${isPull(thread) && pullTabs(repository, thread, 'conversation')}
       <div class="columns">
-        <div>${first} ${timeline.map((one) => one.markup)} ${forms}</div>
+        <div>${first} ${await timeline(context, repository, thread)} ${forms}</div>
         <aside>
           ${labelSection(context, repository, thread)} ${isPull(thread) && pullSection(context, repository, thread)}
         </aside>

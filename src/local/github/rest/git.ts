@@ -2,6 +2,7 @@ import { GitHubError, notFound } from '../errors.ts';
 import { changes } from '../git-content.ts';
 import { commitInfo, EMPTY_TREE, isAncestor, listRefs, objectType, readRef, validRef, writeRef, ZERO } from '../git.ts';
 import { gitCommitJson } from '../json/commit.ts';
+import { urlPath } from '../json/people.ts';
 import { repositoryUrl } from '../json/repository.ts';
 import { movingRefs } from '../acts/pushes.ts';
 import type { Repository } from '../state.ts';
@@ -15,7 +16,7 @@ async function refJson(world: World, repository: Repository, ref: string, sha: s
   return {
     ref,
     node_id: nodeId('REF', repository.id),
-    url: `${api}/git/${ref}`,
+    url: `${api}/git/${urlPath(ref)}`,
     object: { type, sha, url: `${api}/git/${type}s/${sha}` },
   };
 }

@@ -4,7 +4,7 @@ import { blob, changes, comparisonBase, diffText, treeAt, type TreeEntry } from 
 import { commitInfo, distance, EMPTY_TREE, listRefs, log, resolveCommit } from '../git.ts';
 import type { CommitInfo, FileChange } from '../git-format.ts';
 import { commitJson, fileJson } from '../json/commit.ts';
-import { userJson } from '../json/people.ts';
+import { urlPath, userJson } from '../json/people.ts';
 import { pullSimpleJson } from '../json/pull.ts';
 import { fullRepositoryJson, permissionFlags, repositoryPage, repositoryUrl } from '../json/repository.ts';
 import { statusJson } from '../json/status.ts';
@@ -36,11 +36,11 @@ async function headOf(world: World, repository: Repository, ref: string | undefi
 
 function entryJson(world: World, repository: Repository, entry: TreeEntry, ref: string) {
   const api = repositoryUrl(world, repository);
-  const at = entry.path.split('/').map(encodeURIComponent).join('/');
+  const at = urlPath(entry.path);
   const url = `${api}/contents/${at}?ref=${encodeURIComponent(ref)}`;
   const kind = entry.type === 'tree' ? 'dir' : entry.mode === '120000' ? 'symlink' : 'file';
   const git = entry.type === 'commit' ? null : `${api}/git/${entry.type}s/${entry.sha}`;
-  const html = `${repositoryPage(world, repository)}/${entry.type === 'tree' ? 'tree' : 'blob'}/${ref}/${at}`;
+  const html = `${repositoryPage(world, repository)}/${entry.type === 'tree' ? 'tree' : 'blob'}/${urlPath(ref)}/${at}`;
   return {
     type: entry.type === 'commit' ? ('submodule' as const) : kind,
     name: entry.path.split('/').pop() ?? entry.path,
@@ -110,7 +110,7 @@ async function compare(call: Call<'repos/compare-commits-with-basehead'>): Promi
   const commits = (await log(dir, [`${left}..${right}`])).reverse();
   const described = async (sha: string): Promise<CommitInfo> =>
     (await commitInfo(dir, sha)) ?? Promise.reject(notFound());
-  const page = `${repositoryPage(world, repository)}/compare/${path.basehead}`;
+  const page = `${repositoryPage(world, repository)}/compare/${urlPath(path.basehead)}`;
   return ok({
     url: call.url.href,
     html_url: page,
