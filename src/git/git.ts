@@ -21,6 +21,8 @@ export interface GitCall {
   maxOutputBytes?: number | undefined;
   timeoutMs?: number | undefined;
   limits?: Partial<ProcessLimits> | undefined;
+  /** Descriptors that git inherits, as 3 and up; paths may then begin with `/proc/self/fd/3`. */
+  inherit?: readonly number[] | undefined;
   /** Code of the error when it fails; default `internal`. */
   code?: ErrorCode | undefined;
   signal?: AbortSignal | undefined;
@@ -46,13 +48,14 @@ const STDERR_BYTES = 16 * 2 ** 10;
 
 /** Starts git and leaves its streams to the caller, who bounds time and output. */
 export function startGit(
-  call: Pick<GitCall, 'args' | 'gitDir' | 'transport' | 'config' | 'env' | 'limits'>,
+  call: Pick<GitCall, 'args' | 'gitDir' | 'transport' | 'config' | 'env' | 'limits' | 'inherit'>,
 ): RunningProcess {
   const where = call.gitDir === undefined ? [] : [`--git-dir=${call.gitDir}`];
   return startProcess({
     argv: ['git', '--no-pager', ...where, ...call.args],
     env: gitEnvironment(call),
     limits: { ...DEFAULT_LIMITS, ...call.limits },
+    inherit: call.inherit,
   });
 }
 

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { SEARCH_PATH } from './environment.ts';
 
@@ -15,6 +15,8 @@ export interface ProcessOptions {
   argv: readonly [string, ...string[]];
   env?: Readonly<Record<string, string>>;
   limits?: ProcessLimits | undefined;
+  /** Descriptors of this process that it inherits, as 3 and up. */
+  inherit?: readonly number[] | undefined;
 }
 
 export interface ProcessExit {
@@ -46,8 +48,8 @@ export function startProcess(options: ProcessOptions): RunningProcess {
     cwd: '/',
     env: options.env ?? { PATH: SEARCH_PATH, LC_ALL: 'C' },
     detached: true,
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
+    stdio: ['pipe', 'pipe', 'pipe', ...(options.inherit ?? [])],
+  }) as ChildProcessWithoutNullStreams;
   // A process that stops reading early (or never started) must not become an unhandled EPIPE.
   child.stdin.on('error', () => undefined);
   return {

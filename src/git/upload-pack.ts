@@ -57,6 +57,8 @@ const VISIBLE = ['refs/heads', 'refs/tags', 'refs/pull'];
  */
 export async function serveUploadPack(options: {
   repository: string;
+  /** Descriptors that git inherits, as 3 and up, for a repository that is reached through one of them. */
+  inherit?: readonly number[] | undefined;
   request: UploadPackRequest;
   limits?: Partial<UploadPackLimits>;
   signal: AbortSignal;
@@ -74,6 +76,7 @@ export async function serveUploadPack(options: {
 
 interface Work {
   repository: string;
+  inherit?: readonly number[] | undefined;
   request: UploadPackRequest;
   limits: UploadPackLimits;
   signal: AbortSignal;
@@ -124,7 +127,7 @@ function start(work: Work, flags: string[], version: 0 | 1 | 2): RunningProcess 
     env: version === 0 ? {} : { GIT_PROTOCOL: `version=${version}` },
     config: [
       // The gateway may run as another user than the one that made the mirror.
-      ['safe.directory', work.repository],
+      ['safe.directory', work.inherit ? '*' : work.repository],
       ['transfer.hideRefs', 'refs/'],
       ...VISIBLE.map((prefix): [string, string] => ['transfer.hideRefs', `!${prefix}`]),
       ['uploadpack.allowTipSHA1InWant', 'false'],
@@ -136,6 +139,7 @@ function start(work: Work, flags: string[], version: 0 | 1 | 2): RunningProcess 
       ['transfer.advertiseObjectInfo', 'false'],
     ],
     limits: { cpuSeconds: work.limits.cpuSeconds, memoryBytes: work.limits.memoryBytes },
+    inherit: work.inherit,
   });
 }
 
@@ -174,6 +178,8 @@ async function wantable(work: Work, wants: readonly string[]): Promise<boolean> 
   const common = {
     op: 'git.serveUploadPack',
     gitDir: work.repository,
+    inherit: work.inherit,
+    config: [['safe.directory', '*']] as const,
     limits: { cpuSeconds: work.limits.cpuSeconds, memoryBytes: work.limits.memoryBytes },
     timeoutMs: work.limits.timeoutMs,
     signal: work.signal,

@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import type { RunOptions } from '../cli/run.ts';
 import { readEnvironment } from '../config/environment.ts';
 import { CofferdamError, errorRow } from '../domain/errors.ts';
 
@@ -68,7 +69,7 @@ function build(): Command {
       'after',
       '\nExit codes: 0 succeeded or unverified, 1 failed, 2 refused, 3 no change, 4 verification failed, 5 partial, 6 held, 124 timed out, 125 Cofferdam failed, 126 over budget, 130 cancelled.',
     )
-    .action(async (options: Record<string, never>) => {
+    .action(async (options: Omit<RunOptions, 'environment' | 'signal'>) => {
       const { runCommand } = await import('../cli/run.ts');
       process.exitCode = await runCommand({
         ...(options as { repo: string; task: string }),
@@ -106,20 +107,6 @@ function build(): Command {
       process.exitCode = await doctorCommand({ ...options, environment: readEnvironment(), stdout: process.stdout });
     });
 
-  for (const [name, description] of [
-    ['start', 'server and worker together, with a private Redis when REDIS_URL is not set'],
-    ['server', 'webhooks and run pages only'],
-    ['worker', 'runs only'],
-  ] as const) {
-    program
-      .command(name)
-      .description(description)
-      .action(async () => {
-        const { startCommand } = await import('../cli/start.ts');
-        process.exitCode = await startCommand({ role: name, environment: readEnvironment(), signal: stopSignal() });
-      });
-  }
-
   program
     .command('setup')
     .description('register the GitHub App: opens a page on loopback and writes .env')
@@ -129,15 +116,6 @@ function build(): Command {
       process.exitCode = await setupCommand({ ...options, environment: readEnvironment(), signal: stopSignal() });
     });
 
-  program
-    .command('demo')
-    .description('the main job on this machine: an issue gets a label, a pull request comes back')
-    .option('--keep', 'leave everything running to look at')
-    .option('--json', 'end with one JSON line')
-    .action(async (options: { keep?: boolean; json?: boolean }) => {
-      const { demoCommand } = await import('../cli/demo.ts');
-      process.exitCode = await demoCommand({ ...options, signal: stopSignal() });
-    });
   return program;
 }
 

@@ -1,0 +1,60 @@
+import { showHidden } from '../domain/hidden.ts';
+import type { CommitMessage } from '../run/ports.ts';
+
+/**
+ * The commit's message. Its title and body may carry a stranger's words (the issue's title), and a commit message makes
+ * services act: it can close issues, notify people, skip CI, command bots. Only our own trailers mean anything.
+ */
+
+const MAX_TITLE = 200;
+const MAX_BODY = 4000;
+
+/** Trailers that may be written, and how their value must look. */
+const TRAILERS: Record<string, RegExp> = {
+  'Co-authored-by': /^[^<>@\s][^<>@]{0,100} <[^<>@\s]{1,100}@[^<>@\s]{1,100}>$/,
+  'Cofferdam-Run': /^[A-Za-z0-9]{1,40}$/,
+  'Cofferdam-Audit': /^sha256:[0-9a-f]{64}$/,
+};
+
+/** The whole message, ready for git. Errors: RangeError for a trailer that is not in the list above. */
+export function composeMessage(message: CommitMessage): string {
+  const title = neutralize(oneLine(message.title)).slice(0, MAX_TITLE).trim() || 'Work of an agent';
+  const body = clean(message.body).slice(0, MAX_BODY).split('\n').map(neutralizeLine).join('\n').trim();
+  const trailers = message.trailers.map(([key, value]) => {
+    if (TRAILERS[key]?.test(value) !== true || clean(value) !== value) throw new RangeError(`not a trailer: ${key}`);
+    return `${key}: ${value}`;
+  });
+  return [title, body, trailers.join('\n')].filter((part) => part !== '').join('\n\n') + '\n';
+}
+
+function clean(text: string): string {
+  return showHidden(text, () => '').text;
+}
+
+function oneLine(text: string): string {
+  return clean(text).replaceAll(/\s+/g, ' ').trim();
+}
+
+function neutralizeLine(line: string): string {
+  const plain = neutralize(line);
+  // A line that looks like a trailer, a command or a comment of git's is quoted.
+  if (/^\s*(?:[A-Za-z][A-Za-z0-9-]*(?:-by|-[Cc]hecks|-[Ii]d|-[Rr]un|-[Aa]udit)\s*:|[#/]|bors\b|r\+)/.test(plain))
+    return `> ${plain.trim()}`;
+  return plain;
+}
+
+const SKIP = /\[\s*(skip[ -]?\w*|\w+[ -]?skip|no[ -]?ci|ci[ -]?off)\s*\]|\*{3}\s*NO_CI\s*\*{3}/gi;
+const CLOSING =
+  /\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(\s*:?\s*)(?=\S*#\d|\S*\/issues\/\d|\S*\/pull\/\d|gh-\d)(\S+)/gi;
+const MENTION = /(^|[^\w`/.@])@(?=[A-Za-z0-9])/g;
+
+function neutralize(text: string): string {
+  return text
+    .replaceAll(SKIP, (_, word: string | undefined) => `(${(word ?? 'no ci').toLowerCase()})`)
+    .replaceAll(
+      CLOSING,
+      (_, word: string, gap: string, target: string) =>
+        `${word}${gap}${target.replaceAll(/#|\/(?=\d)|(?<=gh)-/gi, ' no. ').trim()}`,
+    )
+    .replaceAll(MENTION, '$1@ ');
+}
