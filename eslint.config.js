@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 const pure = ['src/domain/**/*.ts', 'src/policy/**/*.ts', 'src/command/**/*.ts'];
 
 export default tseslint.config(
-  { ignores: ['node_modules/', 'coverage/', 'test/fixtures/'] },
+  { ignores: ['node_modules/', 'coverage/', 'test/fixtures/', 'src/local/demo/project/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],
