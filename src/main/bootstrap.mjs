@@ -60,7 +60,7 @@ async function isLeftBehind() {
 /** A directory is the lock: making one is atomic on every file system, and npm empties node_modules while it works. */
 async function takeLock() {
   await mkdir(join(ROOT, '.cofferdam'), { recursive: true });
-  for (let told = false; ; ) {
+  for (let told = false; ;) {
     try {
       await mkdir(LOCK);
       await writeFile(join(LOCK, 'pid'), String(process.pid));

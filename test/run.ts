@@ -1,0 +1,191 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { CofferdamError, errorRow } from '../src/domain/errors.ts';
+import { machineEnvironment } from '../src/local/machine/main.ts';
+import { prepareMachine } from '../src/local/machine/machine.ts';
+import type { Machine } from '../src/local/machine/machine.ts';
+import { progressLines } from '../src/local/machine/progress.ts';
+
+/*
+ * `npm test`: prepares this machine and runs every check on it, one after the other, whether or not an earlier one
+ * failed. The last line is the sum. `npm test -- --only unit,real [path…]` runs those stages, and only those test files.
+ */
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Stage {
+  name: string;
+  /** A program in node_modules/.bin, and its arguments. */
+  command: readonly string[];
+  /** Whether it is vitest, which counts its tests itself; any other stage counts as one. */
+  counts: boolean;
+}
+
+interface Result extends Counts {
+  name: string;
+  seconds: number;
+}
+
+interface Scene {
+  env: NodeJS.ProcessEnv;
+  /** A directory for the reports of vitest. */
+  reports: string;
+  signal: AbortSignal;
+}
+
+/** The part of vitest's JSON report that is read here. */
+type VitestReport = z.infer<typeof VitestReport>;
+const VitestReport = z.object({
+  numPassedTests: z.int().nonnegative(),
+  numFailedTests: z.int().nonnegative(),
+  numPendingTests: z.int().nonnegative(),
+  numTodoTests: z.int().nonnegative(),
+});
+
+const PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
+const FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+function allStages(paths: readonly string[]): Stage[] {
+  const lane = (name: string): Stage => ({
+    name,
+    command: ['vitest', 'run', '--project', name, ...paths],
+    counts: true,
+  });
+  return [
+    { name: 'types', command: ['tsc', '--noEmit'], counts: false },
+    { name: 'lint', command: ['eslint', '.'], counts: false },
+    { name: 'format', command: ['prettier', '--check', '.'], counts: false },
+    { name: 'dependencies', command: ['knip'], counts: false },
+    lane('unit'),
+    lane('real'),
+  ];
+}
+
+/** Runs a program of node_modules/.bin with this Node, its output in ours. Gives its exit code; 1 when a signal ended it. */
+function runProgram(command: readonly string[], { env, signal }: Scene): Promise<number> {
+  const [program = '', ...args] = command;
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [join(ROOT, 'node_modules/.bin', program), ...args], {
+      cwd: ROOT,
+      env,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    const stop = () => child.kill('SIGTERM');
+    signal.addEventListener('abort', stop, { once: true });
+    child.once('error', (error) => {
+      say(error.message);
+      resolve(1);
+    });
+    child.once('close', (code) => {
+      signal.removeEventListener('abort', stop);
+      resolve(code ?? 1);
+    });
+  });
+}
+
+/**
+ * What a run of vitest counts as. One that fails without a failed test (a file that does not load, an error outside of
+ * any test, no report) counts as one failed.
+ */
+function countTests(code: number, report: VitestReport | undefined): Counts {
+  if (report === undefined) return FAILED;
+  const failed = report.numFailedTests === 0 && code !== 0 ? 1 : report.numFailedTests;
+  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
+}
+
+async function readReport(file: string): Promise<VitestReport | undefined> {
+  try {
+    return VitestReport.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    say(`no report from vitest: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+async function runStage(stage: Stage, scene: Scene): Promise<Result> {
+  say(`\n== ${stage.name}: ${stage.command.join(' ')}`);
+  const started = performance.now();
+  const report = join(scene.reports, `${stage.name}.json`);
+  const extra = stage.counts ? ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`] : [];
+  const code = await runProgram([...stage.command, ...extra], scene);
+  const counts = stage.counts ? countTests(code, await readReport(report)) : code === 0 ? PASSED : FAILED;
+  return { name: stage.name, seconds: (performance.now() - started) / 1000, ...counts };
+}
+
+/** The machine, or nothing after having said why. */
+async function setUp(signal: AbortSignal): Promise<Machine | undefined> {
+  say('== set-up: Docker with gVisor, sandbox image, toolbox, Redis');
+  try {
+    return await prepareMachine({
+      needs: { agents: ['opencode', 'codex'], redis: true },
+      onProgress: progressLines(say),
+      signal,
+    });
+  } catch (error) {
+    if (error instanceof CofferdamError) say(`${error.message}\n  ${errorRow(error.code).advice}`);
+    else say(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    return undefined;
+  }
+}
+
+async function runAll(stages: readonly Stage[], signal: AbortSignal): Promise<Result[]> {
+  const started = performance.now();
+  const machine = await setUp(signal);
+  const seconds = (performance.now() - started) / 1000;
+  if (machine === undefined) return [{ name: 'set-up', seconds, ...FAILED }];
+  const reports = await mkdtemp(join(tmpdir(), 'cofferdam-test-'));
+  try {
+    const env = { ...process.env, ...machineEnvironment(machine) };
+    const results: Result[] = [{ name: 'set-up', seconds, passed: 0, failed: 0, skipped: 0 }];
+    for (const stage of stages) {
+      if (signal.aborted) results.push({ name: stage.name, seconds: 0, ...FAILED });
+      else results.push(await runStage(stage, { env, reports, signal }));
+    }
+    return results;
+  } finally {
+    await rm(reports, { recursive: true, force: true });
+    await machine.release();
+  }
+}
+
+function printSum(results: readonly Result[]): void {
+  say('\n== summary');
+  for (const { name, seconds, passed, failed, skipped } of results) {
+    const counts = `${passed} passed, ${failed} failed, ${skipped} skipped`;
+    say(`  ${failed === 0 ? 'ok    ' : 'FAILED'} ${name.padEnd(14)} ${seconds.toFixed(1).padStart(8)} s  ${counts}`);
+  }
+  const sum = (key: keyof Counts) => results.reduce((total, result) => total + result[key], 0);
+  const skipped = sum('skipped');
+  say(`${sum('passed')} passed, ${sum('failed')} failed${skipped === 0 ? '' : `, ${skipped} skipped`}`);
+}
+
+function chosenStages(): Stage[] {
+  const { values, positionals } = parseArgs({ options: { only: { type: 'string' } }, allowPositionals: true });
+  const stages = allStages(positionals);
+  if (values.only === undefined) return stages;
+  const names = values.only.split(',');
+  const unknown = names.filter((name) => !stages.some((stage) => stage.name === name));
+  if (unknown.length > 0) {
+    throw new Error(`no stage ${unknown.join(', ')}: there are ${stages.map((stage) => stage.name).join(', ')}`);
+  }
+  return stages.filter((stage) => names.includes(stage.name));
+}
+
+const interrupted = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interrupted.abort());
+const results = await runAll(chosenStages(), interrupted.signal);
+printSum(results);
+process.exitCode = results.some((result) => result.failed > 0) ? 1 : 0;
