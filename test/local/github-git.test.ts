@@ -158,3 +158,18 @@ test('a pull request from a fork shows its commits, and its checks do not name i
   await expect(asEve).rejects.toMatchObject({ status: 403 });
   expect(here.standIn.violations).toEqual([]);
 });
+
+test('a push can fail before it is done and after it', async () => {
+  await using here = await stage();
+  const shop = await here.standIn.createRepository({ owner: OWNER, name: 'shop', files: FILES });
+  const clone = join(here.dir, 'clone');
+  await git('clone', '--quiet', remote(shop, await here.token()), clone);
+  const sha = await commit(clone, 'a.txt', 'a');
+  here.standIn.fault({ operationId: 'git/push', status: 502 });
+  expect(await git('-C', clone, 'push', 'origin', 'main:refs/heads/fix')).toMatchObject({ ok: false });
+  expect((await shop.branches()).has('fix')).toBe(false);
+  here.standIn.fault({ operationId: 'git/push', drop: true, afterwards: true });
+  expect(await git('-C', clone, 'push', 'origin', 'main:refs/heads/fix')).toMatchObject({ ok: false });
+  expect((await shop.branches()).get('fix')).toBe(sha);
+  expect(await git('-C', clone, 'push', 'origin', 'main:refs/heads/fix')).toMatchObject({ ok: true });
+});

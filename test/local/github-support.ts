@@ -18,7 +18,7 @@ export async function temporaryDir(): Promise<{ path: string } & AsyncDisposable
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-export interface Received {
+interface Received {
   event: string;
   guid: string;
   signature: string;
@@ -27,7 +27,7 @@ export interface Received {
   headers: IncomingHttpHeaders;
 }
 
-export interface Receiver {
+interface Receiver {
   url: string;
   received: Received[];
   /** The next answers' status codes; 200 when empty. */
@@ -36,7 +36,7 @@ export interface Receiver {
 }
 
 /** A webhook receiver that keeps everything it gets. */
-export async function startReceiver(): Promise<Receiver> {
+async function startReceiver(): Promise<Receiver> {
   const received: Received[] = [];
   const answers: number[] = [];
   const server: Server = createServer((request, response) => {

@@ -1,8 +1,11 @@
 /** Trouble on purpose: what a test asks an operation to answer instead of, or after, doing its work. */
 import type { OperationId } from './openapi/operations.ts';
 
+/** An operation of the API, or git's two services. */
+export type FaultyOperation = OperationId | 'git/fetch' | 'git/push';
+
 export interface Fault {
-  operationId: OperationId;
+  operationId: FaultyOperation;
   /** How many calls are hit; default 1. */
   times?: number;
   /** The answer's status; without one the call is only delayed. */
@@ -17,7 +20,7 @@ export interface Fault {
 }
 
 /** GitHub's answer to too many writes in a short time. */
-export function secondaryLimit(operationId: OperationId, retryAfterSeconds: number): Fault {
+export function secondaryLimit(operationId: FaultyOperation, retryAfterSeconds: number): Fault {
   return {
     operationId,
     status: 403,
@@ -27,7 +30,7 @@ export function secondaryLimit(operationId: OperationId, retryAfterSeconds: numb
 }
 
 /** The next fault for an operation, counted down. */
-export function takeFault(faults: Fault[], operationId: OperationId): Fault | undefined {
+export function takeFault(faults: Fault[], operationId: FaultyOperation): Fault | undefined {
   const index = faults.findIndex((one) => one.operationId === operationId);
   const fault = faults[index];
   if (fault === undefined) return undefined;

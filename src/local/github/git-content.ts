@@ -12,7 +12,7 @@ export interface TreeEntry {
   path: string;
 }
 
-export interface FileContent {
+interface FileContent {
   mode?: '100644' | '100755' | '120000';
   content: string | Buffer;
 }

@@ -1,6 +1,6 @@
 /** Reading what git prints; no process is started here. */
 
-export interface Signature {
+interface Signature {
   name: string;
   email: string;
   date: string;

@@ -122,6 +122,7 @@ export async function readRef(dir: string, ref: string): Promise<string | undefi
 export async function resolveCommit(dir: string, revision: string): Promise<string | undefined> {
   // A name, never an expression such as `main~1` or `@{u}`.
   if (revision === '' || /[\0-\x20~^:?*[\\\x7f]|\.\.|@\{|^-/.test(revision)) return undefined;
+  if (revision === 'HEAD') return readRef(dir, 'HEAD^{commit}');
   const candidates = /^[0-9a-f]{7,40}$/.test(revision)
     ? [revision]
     : revision.startsWith('refs/')

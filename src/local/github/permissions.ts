@@ -11,7 +11,7 @@ type Level = 'read' | 'write';
 export type Need = 'app' | 'installation' | 'anyone' | 'authenticated' | readonly [permission: string, level: Level];
 
 /** Operations on a thread that is an issue need `issues`; on a pull request `pull_requests` does as well. */
-export const threadNeeds = {
+const threadNeeds = {
   'issues/list-labels-on-issue': 'read',
   'issues/add-labels': 'write',
   'issues/remove-label': 'write',

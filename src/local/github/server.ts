@@ -20,7 +20,7 @@ const API_ROOTS = new Set([
 ]);
 
 /** The API path of a request, or `undefined` when it is for git or a page. */
-export function apiPath(url: URL, request: IncomingMessage): string | undefined {
+function apiPath(url: URL, request: IncomingMessage): string | undefined {
   const { pathname } = url;
   if (pathname === '/api/v3' || pathname.startsWith('/api/v3/')) return pathname.slice('/api/v3'.length) || '/';
   if (pathname === '/api/graphql') return '/graphql';
@@ -66,7 +66,7 @@ async function route(
   const path = apiPath(url, request);
   if (path !== undefined) return serveApi(api, { request, response, url, path });
   const git = parseGitRequest(url);
-  if (git !== undefined) return serveGit(world, { request, response, url, git });
+  if (git !== undefined) return serveGit(world, { request, response, url, git, faults: api.faults });
   if (url.pathname.startsWith('/_/signed/')) {
     serveSigned(world, { request, response, url });
     return;

@@ -1,7 +1,9 @@
 /** git over HTTP: `git http-backend` behind the same tokens and permissions as the API. The client's bytes go to git unread. */
 import { spawn } from 'node:child_process';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GitHubError } from './errors.ts';
+import { takeFault, type Fault } from './faults.ts';
 import { gitEnvironment } from './git.ts';
 import { movingRefs } from './acts/pushes.ts';
 import type { Repository } from './state.ts';
@@ -119,10 +121,19 @@ function runBackend(request: IncomingMessage, response: ServerResponse, env: Rec
 /** Answers one git request; a push moves refs alone and then causes its webhooks. */
 export async function serveGit(
   world: World,
-  exchange: { request: IncomingMessage; response: ServerResponse; url: URL; git: GitRequest },
+  exchange: { request: IncomingMessage; response: ServerResponse; url: URL; git: GitRequest; faults: Fault[] },
 ): Promise<void> {
   const { request, response, url, git } = exchange;
+  const fault =
+    git.endpoint === 'info/refs' ? undefined : takeFault(exchange.faults, git.push ? 'git/push' : 'git/fetch');
   try {
+    if (fault?.delayMs !== undefined) await sleep(fault.delayMs);
+    if (fault?.status !== undefined && fault.afterwards !== true)
+      throw new GitHubError(fault.status, fault.message ?? 'Server Error');
+    if (fault?.drop === true && fault.afterwards !== true) {
+      response.destroy();
+      return;
+    }
     const caller = callerOf(world, request.headers.authorization);
     const repository = authorise(world, caller, git);
     const env = environment(world, request, { url, repository, endpoint: git.endpoint, caller });
@@ -130,7 +141,9 @@ export async function serveGit(
     const actor = caller.kind === 'user' ? caller.login : botLogin(world);
     // The answer ends when the pushed branches are known everywhere, so that a client sees what it just did.
     await (git.endpoint === 'git-receive-pack' ? movingRefs(world, repository, actor, work) : work());
-    response.end();
+    // A lost success: the work is done, and the client never hears the end of it.
+    if (fault?.afterwards === true) response.destroy();
+    else response.end();
   } catch (error) {
     if (response.headersSent) {
       response.destroy();

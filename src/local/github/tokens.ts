@@ -46,7 +46,7 @@ function verifyJwt(world: World, jwt: string): Caller {
 }
 
 /** A token as the caller; an unknown or expired one is a 401. */
-export function callerOfToken(world: World, token: string): Caller {
+function callerOfToken(world: World, token: string): Caller {
   const found = world.state.tokens.find((one) => one.token === token);
   if (found !== undefined) {
     if (Date.parse(found.expiresAt) <= nowMs(world)) throw new GitHubError(401, 'Bad credentials');

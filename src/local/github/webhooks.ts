@@ -9,7 +9,7 @@ import { findUser, installationFor, nextId, nodeId, now, type OutgoingEvent, typ
 
 /** GitHub gives a receiver ten seconds. */
 const TIMEOUT_MS = 10_000;
-const LOG_LENGTH = 2_000;
+const LOG_LENGTH = 1_000;
 
 export interface WebhookTarget {
   /** Undefined: nothing is sent, but everything is logged and can be redelivered. */
@@ -17,7 +17,7 @@ export interface WebhookTarget {
   secret: string;
 }
 
-export interface ReleaseOptions {
+interface ReleaseOptions {
   order?: 'sent' | 'reversed';
   /** How often each held delivery is sent; more than one makes duplicates with the same GUID. */
   copies?: number;
@@ -80,7 +80,7 @@ export function schemaName(name: string, action: string | null): string {
     .replaceAll('_', '-');
 }
 
-async function post(world: World, target: WebhookTarget, delivery: Delivery): Promise<void> {
+async function post(world: World, target: WebhookTarget, delivery: Delivery, signal: AbortSignal): Promise<void> {
   if (target.url === undefined) {
     delivery.status = 'no webhook URL';
     return;
@@ -90,7 +90,7 @@ async function post(world: World, target: WebhookTarget, delivery: Delivery): Pr
     const response = await fetch(target.url, {
       method: 'POST',
       redirect: 'manual',
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), signal]),
       headers: {
         'content-type': 'application/json',
         'user-agent': 'GitHub-Hookshot/stand-in',
@@ -118,15 +118,15 @@ export function createWebhooks(options: { world: World; contract: Contract; targ
   const { world, contract, target } = options;
   const queue: Delivery[] = [];
   let held = false;
-  let stopped = false;
+  const ending = new AbortController();
   let pumping: Promise<void> = Promise.resolve();
 
   async function pump(): Promise<void> {
-    while (!held && !stopped) {
+    while (!held && !ending.signal.aborted) {
       const next = queue.shift();
       if (next === undefined) return;
       next.deliveredAt = now(world);
-      await post(world, target, next);
+      await post(world, target, next, ending.signal);
       world.changed();
     }
   }
@@ -207,7 +207,7 @@ export function createWebhooks(options: { world: World; contract: Contract; targ
       } while (seen !== pumping);
     },
     stop: async () => {
-      stopped = true;
+      ending.abort();
       await pumping;
     },
   };

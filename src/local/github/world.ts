@@ -4,7 +4,7 @@ import { GitHubError, notFound } from './errors.ts';
 import { instant } from './git-format.ts';
 import type { Installation, Repository, Role, State, Thread, User, PullData } from './state.ts';
 
-export type ViolationKind = 'unknown-operation' | 'request' | 'response' | 'webhook' | 'graphql' | 'credentials';
+type ViolationKind = 'unknown-operation' | 'request' | 'response' | 'webhook' | 'graphql' | 'credentials';
 
 /** Something that the real GitHub would not have answered like this, or that is not in its description. */
 export interface Violation {

@@ -4,7 +4,7 @@ import type { Repository, WorkflowRun } from '../state.ts';
 import { ensureUser, nextId, now, type World } from '../world.ts';
 import { createCheckRun } from './checks.ts';
 
-export const CI_APP = 'github-actions';
+const CI_APP = 'github-actions';
 
 export interface CiResult {
   sha: string;

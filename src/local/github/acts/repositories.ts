@@ -36,7 +36,7 @@ export interface NewRepository {
 }
 
 /** The account's installation, made when there is none yet. */
-export function ensureInstallation(world: World, account: User, selection: 'all' | 'selected'): Installation {
+function ensureInstallation(world: World, account: User, selection: 'all' | 'selected'): Installation {
   const found = world.state.installations.find((one) => sameName(one.account, account.login));
   if (found !== undefined) return found;
   const installation: Installation = {
@@ -62,7 +62,7 @@ function brief(repository: Repository) {
 }
 
 /** Installs the App on a repository and tells it. */
-export function install(world: World, repository: Repository): void {
+function install(world: World, repository: Repository): void {
   const known = world.state.installations.some((one) => sameName(one.account, repository.owner));
   const installation = ensureInstallation(world, ensureUser(world, repository.owner), 'selected');
   if (installation.selection === 'selected' && !installation.repositoryIds.includes(repository.id))

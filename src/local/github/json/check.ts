@@ -55,7 +55,7 @@ export function checkRunJson(world: World, run: CheckRun) {
 }
 
 /** A suite's state is that of its runs: the worst conclusion wins. */
-export function suiteState(world: World, suite: CheckSuite): Pick<Schemas['check-suite'], 'status' | 'conclusion'> {
+function suiteState(world: World, suite: CheckSuite): Pick<Schemas['check-suite'], 'status' | 'conclusion'> {
   const runs = world.state.checkRuns.filter((one) => one.suiteId === suite.id);
   if (runs.length === 0) return { status: 'queued', conclusion: null };
   if (runs.some((one) => one.status !== 'completed')) return { status: 'in_progress', conclusion: null };

@@ -6,7 +6,7 @@ import { urlPath, userJson } from './people.ts';
 import { repositoryPage, repositoryUrl } from './repository.ts';
 
 /** `ID+login@users.noreply…` names an account; other addresses match nobody here. */
-export function accountOf(world: World, email: string): User | undefined {
+function accountOf(world: World, email: string): User | undefined {
   const login = /^(?:\d+\+)?([^@]+)@users\.noreply\.github\.com$/i.exec(email)?.[1]?.toLowerCase();
   return world.state.users.find((one) => one.login.toLowerCase() === login);
 }

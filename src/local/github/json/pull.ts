@@ -97,7 +97,7 @@ export async function pullJson(world: World, thread: PullThread) {
   } satisfies Schemas['pull-request'];
 }
 
-export async function isMergeable(dir: string, base: string, head: string): Promise<boolean> {
+async function isMergeable(dir: string, base: string, head: string): Promise<boolean> {
   if (await isAncestor(dir, base, head)) return true;
   return git(dir, ['merge-tree', '--write-tree', '--no-messages', base, head]).then(
     () => true,

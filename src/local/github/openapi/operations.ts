@@ -126,5 +126,3 @@ export const webhookNames = [
   'check-suite-completed',
   'workflow-run-completed',
 ] as const;
-
-export type WebhookName = (typeof webhookNames)[number];

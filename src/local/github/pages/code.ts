@@ -3,6 +3,7 @@ import { notFound } from '../errors.ts';
 import { blob, changes, comparisonBase, diffText, fileAt, treeAt, type TreeEntry } from '../git-content.ts';
 import type { CommitInfo } from '../git-format.ts';
 import { commitInfo, EMPTY_TREE, listRefs, log, resolveCommit } from '../git.ts';
+import { urlPath } from '../json/people.ts';
 import type { Repository } from '../state.ts';
 import { findPull, isPull, repositoryDir, roleOf, sameName } from '../world.ts';
 import { repositoryPath, type Context, type PageReply } from './context.ts';
@@ -49,7 +50,7 @@ function branchSection(context: Context, names: readonly string[], repository: R
   const base = repositoryPath(repository);
   return html`<section>
       <h2>Branches</h2>
-      ${names.map((name) => html`<div><a href="${base}/tree/${name}">${name}</a></div>`)}
+      ${names.map((name) => html`<div><a href="${base}/tree/${urlPath(name)}">${name}</a></div>`)}
     </section>
     <section>
       <h2>Clone</h2>
@@ -62,7 +63,7 @@ function entryRow(base: string, ref: string, entry: TreeEntry): Markup {
   const icon = entry.type === 'tree' ? '📁' : entry.mode === '120000' ? '🔗' : '📄';
   const kind = entry.type === 'tree' ? 'tree' : 'blob';
   return html`<li>
-    <span>${icon}</span><a class="grow" href="${base}/${kind}/${ref}/${entry.path}">${name}</a>
+    <span>${icon}</span><a class="grow" href="${base}/${kind}/${urlPath(ref)}/${urlPath(entry.path)}">${name}</a>
     <span class="note">${entry.type === 'blob' && `${entry.size} bytes`}</span>
   </li>`;
 }
@@ -135,7 +136,7 @@ export async function blobPage(context: Context, repository: Repository, rest: s
   const content = await fileAt(repositoryDir(context.world, repository), sha, path);
   if (content === undefined) throw notFound();
   const binary = content.includes(0);
-  const raw = html`<a class="end" href="${repositoryPath(repository)}/raw/${ref}/${path}">Raw</a>`;
+  const raw = html`<a class="end" href="${repositoryPath(repository)}/raw/${urlPath(ref)}/${urlPath(path)}">Raw</a>`;
   return {
     kind: 'page',
     title: path,
