@@ -30,8 +30,8 @@ export function terminalText(text: string, max = 160): string {
 
 /** A run as lines in a terminal: steps with durations, what the agent does, egress decisions as they come, money. */
 export function createRunReport(write: (line: string) => void): {
-  progress(progress: RunProgress): void;
-  message(message: AgentMessage): void;
+  progress: (progress: RunProgress) => void;
+  message: (message: AgentMessage) => void;
 } {
   const seen = new Set<string>();
   let cost = 0;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AuditFile } from '../audit/log.ts';
 import { createRedactor } from '../audit/redact.ts';
 import { loadSigningKey } from '../audit/seal.ts';
@@ -57,6 +57,7 @@ async function dataDirectory(dataDir: string): Promise<void> {
   } catch (cause) {
     throw new CofferdamError('config', 'main.dataDirectory', `cannot use COFFERDAM_DATA_DIR ${dataDir}`, cause);
   }
+  await passable(dataDir);
   const longest = join(dataDir, 'runs', 'r0123456789ab', 's0', 'gateway.sock');
   if (Buffer.byteLength(longest) > 107) {
     throw new CofferdamError(
@@ -64,6 +65,22 @@ async function dataDirectory(dataDir: string): Promise<void> {
       'main.dataDirectory',
       `COFFERDAM_DATA_DIR is too long: sockets in it would have paths of ${Buffer.byteLength(longest)} bytes, 107 are possible`,
     );
+  }
+}
+
+/** A gateway that gave up root has to reach the mirrors, so every directory on the way must let it through. */
+async function passable(dataDir: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  for (let directory = dirname(dataDir); ; directory = dirname(directory)) {
+    const { mode } = await stat(directory);
+    if ((mode & 0o001) === 0) {
+      throw new CofferdamError(
+        'config',
+        'main.passable',
+        `COFFERDAM_DATA_DIR ${dataDir}: other users cannot pass through ${directory}, and gateways run as users of their own; choose a directory such as /var/lib/cofferdam, or chmod o+x ${directory}`,
+      );
+    }
+    if (directory === dirname(directory)) return;
   }
 }
 
