@@ -42,8 +42,8 @@ start_index() {
 }
 collect() {
   git add -A --ignore-errors -- . || echo 'some files could not be read and stay as they were'
-  git ls-tree -r "$base" | sed -n 's/^160000 commit [0-9a-f]*\\t//p' > "$tmp/modules"
-  git ls-files -s | sed -n 's/^160000 [0-9a-f]* 0\\t//p' > "$tmp/links"
+  git ls-tree -r "$base" | sed -n 's/^160000 commit [0-9a-f]*\t//p' > "$tmp/modules"
+  git ls-files -s | sed -n 's/^160000 [0-9a-f]* 0\t//p' > "$tmp/links"
   while IFS= read -r link; do
     if [ -e "$link/.git" ] && ! grep -Fqx -e "$link" "$tmp/modules"; then
       rm -rf "$link/.git"
