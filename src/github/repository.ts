@@ -61,6 +61,8 @@ export interface GitHubRepository {
   comments(number: number): Promise<ThreadComment[]>;
   createComment(number: number, body: string): Promise<number>;
   editComment(id: number, body: string): Promise<void>;
+  /** A comment that is not there is no failure. */
+  deleteComment(id: number): Promise<void>;
   pull(number: number): Promise<PullState>;
   /** The pull request of this branch of the repository, open or not. */
   pullOf(branch: string): Promise<{ number: number; url: string } | null>;
@@ -166,7 +168,7 @@ async function unless<T>(kinds: readonly GitHubError['kind'][], promise: Promise
   }
 }
 
-type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createComment' | 'editComment';
+type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createComment' | 'editComment' | 'deleteComment';
 
 function talkVerbs(call: Call, parts: Parts): Pick<GitHubRepository, TalkVerb> {
   return {
@@ -213,6 +215,12 @@ function talkVerbs(call: Call, parts: Parts): Pick<GitHubRepository, TalkVerb> {
       await call('github.editComment', TALK, (octokit, at) =>
         octokit.rest.issues.updateComment({ ...at, comment_id: id, body }),
       );
+    },
+    async deleteComment(id) {
+      const remove = call('github.deleteComment', TALK, (octokit, at) =>
+        octokit.rest.issues.deleteComment({ ...at, comment_id: id }),
+      );
+      await unless(['not_found'], remove);
     },
   };
 }

@@ -43,7 +43,8 @@ export interface StatusFacts {
         result: RunResult;
         elapsedMs: number;
         audit?: { count: number; head: string } | undefined;
-        checkUrl?: string | undefined;
+        /** What could not be written to GitHub. */
+        trouble?: string | undefined;
       };
 }
 
@@ -112,6 +113,9 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
     ...limitsSection(facts, { usage: result.usage, elapsedMs: phase.elapsedMs }),
     agentWords(result.agentSummary, { maxChars: 4_000, maxLines: 60 }),
     phase.audit === undefined ? undefined : { text: auditLine(phase.audit) },
+    phase.trouble === undefined
+      ? undefined
+      : { text: `⚠️ The check run could not be written: ${code(phase.trouble, { max: 400 })}` },
     { text: nextSteps(result) },
   ];
 }

@@ -1,0 +1,216 @@
+import { CofferdamError } from '../domain/errors.ts';
+import type { CommitSha, Digest } from '../domain/ids.ts';
+import type { Limits } from '../domain/policy.ts';
+import { stateRow, type RunRequest, type RunResult } from '../domain/run.ts';
+import { mayAsk } from '../policy/authority/may-ask.ts';
+import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
+import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
+import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { GitHubError } from './failure.ts';
+import { openPull } from './open-pull.ts';
+import type { Check, GitHubRepository } from './repository.ts';
+import { createStatusComment } from './status.ts';
+
+/** Pushes one commit to one branch of the remote; never forces. Errors: `github`. */
+export type PushBranch = (options: {
+  /** Bare repository that holds the commit. */
+  repository: string;
+  commit: CommitSha;
+  branch: string;
+  /** What the branch must be before; undefined: it must not exist, or be this commit already. */
+  expected: CommitSha | undefined;
+  /** Value of the Authorization header. */
+  authorization: string;
+  signal: AbortSignal;
+}) => Promise<void>;
+
+export interface PublisherOptions {
+  repository: GitHubRepository;
+  request: RunRequest;
+  push: PushBranch;
+  /** What is known before the run is planned; `describe` replaces it. */
+  settings: RunSettings;
+  hidden: HiddenNote[];
+  runUrl?: string | undefined;
+  /** Between two edits of the status comment. */
+  intervalMs?: number;
+  /** Takes secrets out of everything that is sent. */
+  redact?: (text: string) => string;
+  log: Logger;
+}
+
+export interface RunSettings {
+  limits: Limits;
+  agent: string;
+  model: string | undefined;
+}
+
+export interface GitHubPublisher extends Publisher {
+  /** The settled limits, agent and model. */
+  describe(settings: RunSettings): void;
+  /** First version of the status comment. */
+  queued(place: { ahead: number; behind?: string }): Promise<void>;
+  finish(options: {
+    result: RunResult;
+    seal?: { count: number; head: Digest };
+    receipt?: SandboxReceipt | undefined;
+  }): Promise<void>;
+}
+
+const INTERVAL_MS = 15_000;
+const GOOD: readonly RunResult['state'][] = ['succeeded', 'unverified'];
+
+/** The result of one run on GitHub: status comment, branch, pull request, check run, reaction. Every write is found again by a marker. */
+export function createPublisher(options: PublisherOptions): GitHubPublisher {
+  const { repository, request, log, runUrl } = options;
+  const { runId, source, pull: followUp } = request;
+  const redact = options.redact ?? ((text: string) => text);
+  const steps: { step: string; durationMs: number }[] = [];
+  let settings = options.settings;
+  let opening: Promise<void> | undefined;
+  let pushed: CommitSha | undefined;
+  const comment = createStatusComment({
+    repository,
+    number: source.number,
+    intervalMs: options.intervalMs ?? INTERVAL_MS,
+    log,
+  });
+
+  function facts(phase: StatusFacts['phase']): string {
+    const { actor, command, input } = request;
+    const base = { runId, actor, command, runUrl, texts: input.texts, hidden: options.hidden };
+    return redact(statusComment({ ...base, ...settings, phase }));
+  }
+
+  function check(output: Check['output'], conclusion?: Check['conclusion']): Check {
+    const summary = redact(output.summary);
+    return { externalId: runId, detailsUrl: runUrl, output: { ...output, summary }, conclusion };
+  }
+
+  async function putCheck(sha: string, content: Check): Promise<void> {
+    const id = await repository.findCheck(sha, runId);
+    if (id === null) await repository.createCheck(sha, content);
+    else await repository.updateCheck(id, content);
+  }
+
+  /** A follow-up shows on its pull request from the beginning. */
+  function openCheck(step: string): Promise<void> {
+    if (followUp === undefined) return Promise.resolve();
+    const output = { title: 'Cofferdam is working', summary: runningSummary({ runId, runUrl, step }) };
+    return putCheck(followUp.sha, check(output)).catch((thrown: unknown) => {
+      log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
+    });
+  }
+
+  async function closeChecks(end: FinishOptions): Promise<void> {
+    const { result } = end;
+    const { conclusion } = stateRow(result.state);
+    pushed ??= result.branch === undefined ? undefined : result.head;
+    const sha = pushed ?? followUp?.sha;
+    await opening;
+    if (sha === undefined || conclusion === 'none') return;
+    const { seal, receipt } = end;
+    const audit = seal === undefined ? undefined : { ...seal, file: fileName(result.auditFile) };
+    const summary = checkSummary({
+      ...settings,
+      runId,
+      result,
+      elapsedMs: elapsed(result),
+      runUrl,
+      audit,
+      receipt,
+      steps,
+    });
+    await putCheck(sha, check({ title: checkTitle(result), summary }, conclusion));
+    if (followUp === undefined || pushed === undefined || followUp.sha === pushed) return;
+    const output = { title: 'Continued on a newer commit', summary: supersededSummary({ runId, head: pushed }) };
+    await putCheck(followUp.sha, check(output, 'neutral'));
+  }
+
+  return {
+    describe(given) {
+      settings = given;
+    },
+    async queued({ ahead, behind }) {
+      await comment.put(facts({ name: 'queued', ahead, behind }));
+    },
+    progress(progress) {
+      if (progress.state === 'done' && progress.durationMs !== undefined) {
+        steps.push({ step: progress.step, durationMs: progress.durationMs });
+      }
+      opening ??= openCheck(progress.step);
+      comment.show(() => facts(runningPhase(progress, steps)));
+    },
+    async publish({ spec, harvest, result, audit, signal }) {
+      await checkAuthority(options, audit);
+      const { branch } = spec;
+      const commit = harvest.commit;
+      await audit.append({ zone: 'github', type: 'git.push', data: { branch, commit } });
+      const authorization = await repository.gitAuthorization('write');
+      const expected = followUp === undefined ? undefined : spec.base;
+      await options.push({ repository: harvest.repository, commit, branch, expected, authorization, signal });
+      pushed = commit;
+      await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });
+      const pull = await openPull({ repository, request, spec, harvest, result, settings, runUrl, redact });
+      await audit.append({ zone: 'github', type: 'publish.check_run', data: { commit, pull: pull.number } });
+      const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
+      await putCheck(commit, check(output)).catch((thrown: unknown) => {
+        log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
+      });
+      return { branch, head: commit, pull };
+    },
+    async finish(end) {
+      const { result, seal } = end;
+      const checks = await settled(closeChecks(end));
+      const audit = seal === undefined ? undefined : { count: seal.count, head: seal.head };
+      const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble: checks?.message });
+      const said = await settled(comment.settle(done));
+      const target = source.commentId === undefined ? { number: source.number } : { commentId: source.commentId };
+      const reacted = await settled(repository.react(target, GOOD.includes(result.state) ? 'rocket' : 'confused'));
+      const failed = [said, checks, reacted].find((error) => error !== undefined);
+      if (failed !== undefined) throw failed;
+    },
+  };
+}
+
+type FinishOptions = Parameters<GitHubPublisher['finish']>[0];
+
+/** Whoever asked must still have the right when the result is published. */
+async function checkAuthority(
+  options: PublisherOptions,
+  audit: Parameters<Publisher['publish']>[0]['audit'],
+): Promise<void> {
+  const { request, repository } = options;
+  const decision = mayAsk(request.actor, await repository.permission(request.actor.login));
+  await audit.append({ zone: 'github', type: 'publish.authority', decision, data: { login: request.actor.login } });
+  if (decision.allow) return;
+  throw new CofferdamError('no_authority', 'github.publish', `${request.actor.login} has no write access any more`);
+}
+
+function runningPhase(progress: RunProgress, steps: { step: string; durationMs: number }[]): StatusFacts['phase'] {
+  const { step, atMs, usage, egress } = progress;
+  return { name: 'running', step, steps: [...steps], elapsedMs: atMs, usage, egress };
+}
+
+function elapsed(result: RunResult): number {
+  return Math.max(0, Date.parse(result.endedAt) - Date.parse(result.startedAt)) || 0;
+}
+
+function fileName(path: string | undefined): string | undefined {
+  return path?.split('/').at(-1);
+}
+
+function kindOf(thrown: unknown): string {
+  return thrown instanceof GitHubError ? thrown.kind : 'unknown';
+}
+
+/** The failure, so that the other parts are still done. */
+async function settled(work: Promise<unknown>): Promise<Error | undefined> {
+  try {
+    await work;
+    return undefined;
+  } catch (thrown) {
+    return thrown instanceof Error ? thrown : new Error(String(thrown));
+  }
+}

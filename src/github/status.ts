@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { STATUS_MARKER } from '../policy/markdown/status.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { GitHubError } from './failure.ts';
+import type { GitHubRepository } from './repository.ts';
+
+export interface StatusCommentOptions {
+  repository: Pick<GitHubRepository, 'comments' | 'createComment' | 'editComment' | 'deleteComment'>;
+  number: number;
+  /** Least time between two edits while a run goes on; GitHub counts 500 writes an hour for a whole installation. */
+  intervalMs: number;
+  log: Logger;
+  /** The comment, when it is known from before. */
+  commentId?: number | undefined;
+}
+
+/** The one status comment of a thread. */
+export interface StatusComment {
+  /** Shows this soon, or something newer; never fails. */
+  show(body: () => string): void;
+  /** Shows this now; resolves with the comment. Errors: `github`. */
+  put(body: string): Promise<number>;
+  /** Shows this now and for good; resolves with the comment. Errors: `github`. */
+  settle(body: string): Promise<number>;
+}
+
+const TRIES = 3;
+const RETRY_MS = 500;
+
+export function createStatusComment(options: StatusCommentOptions): StatusComment {
+  const { repository, number, log } = options;
+  let id = options.commentId;
+  let shown = '';
+  let next: (() => string) | undefined;
+  let running: Promise<void> | undefined;
+  let settled = false;
+  const wake = new AbortController();
+
+  /** The oldest one counts: two workers that both made one agree on it. */
+  async function find(): Promise<number | undefined> {
+    return (await repository.comments(number)).find((one) => one.ours && one.body.startsWith(STATUS_MARKER))?.id;
+  }
+
+  async function create(body: string): Promise<number> {
+    const made = await repository.createComment(number, body);
+    const first = (await find()) ?? made;
+    if (first === made) return made;
+    await repository.deleteComment(made);
+    await repository.editComment(first, body);
+    return first;
+  }
+
+  /** Edits the comment, or makes it: by the marker it is found even when a success was lost on the way. */
+  async function write(body: string): Promise<number> {
+    id ??= await find();
+    if (id === undefined) {
+      id = await create(body);
+      return id;
+    }
+    try {
+      if (body !== shown) await repository.editComment(id, body);
+      return id;
+    } catch (thrown) {
+      const deleted = thrown instanceof GitHubError && (thrown.kind === 'not_found' || thrown.kind === 'gone');
+      if (!deleted) throw thrown;
+      id = await create(body);
+      return id;
+    }
+  }
+
+  async function put(body: string): Promise<number> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const written = await write(body);
+        shown = body;
+        return written;
+      } catch (thrown) {
+        if (!(thrown instanceof GitHubError) || !thrown.retry || attempt === TRIES) throw thrown;
+        await sleep(RETRY_MS * attempt);
+      }
+    }
+  }
+
+  async function loop(): Promise<void> {
+    while (next !== undefined && !settled) {
+      const body = next();
+      next = undefined;
+      try {
+        await write(body);
+        shown = body;
+      } catch (thrown) {
+        log.warn({ kind: thrown instanceof GitHubError ? thrown.kind : 'unknown' }, 'status comment not written');
+      }
+      await sleep(options.intervalMs, undefined, { signal: wake.signal }).catch(() => undefined);
+    }
+    running = undefined;
+  }
+
+  return {
+    show(body) {
+      if (settled) return;
+      next = body;
+      running ??= loop();
+    },
+    put,
+    async settle(body) {
+      settled = true;
+      wake.abort();
+      await running;
+      return put(body);
+    },
+  };
+}
