@@ -8,7 +8,7 @@ RUN apt-get update \
 
 WORKDIR /opt/cofferdam
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
+RUN npm install --no-save --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
 COPY LICENSE app.yml ./
 COPY src ./src
 

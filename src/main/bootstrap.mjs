@@ -106,15 +106,23 @@ function run(file, args, options) {
 }
 
 async function install() {
-  say('installing the dependencies (npm ci)');
+  say('installing the dependencies');
   // Development dependencies belong to it: the tests and the demo's local GitHub need them.
-  const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
+  const args = [
+    'install',
+    '--no-save',
+    '--ignore-scripts',
+    '--include=dev',
+    '--include=optional',
+    '--no-audit',
+    '--no-fund',
+  ];
   const code = await run('npm', args, { cwd: ROOT, stdio: ['ignore', 2, 2] }).catch((error) => {
     throw new BootstrapError(`npm does not start (${error.message}): install npm, which comes with Node`);
   });
   if (code !== 0) {
     throw new BootstrapError(
-      `npm ci ended with ${code}, see above: check that npm reaches its registry (npm ping) and run this again`,
+      `npm install ended with ${code}, see above: check that npm reaches its registry (npm ping) and run this again`,
     );
   }
 }
