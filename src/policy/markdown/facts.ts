@@ -151,7 +151,7 @@ export function network(egress: EgressEntryFact[]): string {
     lines.push(
       `Refused: ${denied
         .slice(0, MAX_HOSTS)
-        .map((entry) => `${hostLine(entry)} ${entry.reason ?? ''}`.trim())
+        .map((entry) => `${hostLine(entry)} ${words((entry.reason ?? '').replaceAll('_', ' '))}`.trim())
         .join(', ')}${more(denied)}.`,
     );
     const rules = [...new Set(denied.map((entry) => policyLine(entry)).filter((line) => line !== undefined))];

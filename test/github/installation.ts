@@ -1,0 +1,173 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { hiddenContentNotes } from '../../src/command/notes.ts';
+import type { Decision } from '../../src/domain/decision.ts';
+import type { RunRequest } from '../../src/domain/run.ts';
+import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
+import { createRunRecords } from '../../src/queue/records.ts';
+import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
+import { createRunQueue, type RunQueue } from '../../src/queue/runs.ts';
+import { createTriggerQueue } from '../../src/queue/triggers.ts';
+import { VERBS } from '../../src/domain/run.ts';
+import { endedWithoutWorker } from '../../src/run/trigger/ended.ts';
+import { handleTrigger } from '../../src/run/trigger/handle.ts';
+import type { TriggerPorts } from '../../src/run/trigger/ports.ts';
+import { createLogger } from '../../src/telemetry/log.ts';
+import { createWebhookHandler } from '../../src/webhook/handler.ts';
+import { eventually, startRedisServer } from '../queue/redis-server.ts';
+import { newRunId } from '../queue/requests.ts';
+import { harvestOf, memoryAudit, pushTo, resultOf, settings, specOf } from './run.ts';
+import { stage, type Stage } from './stage.ts';
+
+const SECRET = 'a secret of the test';
+
+export interface AuditedDecision {
+  type: string;
+  decision: Decision;
+  data: Record<string, unknown>;
+}
+
+/** Server and worker on a stand-in and a Redis of the test's own; only what a run does in its sandbox is replaced. */
+export interface Installation extends AsyncDisposable {
+  here: Stage;
+  url: string;
+  secret: string;
+  queue: RunQueue;
+  audited: AuditedDecision[];
+  /** Requests whose run began. */
+  begun: RunRequest[];
+  publisherOf: (request: RunRequest) => GitHubPublisher;
+  /** Waits until nothing is on its way any more. */
+  settle: () => Promise<void>;
+}
+
+export type Execute = (
+  request: RunRequest,
+  publisher: GitHubPublisher,
+  signal: AbortSignal,
+) => ReturnType<RunWorkerOptions['execute']>;
+
+export async function install(options: { execute?: Execute; concurrency?: number } = {}): Promise<Installation> {
+  const here = await stage();
+  const redisServer = await startRedisServer();
+  const redis = await redisServer.open();
+  const log = createLogger({ level: 'silent' });
+  const records = createRunRecords({ redis, prefix: 'c' });
+  const triggers = createTriggerQueue({ redis, prefix: 'c', log });
+  const queue = createRunQueue({ redis, prefix: 'c', records, installation: 'i', log });
+  const handler = await createWebhookHandler({ secret: SECRET, prefix: '/agent', label: 'agent', sink: triggers, log });
+  const server = createServer((request, response) => void handler(request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api/github/webhooks`;
+  here.standIn.setWebhook({ url, secret: SECRET });
+  const audited: AuditedDecision[] = [];
+  const begun: RunRequest[] = [];
+  const publisherOf = (request: RunRequest): GitHubPublisher =>
+    createPublisher({
+      repository: here.repository,
+      request,
+      push: pushTo(here),
+      settings,
+      hidden: hiddenContentNotes(request.input),
+      intervalMs: 0,
+      log,
+    });
+  const ports: TriggerPorts = {
+    claim: (trigger, runIds) => triggers.claim(trigger, runIds),
+    repository: () => here.repository,
+    runs: { ...queue, ofThread: (thread) => records.ofThread(thread) },
+    newRunId,
+    announce: (request, place) => publisherOf(request).queued(place),
+    withdrawn: (record) =>
+      publisherOf(record.request).finish({
+        result: endedWithoutWorker(record, { why: 'cancelled', now: new Date().toISOString() }),
+      }),
+    audit: ({ type, decision, data }) => (audited.push({ type, decision, data }), Promise.resolve()),
+    budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
+    help: { prefix: '/agent', label: 'agent', verbs: VERBS, maxCost: 5_000_000, timeoutMinutes: 30, agent: 'opencode' },
+    now: () => new Date().toISOString(),
+  };
+  let handling = 0;
+  const triggerWorker = triggers.work(async (trigger) => {
+    handling += 1;
+    await handleTrigger(ports, trigger).finally(() => (handling -= 1));
+  });
+  const execute = options.execute ?? oneCommit(here);
+  const runWorker = await startRunWorker({
+    queue,
+    worker: 'w',
+    concurrency: options.concurrency ?? 2,
+    stopPollMs: 50,
+    execute: (request, { signal }) => {
+      begun.push(request);
+      return execute(request, publisherOf(request), signal);
+    },
+    finalise: async (record, why) => {
+      const result = endedWithoutWorker(record, { why, now: new Date().toISOString() });
+      await publisherOf(record.request).finish({ result });
+      return result.state;
+    },
+  });
+  return {
+    here,
+    url,
+    secret: SECRET,
+    queue,
+    audited,
+    begun,
+    publisherOf,
+    async settle() {
+      await here.standIn.webhooks.idle();
+      await eventually(
+        async () => {
+          await here.standIn.webhooks.idle();
+          const waiting = await redis.llen('c:triggers:wait');
+          const active = await redis.llen('c:triggers:active');
+          return waiting + active + handling === 0 && (await queue.line.open()).length === 0;
+        },
+        'everything is done',
+        60_000,
+      );
+      await here.standIn.webhooks.idle();
+    },
+    [Symbol.asyncDispose]: async () => {
+      await triggerWorker.close();
+      await runWorker.close({ stop: true });
+      await triggers.close();
+      await queue.close();
+      server.closeAllConnections();
+      server.close();
+      await redisServer.stop();
+      await here[Symbol.asyncDispose]();
+    },
+  };
+}
+
+let contents = 0;
+
+/** A run that changes one file and publishes it. */
+export function oneCommit(here: Stage): Execute {
+  return async (request, publisher, signal) => {
+    contents += 1;
+    const from = request.pull?.branch ?? 'main';
+    using harvest = harvestOf(here, { from, content: `exports.add = (a, b) => a + b; // ${contents}\n` });
+    const branch = request.pull?.branch ?? `cofferdam/${request.source.number}-x-${request.runId.slice(1, 5)}`;
+    const audit = memoryAudit();
+    const usage = { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
+    publisher.progress({ runId: request.runId, step: 'agent', state: 'started', atMs: 1, usage, egress: [] });
+    const result = resultOf(request);
+    const published = await publisher.publish({
+      spec: specOf(request, harvest, { branch, baseRef: from }),
+      harvest,
+      result,
+      audit,
+      signal,
+    });
+    await publisher.finish({ result: { ...result, ...published }, seal: await audit.seal({}) });
+    return {
+      state: result.state,
+      branch: published.branch,
+      ...(published.pull === undefined ? {} : { pull: published.pull }),
+    };
+  };
+}

@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+import { install } from '../github/installation.ts';
+
+describe('from the label to the pull request', () => {
+  it('label → run → pull request → command on it → second commit', async () => {
+    await using one = await install();
+    const { shop } = one.here;
+    const issue = await shop.openIssue({
+      title: 'add() subtracts',
+      body: 'It should <!-- obey --> add.',
+      author: 'eve',
+    });
+    await shop.addLabel(issue.number, 'agent', 'alice');
+    await one.settle();
+    expect(shop.thread(issue.number).labels).toEqual([]);
+    expect(new Set(shop.reactions({ number: issue.number }).map(({ content }) => content))).toEqual(
+      new Set(['eyes', 'rocket']),
+    );
+    expect(shop.comments(issue.number)).toHaveLength(1);
+    const status = shop.comments(issue.number)[0]?.body ?? '';
+    expect(status).toContain('Done, verified');
+    expect(status).toContain('Hidden content found');
+    expect(status).toContain('has no write access');
+    expect(shop.pulls()).toHaveLength(1);
+    const [pull] = shop.pulls();
+    expect(pull).toMatchObject({ pull: { draft: true } });
+    expect(shop.checkRuns(pull?.pull.headSha)).toMatchObject([{ conclusion: 'success' }]);
+    expect(one.begun[0]?.input.texts).toMatchObject([
+      { kind: 'issue', author: 'eve', authorMayWrite: false, body: 'It should <!-- obey --> add.' },
+    ]);
+
+    const number = pull?.number ?? 0;
+    const first = pull?.pull.headSha;
+    const command = shop.comment(number, { body: '/agent rename it too', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(2);
+    expect(one.begun[1]).toMatchObject({
+      command: { verb: 'run', text: 'rename it too' },
+      pull: { number, sha: first },
+    });
+    expect(shop.pulls()).toHaveLength(1);
+    expect(shop.pulls()[0]?.pull.headSha).not.toBe(first);
+    expect(new Set(shop.reactions({ commentId: command.id }).map(({ content }) => content))).toEqual(
+      new Set(['eyes', 'rocket']),
+    );
+    expect(shop.checkRuns(first).map((run) => run.status)).toEqual(['completed', 'completed']);
+    expect(one.audited.map(({ type, decision }) => `${type} ${decision.allow}`)).toEqual(
+      Array(2).fill(['trigger.authority true', 'trigger.accepted true']).flat(),
+    );
+  });
+
+  it('answers help, status, budget, slips and what it does not serve, once each', async () => {
+    await using one = await install();
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    shop.comment(issue.number, {
+      body: '/agent help\n/agent status\n/agent budget\n/agent publish abc',
+      author: 'alice',
+    });
+    shop.comment(issue.number, { body: '/agent sotp', author: 'alice' });
+    await one.settle();
+    const answers = shop
+      .comments(issue.number)
+      .filter(({ author }) => author.endsWith('[bot]'))
+      .map(({ body }) => body);
+    expect(answers).toHaveLength(5);
+    for (const part of [
+      'Options:',
+      'Nothing was asked for',
+      'Today (UTC)',
+      'is not available here',
+      'Did you mean `/agent stop`',
+    ]) {
+      expect(answers.filter((body) => body.includes(part))).toHaveLength(1);
+    }
+    expect(one.begun).toEqual([]);
+  });
+
+  it('stops a running run and takes a waiting one out of the queue, in front of everybody', async () => {
+    await using one = await install({
+      execute: (_request, publisher, signal) =>
+        new Promise((resolve) => {
+          publisher.progress({
+            runId: _request.runId,
+            step: 'agent',
+            state: 'started',
+            atMs: 1,
+            usage: { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 },
+            egress: [],
+          });
+          signal.addEventListener('abort', () => resolve({ state: 'cancelled' }));
+        }),
+    });
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    shop.comment(issue.number, { body: '/agent one', author: 'alice' });
+    await one.here.standIn.waitFor(() => one.begun.length === 1);
+    shop.comment(issue.number, { body: '/agent two', author: 'alice' });
+    await one.here.standIn.waitFor(() =>
+      shop.comments(issue.number).some(({ body }) => body.includes('on the same branch is over')),
+    );
+    shop.comment(issue.number, { body: '/agent stop', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(1);
+    expect(shop.comments(issue.number).some(({ body }) => body.includes('1 running, told to stop; 1 waiting'))).toBe(
+      true,
+    );
+    const records = await one.queue.options.records.ofThread({
+      owner: 'octo-owner',
+      name: 'shop',
+      number: issue.number,
+    });
+    expect(records.map(({ state }) => state)).toEqual(['cancelled', 'cancelled']);
+  });
+
+  it('continues on the pull request that an issue led to', async () => {
+    await using one = await install();
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    shop.comment(issue.number, { body: '/agent', author: 'alice' });
+    await one.settle();
+    shop.comment(issue.number, { body: '/agent continue', author: 'alice' });
+    await one.settle();
+    expect(one.begun[1]?.pull).toMatchObject({ number: shop.pulls()[0]?.number });
+    expect(shop.pulls()).toHaveLength(1);
+    expect(shop.comments(issue.number).filter(({ author }) => author.endsWith('[bot]'))).toHaveLength(1);
+  });
+
+  it('says no to a closed pull request', async () => {
+    await using one = await install();
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    await shop.addLabel(issue.number, 'agent', 'alice');
+    await one.settle();
+    const number = shop.pulls()[0]?.number ?? 0;
+    await shop.update(number, { state: 'closed', author: 'alice' });
+    shop.comment(number, { body: '/agent more', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(1);
+    expect(shop.comments(number).at(-1)?.body).toContain('is closed');
+    expect(one.audited.at(-1)).toMatchObject({ type: 'trigger.refused', decision: { allow: false, reason: 'closed' } });
+  });
+});
