@@ -116,6 +116,16 @@ function build(): Command {
       process.exitCode = await setupCommand({ ...options, environment: readEnvironment(), signal: stopSignal() });
     });
 
+  program
+    .command('demo')
+    .description(
+      'the job on this machine without GitHub: a failing test, a real agent in gVisor, branch and patch back',
+    )
+    .option('--json', 'end with one JSON line')
+    .action(async (options: { json?: boolean }) => {
+      const { demoCommand } = await import('../cli/demo.ts');
+      process.exitCode = await demoCommand({ ...options, signal: stopSignal() });
+    });
   return program;
 }
 

@@ -38,7 +38,7 @@ function ask(question: WithoutId<Question>): Promise<ToGateway> {
   const id = (state.next += 1);
   return new Promise((resolve) => {
     waiting.set(id, { resolve });
-    send({ ...question, id } as Question);
+    send({ ...question, id });
   });
 }
 

@@ -37,7 +37,10 @@ llm:
 
   it.each([
     ['egress: { allow: [] }\nlimts: {}\n', 'policy.yml:2:1: unknown key "limts"'],
-    ['egress:\n  allow:\n    - host: a.test\n      path: ["/x"]\n', 'policy.yml:4:7: unknown key "egress.allow.0.path"'],
+    [
+      'egress:\n  allow:\n    - host: a.test\n      path: ["/x"]\n',
+      'policy.yml:4:7: unknown key "egress.allow.0.path"',
+    ],
     ['limits: { maxCostUsd: 5 }\n', 'policy.yml:1:1: "egress" is missing'],
     ['egress: {}\n', '"egress.allow" is missing'],
     [
