@@ -108,6 +108,8 @@ function run(file, args, options) {
 async function install() {
   say('installing the dependencies');
   // Development dependencies belong to it: the tests and the demo's local GitHub need them.
+  // Not `npm ci`: it refuses a lock file that lacks the optional packages of other platforms, and a registry need not
+  // have all of them. This installs the locked versions, too, and leaves the lock file as it is.
   const args = [
     'install',
     '--no-save',
