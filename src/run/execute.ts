@@ -82,7 +82,7 @@ async function walk(run: Run): Promise<void> {
     // A limit that strikes in the middle of a step makes that step fail; the limit is then the reason, not the failure.
     if (watch.reason() === undefined) throw thrown;
   }
-  const reason = watch.reason();
+  const reason = watch.reason() ?? (notes.outcome?.stop === 'idle' ? 'idle' : undefined);
   if (reason !== undefined) {
     notes.reason = reason;
     await audit.append({ zone: 'worker', type: 'limit.reached', data: { reason } });

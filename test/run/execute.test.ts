@@ -96,6 +96,13 @@ describe('execute', () => {
       published: 0,
     },
     {
+      name: 'the agent says nothing any more, without a change',
+      scene: { agent: () => Promise.resolve({ stop: 'idle', summary: '' }), changed: false },
+      state: 'timed_out',
+      reason: 'idle',
+      published: 0,
+    },
+    {
       name: 'money is up with work',
       scene: { capped: Promise.resolve('max_cost' as const), agent: endless },
       state: 'partial',
