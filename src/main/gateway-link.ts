@@ -213,11 +213,16 @@ function createAgentSlots(child: ChildProcess, send: (message: ToGateway) => voi
   const speaking = new Map<number, Speaking>();
   let used = 0;
   let over = false;
-  for (let slot = 0; slot < AGENT_SLOTS; slot += 1) socketOf(child, slot)?.on('error', () => undefined);
+  const sockets = Array.from({ length: AGENT_SLOTS }, (_unused, slot) => socketOf(child, slot));
+  for (const socket of sockets) socket?.on('error', () => undefined);
+  // One that still carries an agent's words would keep the child's end from being noticed.
+  child.once('exit', () => {
+    for (const socket of sockets) socket?.destroy();
+  });
 
   function run(agent: AgentRun): Promise<AgentOutcome> {
     const slot = used;
-    const socket = socketOf(child, slot);
+    const socket = sockets[slot];
     if (over || !socket || slot >= AGENT_SLOTS) {
       return Promise.resolve({
         stop: 'lost',

@@ -158,7 +158,7 @@ describe('git', () => {
       'git_push',
       'git_repository_not_allowed',
     ]);
-    expect(events.filter((event) => event.type === 'git.request' && event.decision?.allow === true)).toHaveLength(2);
+    expect(events.filter((event) => event.type === 'git.request' && event.decision?.allow === true)).toHaveLength(3);
   });
 });
 
