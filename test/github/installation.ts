@@ -122,7 +122,7 @@ export async function install(options: { execute?: Execute; concurrency?: number
         async () => {
           await here.standIn.webhooks.idle();
           const waiting = await redis.llen('c:triggers:wait');
-          const active = await redis.llen('c:triggers:active');
+          const active = (await redis.llen('c:triggers:active')) + (await redis.zcard('c:triggers:delayed'));
           return waiting + active + handling === 0 && (await queue.line.open()).length === 0;
         },
         'everything is done',

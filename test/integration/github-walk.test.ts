@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { eventually } from '../queue/redis-server.ts';
 import { install } from '../github/installation.ts';
 
 describe('from the label to the pull request', () => {
@@ -94,7 +95,7 @@ describe('from the label to the pull request', () => {
     const { shop } = one.here;
     const issue = await shop.openIssue({ title: 'T', author: 'alice' });
     shop.comment(issue.number, { body: '/agent one', author: 'alice' });
-    await one.here.standIn.waitFor(() => one.begun.length === 1);
+    await eventually(() => one.begun.length === 1, 'the run begins');
     shop.comment(issue.number, { body: '/agent two', author: 'alice' });
     await one.here.standIn.waitFor(() =>
       shop.comments(issue.number).some(({ body }) => body.includes('on the same branch is over')),
