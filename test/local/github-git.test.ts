@@ -113,6 +113,8 @@ test('a push moves the pull request, and its head can be fetched by number', asy
   await git('-C', clone, 'reset', '--quiet', '--hard', first);
   await git('-C', clone, 'push', '--quiet', '--force', 'origin', 'fix');
   expect(here.standIn.state.pushes.map((one) => one.forced)).toEqual([false, false, true]);
+  const [created] = here.events('push');
+  expect((created?.payload['commits'] as { id: string }[]).map((one) => one.id)).toEqual([first]);
   await git('-C', clone, 'push', '--quiet', 'origin', ':fix');
   expect(shop.thread(pull.number).state).toBe('closed');
   expect(here.standIn.violations).toEqual([]);

@@ -65,12 +65,10 @@ test('comments on a pull request may be written with either permission, on an is
   await using here = await stage();
   const shop = await here.standIn.createRepository({ owner: REPO.owner, name: REPO.repo, files: FILES });
   const issue = await shop.openIssue({ title: 'an issue' });
-  await shop.commit({ branch: 'fix', message: 'x', files: { a: 'b' } });
+  await shop.commit({ branch: 'fix', from: '', message: 'x', files: { a: 'b' } });
   expect(await refusal(shop.openPull({ title: 'unrelated', head: 'fix', base: 'main' }))).toMatchObject({
     status: 422,
   });
-  const side = { ...REPO, ref: 'refs/heads/side', sha: (await shop.branches()).get('main') ?? '' };
-  await (await here.octokit()).rest.git.createRef(side);
   await shop.commit({ branch: 'side', message: 'x', files: { a: 'b' } });
   const pull = await shop.openPull({ title: 'a pull request', head: 'side', base: 'main' });
   const { rest } = await here.octokit({ permissions: { pull_requests: 'write' } });

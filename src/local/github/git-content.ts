@@ -1,7 +1,7 @@
 /** Trees, files and diffs of the bare repositories, and new commits made of files. */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { git, EMPTY_TREE, GitFailed, mergeBase, readRef } from './git.ts';
+import { git, EMPTY_TREE, GitFailed, mergeBase, readRef, resolveCommit } from './git.ts';
 import { parseDiff, type FileChange } from './git-format.ts';
 
 export interface TreeEntry {
@@ -122,6 +122,8 @@ export async function mergeCommit(
 
 export interface NewCommit {
   branch: string;
+  /** Where a branch begins that is not there yet: a branch or object name. Without it, at nothing. */
+  from?: string | undefined;
   message: string;
   files: Files;
   author: { name: string; email: string };
@@ -131,7 +133,8 @@ export interface NewCommit {
 /** Makes one commit on a branch (made when it is not there) and returns its object name. */
 export async function commitFiles(dir: string, commit: NewCommit): Promise<string> {
   const ref = `refs/heads/${commit.branch}`;
-  const parent = await readRef(dir, ref);
+  const parent =
+    (await readRef(dir, ref)) ?? (commit.from === undefined ? undefined : await resolveCommit(dir, commit.from));
   const stamp = `${Math.floor(commit.at.getTime() / 1000)} +0000`;
   const parts = [
     Buffer.from(`commit ${ref}\ncommitter ${commit.author.name} <${commit.author.email}> ${stamp}\n`),

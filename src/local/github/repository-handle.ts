@@ -75,8 +75,14 @@ export interface RepositoryHandle {
   /** Asks for all checks of the App on a commit again. */
   rerequestSuite: (checkRunId: number, author?: string) => Promise<void>;
   reportCi: (result: CiResult) => Promise<number>;
-  /** A commit by a person; returns its object name. */
-  commit: (commit: { message: string; files: Files; branch?: string; author?: string }) => Promise<string>;
+  /** A commit by a person; a new branch begins at `from`, else at the default branch (`''`: at nothing). Returns its object name. */
+  commit: (commit: {
+    message: string;
+    files: Files;
+    branch?: string;
+    from?: string;
+    author?: string;
+  }) => Promise<string>;
   /** A fork under somebody's account, without the App. */
   fork: (login: string) => Promise<RepositoryHandle>;
   setRole: (login: string, role: Role) => void;

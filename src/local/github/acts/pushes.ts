@@ -125,12 +125,19 @@ async function commitJson(world: World, repository: Repository, commit: CommitIn
   };
 }
 
+/** What a push brought: for a new branch, what no other branch has. */
+async function newCommits(dir: string, push: Push): Promise<string[]> {
+  if (push.before !== ZERO) return [`${push.before}..${push.after}`];
+  const others = [...(await listRefs(dir, 'refs/heads'))].filter(([ref]) => ref !== push.ref);
+  return [push.after, ...others.map(([, sha]) => `^${sha}`)];
+}
+
 async function emitPush(world: World, repository: Repository, push: Push): Promise<void> {
   const dir = repositoryDir(world, repository);
-  const range = push.before === ZERO || push.forced ? [push.after] : [`${push.before}..${push.after}`];
-  const commits = push.after === ZERO ? [] : await log(dir, range, 20);
+  const commits = push.after === ZERO ? [] : await log(dir, await newCommits(dir, push), 20);
   const described = [];
   for (const commit of commits.reverse()) described.push(await commitJson(world, repository, commit));
+  const [tip] = push.after === ZERO ? [] : await log(dir, [push.after], 1);
   const page = repositoryPage(world, repository);
   world.emit({
     name: 'push',
@@ -147,7 +154,7 @@ async function emitPush(world: World, repository: Repository, push: Push): Promi
       base_ref: null,
       compare: `${page}/compare/${push.before.slice(0, 12)}...${push.after.slice(0, 12)}`,
       commits: described,
-      head_commit: described.at(-1) ?? null,
+      head_commit: tip === undefined ? null : await commitJson(world, repository, tip),
       pusher: { name: push.actor, email: emailOf(world, push.actor), date: instant(push.at) },
     },
   });

@@ -193,12 +193,13 @@ export async function forkRepository(world: World, parent: Repository, login: st
 export async function commitAs(
   world: World,
   repository: Repository,
-  commit: { login: string; branch?: string; message: string; files: Files },
+  commit: { login: string; branch?: string; from?: string; message: string; files: Files },
 ): Promise<string> {
   const { login } = ensureUser(world, commit.login);
   return movingRefs(world, repository, login, () =>
     commitFiles(repositoryDir(world, repository), {
       branch: commit.branch ?? repository.defaultBranch,
+      from: commit.from ?? repository.defaultBranch,
       message: commit.message,
       files: commit.files,
       author: { name: login, email: emailOf(world, login) },
