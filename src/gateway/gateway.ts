@@ -14,6 +14,7 @@ import { deny, type DenyReason } from '../domain/decision.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
+import { lintPolicy } from '../policy/egress/lint.ts';
 import { endSocket } from './answers.ts';
 import { createBudget } from './budget.ts';
 import { createDialer, type Dial, type Resolve } from './dialer.ts';
@@ -41,8 +42,6 @@ export interface RunningGateway {
   /** Binds the socket, with mode 0666: the directory decides who reaches it. Errors: `gateway`. */
   listen(socketPath: string): Promise<void>;
   egress(): EgressEntryFact[];
-  /** For services that are made before it. */
-  readonly recorder: Recorder;
   /** Ends every connection and writes the last counts. */
   close(): Promise<void>;
 }
@@ -50,8 +49,13 @@ export interface RunningGateway {
 /** Longest path of a Unix socket on Linux, without the final NUL. */
 export const MAX_SOCKET_PATH = 107;
 
-/** Preconditions: the policy has passed `lintPolicy`. */
+/** Errors: `policy` when the policy has a rule that would be a hole or could never match. */
 export function createGateway(settings: GatewaySettings): RunningGateway {
+  const problems = lintPolicy(settings.policy);
+  if (problems.length > 0) {
+    const lines = problems.map((problem) => `${problem.rule}: ${problem.message}`);
+    throw new CofferdamError('policy', 'gateway.createGateway', lines.join('\n'));
+  }
   const limits: GatewayLimits = { ...GATEWAY_LIMITS, ...settings.limits };
   const stop = new AbortController();
   const recorder = createRecorder({
@@ -76,7 +80,6 @@ export function createGateway(settings: GatewaySettings): RunningGateway {
   return {
     listen: (socketPath) => listen(server.http, socketPath),
     egress: () => recorder.egress(),
-    recorder,
     close: async () => {
       clearInterval(flusher);
       stop.abort();

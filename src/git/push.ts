@@ -77,23 +77,6 @@ export async function pushBranch(options: PushOptions): Promise<PushResult> {
   return result(outcome, ref, gitError(call, outcome).message);
 }
 
-const FAILURE_TEXT: Record<PushFailure, string> = {
-  auth: 'GitHub refused the token for this push; does the App have `contents: write` on this repository?',
-  not_found: 'the repository was not found for this push',
-  redirect: 'the remote answers with a redirect, which is not followed; was the repository renamed?',
-  unreachable: 'the remote cannot be reached',
-  timeout: 'the push took too long',
-  stale: 'the branch has moved since the run began; nothing was overwritten',
-  workflows: 'the change touches workflow files, and the App has no `workflows` permission',
-  protected: 'a branch protection or ruleset refuses this branch',
-  rejected: 'the remote refused the push',
-};
-
-/** Errors: `github` when the push failed, with what happened and what git said. */
-export function requirePushed(pushed: PushResult): void {
-  if (!pushed.ok) throw new CofferdamError('github', OP, `${FAILURE_TEXT[pushed.reason]} (${pushed.message})`);
-}
-
 function result(outcome: GitOutcome, ref: string, message: string): PushResult {
   const line = outcome.stdout
     .toString('utf8')
