@@ -279,4 +279,4 @@ test("every operation and every webhook is in accordance with GitHub's own descr
   );
   const unsent = webhookNames.filter((name) => !sent.has(name));
   expect(unsent).toEqual([]);
-});
+}, 180_000);

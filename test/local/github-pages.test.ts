@@ -95,6 +95,25 @@ test('nothing that a stranger wrote becomes markup on any page', async () => {
   expect(here.standIn.violations).toEqual([]);
 });
 
+test('addresses and cookies that are none do no harm', async () => {
+  await using here = await stage();
+  await hostile(here);
+  for (const path of [
+    '/%',
+    '/%ff/%ff',
+    '//evil.example/x',
+    '/api/v3/%',
+    '/api/v3/repos/%ff/x',
+    '/octo-owner/shop/tree/%2e%2e',
+  ]) {
+    const response = await fetch(here.standIn.url + path, {
+      headers: { cookie: 'stand-in-user=%', accept: 'text/html' },
+    });
+    expect([path, response.status < 500 || response.status === 501]).toEqual([path, true]);
+  }
+  expect(here.standIn.violations.filter((one) => one.kind !== 'unknown-operation')).toEqual([]);
+});
+
 test('raw files are text, whatever they hold', async () => {
   await using here = await stage();
   await here.standIn.createRepository({ owner: REPO.owner, name: REPO.repo, files: { 'x.html': EVIL } });
@@ -163,6 +182,7 @@ test('a form of another site does nothing', async () => {
   for (const headers of [
     { origin: 'https://evil.example' },
     { origin: 'null', 'sec-fetch-site': 'cross-site' },
+    { origin: 'nonsense' },
     { origin: here.standIn.url.replace('127.0.0.1', 'localhost') },
     { 'sec-fetch-site': 'same-site' },
   ])

@@ -139,7 +139,7 @@ function numbered(path: Record<string, string>, coerced: unknown): Record<string
 }
 
 /** Loads the committed cut; validators are compiled when first used. */
-export async function loadContract(): Promise<Contract> {
+async function loadContract(): Promise<Contract> {
   const file = join(import.meta.dirname, 'openapi', 'description.json');
   const description = JSON.parse(readFileSync(file, 'utf8')) as Description;
   const routes = routesOf(description);
@@ -172,3 +172,6 @@ export async function loadContract(): Promise<Contract> {
     },
   };
 }
+
+/** The description never changes, and compiling its validators is what takes time: all stand-ins of a process share them. */
+export const contract: Contract = await loadContract();

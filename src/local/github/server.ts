@@ -62,7 +62,12 @@ async function route(
     response.writeHead(421, { 'content-type': 'text/plain' }).end(`this server is ${here.host}\n`);
     return;
   }
-  const url = new URL(request.url ?? '/', world.origin);
+  const target = `${world.origin}${request.url ?? '/'}`; // never `//host`, which would name another one
+  if (!URL.canParse(target)) {
+    response.writeHead(400, { 'content-type': 'text/plain' }).end('not an address\n');
+    return;
+  }
+  const url = new URL(target);
   const path = apiPath(url, request);
   if (path !== undefined) return serveApi(api, { request, response, url, path });
   const git = parseGitRequest(url);

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { ensureUserNamed, createRepositoryIn } from './people.ts';
 import type { NewRepository } from './acts/repositories.ts';
 import type { LoggedRequest, Api } from './api.ts';
-import { loadContract } from './contract.ts';
+import { contract } from './contract.ts';
 import type { Fault } from './faults.ts';
 import { createPages } from './pages/serve.ts';
 import { readState, stateWriter } from './persistence.ts';
@@ -190,7 +190,6 @@ async function prepareWorld(options: StandInOptions, notify: () => void): Promis
 export async function startStandIn(options: StandInOptions): Promise<StandIn> {
   const watch = watchers();
   const world = await prepareWorld(options, watch.notify);
-  const contract = await loadContract();
   const target: WebhookTarget = { url: options.webhook?.url, secret: world.webhookSecret };
   const webhooks = createWebhooks({ world, contract, target });
   world.emit = webhooks.emit;

@@ -62,8 +62,8 @@ const posts: [RegExp, Post][] = [
 
 /** Who the visitor chose to be; first the cookie, then the first person there is. */
 function viewerOf(world: World, request: IncomingMessage): User {
-  const cookie = new RegExp(`(?:^|;\\s*)${COOKIE}=([^;]+)`).exec(request.headers.cookie ?? '')?.[1];
-  const chosen = cookie === undefined ? undefined : findUser(world, decodeURIComponent(cookie));
+  const cookie = new RegExp(`(?:^|;\\s*)${COOKIE}=([\\w-]+)`).exec(request.headers.cookie ?? '')?.[1];
+  const chosen = cookie === undefined ? undefined : findUser(world, cookie);
   const people = world.state.users.filter((one) => one.type === 'User');
   const viewer =
     chosen?.type === 'User' ? chosen : (people.find((one) => one.login !== world.state.app.owner) ?? people[0]);
@@ -115,7 +115,7 @@ function checkOrigin(context: Context, request: IncomingMessage): void {
   const site = request.headers['sec-fetch-site'];
   const { origin } = request.headers;
   const own =
-    origin === undefined || origin === 'null' ? site === undefined : new URL(origin).host === request.headers.host;
+    origin === undefined ? site === undefined : URL.canParse(origin) && new URL(origin).host === request.headers.host;
   if (!own || (site !== undefined && site !== 'same-origin'))
     throw new GitHubError(403, 'This form was sent by another site.');
 }
