@@ -148,7 +148,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const commit = harvest.commit;
       await audit.append({ zone: 'github', type: 'git.push', data: { branch, commit } });
       const authorization = await repository.gitAuthorization('write');
-      const expected = followUp === undefined ? undefined : spec.base;
+      // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
+      const expected = followUp?.branch === branch ? spec.base : undefined;
       await options.push({ repository: harvest.repository, commit, branch, expected, authorization, signal });
       pushed = commit;
       await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { freezeText } from '../../src/domain/freeze.ts';
+import { branchFor } from '../../src/command/branch.ts';
 import { findHiddenContent, unhide } from '../../src/command/hidden-content.ts';
+import { request } from '../queue/requests.ts';
 import { conventionalTitle, taskPrompt } from '../../src/command/prompt.ts';
 
 const text = { kind: 'issue', id: 7, author: 'ann', updatedAt: '2026-01-02T03:04:05Z', title: 'T', body: 'B' } as const;
@@ -114,5 +116,32 @@ describe('conventionalTitle', () => {
   it('stays within 72 characters', () => {
     expect(conventionalTitle({ title: 'word '.repeat(60), verb: 'run' }).length).toBeLessThanOrEqual(72);
     expect(conventionalTitle({ title: 'x'.repeat(300), verb: 'run' }).length).toBeLessThanOrEqual(72);
+  });
+});
+
+describe('branchFor', () => {
+  const { source, runId } = request();
+  const named = (title: string, pull?: string): string =>
+    branchFor({
+      runId,
+      source: { ...source, number: 7, title },
+      ...(pull === undefined ? {} : { pull: request({ branch: pull }).pull }),
+    });
+  const salt = runId.slice(-6);
+  const cases: [string, string][] = [
+    ['Login fails: empty name!', `cofferdam/7-login-fails-empty-name-${salt}`],
+    ['Ünïcode & émojis 🎉', `cofferdam/7-u-ni-code-e-mojis-${salt}`],
+    ['../../etc/passwd', `cofferdam/7-etc-passwd-${salt}`],
+    ['🎉', `cofferdam/7-${salt}`],
+    ['-'.repeat(99), `cofferdam/7-${salt}`],
+    ['x.lock', `cofferdam/7-x-lock-${salt}`],
+  ];
+  it.each(cases)('%s', (title, expected) => {
+    expect(named(title)).toBe(expected);
+    expect(named(title)).toMatch(/^cofferdam\/[a-z0-9]+(?:-[a-z0-9]+)*$/);
+  });
+  it('keeps a branch of ours and takes no other', () => {
+    expect(named('t', 'cofferdam/1-x-y')).toBe('cofferdam/1-x-y');
+    expect(named('t', 'main')).toBe(`cofferdam/7-t-${salt}`);
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { branchFor } from '../../src/command/branch.ts';
 import { CommitSha } from '../../src/domain/ids.ts';
 import { createPublisher, type GitHubPublisher, type PublisherOptions } from '../../src/github/publisher.ts';
 import type { RunProgress } from '../../src/run/ports.ts';
@@ -354,5 +355,58 @@ describe('a follow-up on a pull request', () => {
     const publisher = publisherOf(here, { request });
     await publisher.finish({ result: resultOf(request, { state: 'timed_out', reason: 'timeout', files: [] }), seal });
     expect(here.shop.checkRuns(sha)).toMatchObject([{ conclusion: 'timed_out' }]);
+  });
+
+  it('overwrites nothing when somebody pushed meanwhile', async () => {
+    await using here = await stage();
+    const { request } = await followUp(here);
+    using harvest = harvestOf(here, { from: 'cofferdam/1-x' });
+    const theirs = await here.shop.commit({ message: 'theirs', branch: 'cofferdam/1-x', files: { 'b.txt': 'b' } });
+    const spec = specOf(request, harvest, { branch: 'cofferdam/1-x', baseRef: 'cofferdam/1-x' });
+    const publishing = publisherOf(here, { request }).publish({
+      spec,
+      harvest,
+      result: resultOf(request),
+      audit: memoryAudit(),
+      signal,
+    });
+    await expect(publishing).rejects.toMatchObject({ code: 'github', kind: 'conflict' });
+    expect((await here.shop.branches()).get('cofferdam/1-x')).toBe(theirs);
+    expect(here.shop.pulls()[0]?.pull.headSha).toBe(theirs);
+  });
+
+  it("leaves a person's branch alone: the result is a branch of its own, with a pull request to that one", async () => {
+    await using here = await stage();
+    branch(here.shop, 'feature');
+    await here.shop.commit({ message: 'm', branch: 'feature', files: { 'a.txt': 'a' }, author: 'alice' });
+    const thread = await here.shop.openPull({ title: 't', head: 'feature', base: 'main', author: 'alice' });
+    const pull = {
+      number: thread.number,
+      branch: 'feature',
+      sha: CommitSha.parse(thread.pull.headSha),
+      base: 'main',
+      sameRepository: true,
+    };
+    const request = requestOn(here, { number: thread.number, pull });
+    using harvest = harvestOf(here, { from: 'feature' });
+    const spec = specOf(request, harvest, { branch: branchFor(request), baseRef: 'feature' });
+    const publisher = publisherOf(here, { request });
+    const published = await publisher.publish({
+      spec,
+      harvest,
+      result: resultOf(request),
+      audit: memoryAudit(),
+      signal,
+    });
+    await publisher.finish({ result: resultOf(request, published), seal });
+    expect(
+      here.shop
+        .pulls()
+        .map(({ number, pull: { headRef, baseRef, headSha } }) => ({ number, headRef, baseRef, headSha })),
+    ).toEqual([
+      { number: thread.number, headRef: 'feature', baseRef: 'main', headSha: thread.pull.headSha },
+      { number: published.pull?.number, headRef: spec.branch, baseRef: 'feature', headSha: harvest.commit },
+    ]);
+    expect(here.shop.pulls()[1]?.body).not.toMatch(/Fixes|For #/);
   });
 });

@@ -1,13 +1,12 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { CommitSha, Digest, type RunId } from '../../src/domain/ids.ts';
 import type { Limits } from '../../src/domain/policy.ts';
 import { RunRequest, type RunResult, type RunSpec } from '../../src/domain/run.ts';
-import { GitHubError } from '../../src/github/failure.ts';
 import type { PushBranch } from '../../src/github/publisher.ts';
+import { pushTo as pushWith } from '../../src/github/push.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { AuditLog, Harvest } from '../../src/run/ports.ts';
 import { newRunId } from '../queue/requests.ts';
@@ -120,20 +119,13 @@ export function specOf(request: RunRequest, harvest: { base: CommitSha }, patch:
   };
 }
 
-const execute = promisify(execFile);
-
-/** git push with the header, as the product's own does it. */
+/** The product's own push, counted. */
 export function pushTo(here: Stage): PushBranch & { count: number } {
+  const real = pushWith({ webUrl: here.standIn.url, owner: 'octo-owner', name: 'shop' });
   const push = Object.assign(
-    async ({ authorization, repository, commit, branch }: Parameters<PushBranch>[0]) => {
+    (options: Parameters<PushBranch>[0]) => {
       push.count += 1;
-      const header = `http.extraHeader=Authorization: ${authorization}`;
-      const target = `${commit}:refs/heads/${branch}`;
-      try {
-        await execute('git', ['-c', header, '--git-dir', repository, 'push', '--quiet', here.shop.cloneUrl, target]);
-      } catch (cause) {
-        throw new GitHubError({ kind: 'conflict', op: 'test.push', cause });
-      }
+      return real(options);
     },
     { count: 0 },
   );

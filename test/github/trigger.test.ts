@@ -1,0 +1,201 @@
+import { describe, expect, it } from 'vitest';
+import { VERBS, type RunRequest } from '../../src/domain/run.ts';
+import type { Permission, Trigger } from '../../src/domain/trigger.ts';
+import { handleTrigger } from '../../src/run/trigger/handle.ts';
+import type { ThreadText, TriggerPorts } from '../../src/run/trigger/ports.ts';
+import type { RunRecord } from '../../src/run/ports.ts';
+import { newRunId, request, trigger } from '../queue/requests.ts';
+
+interface World {
+  ports: TriggerPorts;
+  /** What happened, in order. */
+  acts: string[];
+  enqueued: RunRequest[];
+}
+
+function world(
+  patch: {
+    permission?: (login: string) => Permission | null | Error;
+    comments?: ThreadText[];
+    pull?: { sameRepository: boolean; open: boolean };
+    queue?: { queued: false; limit: string | null };
+    records?: RunRecord[];
+    claimed?: null;
+  } = {},
+): World {
+  const acts: string[] = [];
+  const enqueued: RunRequest[] = [];
+  const head = request({ branch: 'cofferdam/1-x' }).pull;
+  const ports: TriggerPorts = {
+    claim: (_trigger, runIds) => Promise.resolve(patch.claimed === null ? null : runIds),
+    repository: () => ({
+      permission: (login) => {
+        acts.push(`permission ${login}`);
+        const answer = patch.permission === undefined ? 'write' : patch.permission(login);
+        return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+      },
+      react: (_target, content) => (acts.push(`react ${content}`), Promise.resolve()),
+      removeLabel: (_number, label) => (acts.push(`unlabel ${label}`), Promise.resolve()),
+      comments: () => Promise.resolve(patch.comments ?? []),
+      createComment: (_number, body) => (acts.push(`comment ${body.split('\n')[1] ?? ''}`), Promise.resolve(1)),
+      pull: (number) => {
+        if (head === undefined) throw new Error('no head');
+        return Promise.resolve({ ...head, number, open: true, ...patch.pull });
+      },
+    }),
+    runs: {
+      enqueue: (one) => {
+        enqueued.push(one);
+        acts.push('enqueue');
+        return Promise.resolve(patch.queue ?? { queued: true as const, place: { ahead: 3 } });
+      },
+      place: () => Promise.resolve({ ahead: 1 }),
+      cancel: () => Promise.resolve('signalled'),
+      ofThread: () => Promise.resolve(patch.records ?? []),
+    },
+    newRunId,
+    announce: (_request, { ahead }) => (acts.push(`announce ${ahead}`), Promise.resolve()),
+    withdrawn: () => Promise.resolve(),
+    audit: ({ type, decision }) => (
+      acts.push(`audit ${type} ${decision.allow ? 'allow' : decision.reason}`),
+      Promise.resolve()
+    ),
+    budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
+    help: { prefix: '/agent', label: 'agent', verbs: VERBS, maxCost: 1, timeoutMinutes: 30, agent: 'x' },
+    now: () => '2026-01-02T00:00:00.000Z',
+  };
+  return { ports, acts, enqueued };
+}
+
+function labelled(patch: Partial<Trigger> = {}): Trigger {
+  return { ...trigger({ deliveryId: 'd' }), event: 'issues.labeled', label: 'agent', ...patch };
+}
+
+function onPull(): Trigger {
+  const one = trigger({ deliveryId: 'd' });
+  return { ...one, source: { ...one.source, isPull: true, commentId: 9 } };
+}
+
+function comment(patch: Partial<ThreadText>): ThreadText {
+  return {
+    id: 1,
+    author: 'ann',
+    authorType: 'User',
+    body: 'x',
+    createdAt: '',
+    updatedAt: '2025-12-31T00:00:00Z',
+    ours: false,
+    ...patch,
+  };
+}
+
+describe('handleTrigger', () => {
+  it('goes from the label to the queue in this order', async () => {
+    const { ports, acts, enqueued } = world();
+    await handleTrigger(ports, labelled());
+    expect(acts).toEqual([
+      'permission ann',
+      'audit trigger.authority allow',
+      'react eyes',
+      'unlabel agent',
+      'audit trigger.accepted allow',
+      'enqueue',
+      'announce 3',
+    ]);
+    expect(enqueued[0]).toMatchObject({ deliveryId: 'd', input: { frozenAt: '2026-01-02T00:00:00.000Z' } });
+  });
+
+  it('does nothing for an event that another delivery has', async () => {
+    const { ports, acts } = world({ claimed: null });
+    await handleTrigger(ports, labelled());
+    expect(acts).toEqual([]);
+  });
+
+  it('asks nobody about a bot', async () => {
+    const { ports, acts, enqueued } = world();
+    await handleTrigger(ports, labelled({ actor: { login: 'x[bot]', id: 1, type: 'Bot' } }));
+    expect(acts.slice(0, 2)).toEqual(['audit trigger.authority bot', 'react confused']);
+    expect(enqueued).toEqual([]);
+  });
+
+  it('begins nothing when the right cannot be looked up', async () => {
+    const { ports, enqueued } = world({ permission: () => new Error('GitHub is away') });
+    await expect(handleTrigger(ports, labelled())).rejects.toThrow('GitHub is away');
+    expect(enqueued).toEqual([]);
+  });
+
+  it.each([
+    ['a fork', { sameRepository: false, open: true }, 'fork'],
+    ['a closed pull request', { sameRepository: true, open: false }, 'closed'],
+  ] as const)('says no to %s', async (_name, pull, reason) => {
+    const { ports, acts, enqueued } = world({ pull });
+    await handleTrigger(ports, onPull());
+    expect(acts).toContain(`audit trigger.refused ${reason}`);
+    expect(acts).toContain('react confused');
+    expect(enqueued).toEqual([]);
+  });
+
+  it('works on the head of an open pull request of the repository', async () => {
+    const { ports, enqueued } = world();
+    await handleTrigger(ports, onPull());
+    expect(enqueued[0]?.pull).toMatchObject({ branch: 'cofferdam/1-x', sameRepository: true });
+  });
+
+  it('says that the queue is full', async () => {
+    const { ports, acts } = world({ queue: { queued: false, limit: 'repository' } });
+    await handleTrigger(ports, labelled());
+    expect(acts.slice(-3)).toEqual([
+      'audit trigger.refused queue_full',
+      'react confused',
+      expect.stringMatching(/^comment .*full/),
+    ]);
+  });
+
+  it('announces a run that it finds queued after a crash', async () => {
+    const { ports, acts } = world({ queue: { queued: false, limit: null } });
+    await handleTrigger(ports, labelled());
+    expect(acts.at(-1)).toBe('announce 1');
+  });
+
+  it('lets retry ask for what was asked last', async () => {
+    const last = request();
+    const record: RunRecord = {
+      request: { ...last, command: { verb: 'fix', text: 'the sum', flags: { model: 'a/b' } } },
+      installation: 'i',
+      step: 'agent',
+      state: 'failed',
+      worker: '',
+      updatedAt: '',
+    };
+    const { ports, enqueued } = world({ records: [record] });
+    await handleTrigger(ports, labelled({ commands: [{ verb: 'retry', text: '', flags: { timeout: '5m' } }] }));
+    expect(enqueued[0]?.command).toEqual({ verb: 'fix', text: 'the sum', flags: { model: 'a/b', timeout: '5m' } });
+  });
+
+  it('INJ-002 freezes comments by rights, age and size', async () => {
+    const comments = [
+      comment({ id: 1, author: 'ann', body: 'mine' }),
+      comment({ id: 2, author: 'eve', body: 'hers' }),
+      comment({ id: 3, author: 'bob', body: 'later', updatedAt: '2026-01-01T00:00:01Z' }),
+      comment({ id: 4, author: 'helper[bot]', authorType: 'Bot', body: 'bot' }),
+      comment({ id: 5, author: 'cofferdam[bot]', ours: true, body: 'ours' }),
+      comment({ id: 6, author: 'bob', body: 'his', updatedAt: '2026-01-01T00:00:00Z' }),
+      comment({ id: 7, author: 'bob', body: 'undated', updatedAt: 'yesterday' }),
+    ];
+    const { ports, enqueued } = world({ comments, permission: (login) => (login === 'eve' ? 'read' : 'write') });
+    await handleTrigger(ports, labelled());
+    expect(enqueued[0]?.input.texts.map(({ kind, body }) => `${kind} ${body}`)).toEqual([
+      'issue ',
+      'comment mine',
+      'comment his',
+    ]);
+  });
+
+  it('does not look up more than twenty people', async () => {
+    const comments = Array.from({ length: 30 }, (_, n) => comment({ id: n, author: `p${n}`, body: `b${n}` }));
+    const { ports, acts, enqueued } = world({ comments });
+    await handleTrigger(ports, labelled());
+    expect(acts.filter((act) => act.startsWith('permission')).length).toBeLessThanOrEqual(21);
+    expect(enqueued[0]?.input.texts.length).toBeLessThanOrEqual(21);
+  });
+});
