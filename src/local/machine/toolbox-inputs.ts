@@ -1,21 +1,17 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
 import { TOOLBOX } from '../../sandbox/layout.ts';
 import { bundledNode } from './image.ts';
 import { mustRun } from './process.ts';
 
 const SANDBOX = path.join(import.meta.dirname, '../../sandbox');
-const MODULES = path.join(import.meta.dirname, '../../../node_modules');
 
 /** Where the manifests of the agents are: one directory with a lock file for each. */
 export const MANIFESTS = path.join(SANDBOX, 'toolbox');
 /** The code that runs as a sandbox's first process. */
 export const PORTAL = path.join(SANDBOX, 'portal');
-/** What the portal imports by name. */
-const PORTAL_PACKAGES = ['dns-packet'];
 
 /** Everything that a toolbox is made from. */
 export interface ToolboxInputs {
@@ -25,8 +21,6 @@ export interface ToolboxInputs {
   /** The dynamic loader and every library of Node, by the name under which they are looked up. */
   libraries: { name: string; file: string }[];
   loader: string;
-  /** Package directories by name. */
-  packages: { name: string; directory: string }[];
   /** Files of the portal, relative to its directory; empty while it is not there. */
   portal: string[];
   agents: string[];
@@ -51,7 +45,6 @@ export async function toolboxInputs(options: {
     node,
     tools: options.tools,
     ...(await librariesOf(node.file, options.signal)),
-    packages: await packageClosure(PORTAL_PACKAGES),
     portal: await filesUnder(PORTAL),
     agents: [...new Set(options.agents)].toSorted(),
   };
@@ -59,12 +52,11 @@ export async function toolboxInputs(options: {
 
 /** A name for exactly these inputs. */
 export async function toolboxHash(inputs: ToolboxInputs): Promise<string> {
-  const hash = createHash('sha256').update(`layout 2 ${TOOLBOX.mount} ${inputs.node.version} ${process.arch}\0`);
+  const hash = createHash('sha256').update(`layout 3 ${TOOLBOX.mount} ${inputs.node.version} ${process.arch}\0`);
   const programs = [inputs.tools.busybox, inputs.tools.init, inputs.loader];
   for (const file of [...programs, ...inputs.libraries.map((library) => library.file)]) {
     hash.update(`${path.basename(file)}\0`).update(await readFile(file));
   }
-  for (const { directory } of inputs.packages) hash.update(await readFile(path.join(directory, 'package.json')));
   for (const name of inputs.portal) hash.update(`${name}\0`).update(await readFile(path.join(PORTAL, name)));
   for (const agent of inputs.agents) {
     hash.update(`${agent}\0`).update(await readFile(path.join(MANIFESTS, agent, 'package-lock.json')));
@@ -91,22 +83,6 @@ export function parseLdd(text: string): Pick<ToolboxInputs, 'libraries' | 'loade
     throw new CofferdamError('docker_unavailable', 'local.parseLdd', `no dynamic loader in:\n${text}`);
   }
   return { libraries, loader };
-}
-
-const Manifest = z.object({ dependencies: z.record(z.string(), z.string()).default({}) });
-
-/** The packages and everything they depend on, as installed flat in this checkout. */
-async function packageClosure(names: readonly string[]): Promise<ToolboxInputs['packages']> {
-  const found = new Map<string, string>();
-  const queue = [...names];
-  for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
-    if (found.has(name)) continue;
-    const directory = path.join(MODULES, name);
-    found.set(name, directory);
-    const manifest: unknown = JSON.parse(await readFile(path.join(directory, 'package.json'), 'utf8'));
-    queue.push(...Object.keys(Manifest.parse(manifest).dependencies));
-  }
-  return [...found].map(([name, directory]) => ({ name, directory }));
 }
 
 async function filesUnder(directory: string): Promise<string[]> {

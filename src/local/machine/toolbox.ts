@@ -30,7 +30,7 @@ import { ensureTools } from './tools.ts';
  *   bin/node                         with its interpreter and library path set to the toolbox's own, so no library of an image is used
  *   bin/init, bin/busybox            static
  *   lib/                             loader and libraries of bin/node
- *   portal/, node_modules/           the first process of every sandbox and what it imports
+ *   portal/                          the first process of every sandbox
  *   agents/bin/<program>             the agents that were asked for
  *
  * Large parts are kept once and linked into each toolbox, so a changed portal costs no disk.
@@ -157,6 +157,26 @@ async function partName(agent: ToolboxAgent): Promise<string> {
   return `${agent}-${process.arch}-${createHash('sha256').update(lock).digest('hex').slice(0, 12)}`;
 }
 
+/**
+ * The loader, without the file by which an image could put a library of its own into every process: its name is replaced
+ * by one below the mount point, where nothing can be written. Errors: `internal` when the loader does not hold the name.
+ */
+export function withoutPreload(loader: Buffer): Buffer {
+  const name = Buffer.from('/etc/ld.so.preload\0');
+  const absent = Buffer.from(`${TOOLBOX.mount}/nil\0`);
+  const at = loader.indexOf(name);
+  if (at < 0 || absent.length !== name.length || loader.indexOf(name, at + 1) >= 0) {
+    throw new CofferdamError(
+      'internal',
+      'local.withoutPreload',
+      'this libc’s loader does not hold /etc/ld.so.preload once',
+    );
+  }
+  const changed = Buffer.from(loader);
+  absent.copy(changed, at);
+  return changed;
+}
+
 async function assemble(options: {
   staging: string;
   inputs: ToolboxInputs;
@@ -165,15 +185,13 @@ async function assemble(options: {
 }): Promise<void> {
   const { staging, inputs, node, agentParts } = options;
   const at = (...parts: string[]) => path.join(staging, ...parts);
-  for (const name of ['bin', 'lib', 'node_modules', 'agents/bin']) await mkdir(at(name), { recursive: true });
+  for (const name of ['bin', 'lib', 'agents/bin']) await mkdir(at(name), { recursive: true });
   const loader = path.basename(inputs.loader);
-  await copyFile(inputs.loader, at('lib', loader));
-  await chmod(at('lib', loader), 0o755);
+  await writeFile(at('lib', loader), withoutPreload(await readFile(inputs.loader)), { mode: 0o755 });
   for (const library of inputs.libraries) await copyFile(library.file, at('lib', library.name));
   await link(path.join(node, 'node'), at('bin/node'));
   await copyFile(inputs.tools.init, at('bin/init'));
   await copyFile(inputs.tools.busybox, at('bin/busybox'));
-  for (const { name, directory } of inputs.packages) await cp(directory, at('node_modules', name), { recursive: true });
   for (const name of inputs.portal) {
     await mkdir(path.dirname(at('portal', name)), { recursive: true });
     await copyFile(path.join(PORTAL, name), at('portal', name));
