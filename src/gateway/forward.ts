@@ -23,7 +23,7 @@ import { canonicalPath } from '../policy/egress/path.ts';
 import { sendDenial } from './answers.ts';
 import { printable } from './recorder.ts';
 import { SELF, type Services } from './services.ts';
-import type { HttpTunnel, TunnelContext } from './tunnel.ts';
+import { asked, type HttpTunnel, type TunnelContext } from './tunnel.ts';
 
 type Shared = Omit<TunnelContext, 'internal' | 'http'> & {
   services: Services;
@@ -133,7 +133,7 @@ async function direct(shared: Shared, request: IncomingMessage, response: Server
   const url = request.url ?? '';
   const parts = /^http:\/\/([^/?#]*)(.*)$/is.exec(url);
   const authority = canonicalAuthority(parts?.[1] ?? request.headers.host ?? '', 80);
-  if (!authority.ok) return refuse(shared, response, { host: printable(url), port: 0 }, deny('http', authority.reason));
+  if (!authority.ok) return refuse(shared, response, asked(parts?.[1] ?? url), deny('http', authority.reason));
   const { host, port } = authority;
   if (shared.services.hosts.has(host) && port === 80) {
     const head = checkHead(headOf(request), { host, port, defaultPort: 80 });

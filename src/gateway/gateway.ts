@@ -14,7 +14,6 @@ import { deny, type DenyReason } from '../domain/decision.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
-import { lintPolicy } from '../policy/egress/lint.ts';
 import { endSocket } from './answers.ts';
 import { createBudget } from './budget.ts';
 import { createDialer, type Dial, type Resolve } from './dialer.ts';
@@ -42,6 +41,8 @@ export interface RunningGateway {
   /** Binds the socket, with mode 0666: the directory decides who reaches it. Errors: `gateway`. */
   listen(socketPath: string): Promise<void>;
   egress(): EgressEntryFact[];
+  /** For services that are made before it. */
+  readonly recorder: Recorder;
   /** Ends every connection and writes the last counts. */
   close(): Promise<void>;
 }
@@ -49,13 +50,8 @@ export interface RunningGateway {
 /** Longest path of a Unix socket on Linux, without the final NUL. */
 export const MAX_SOCKET_PATH = 107;
 
-/** Errors: `policy` when the policy has a rule that would be a hole or could never match. */
+/** Preconditions: the policy has passed `lintPolicy`. */
 export function createGateway(settings: GatewaySettings): RunningGateway {
-  const problems = lintPolicy(settings.policy);
-  if (problems.length > 0) {
-    const lines = problems.map((problem) => `${problem.rule}: ${problem.message}`);
-    throw new CofferdamError('policy', 'gateway.createGateway', lines.join('\n'));
-  }
   const limits: GatewayLimits = { ...GATEWAY_LIMITS, ...settings.limits };
   const stop = new AbortController();
   const recorder = createRecorder({
@@ -80,6 +76,7 @@ export function createGateway(settings: GatewaySettings): RunningGateway {
   return {
     listen: (socketPath) => listen(server.http, socketPath),
     egress: () => recorder.egress(),
+    recorder,
     close: async () => {
       clearInterval(flusher);
       stop.abort();

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { judgeConnect, type ConnectVerdict } from '../policy/egress/decide.ts';
-import { canonicalAuthority, canonicalHost } from '../policy/egress/host.ts';
+import { canonicalAuthority, canonicalHost, canonicalPort } from '../policy/egress/host.ts';
 import { endSocket } from './answers.ts';
 import type { Budget } from './budget.ts';
 import type { Dialer } from './dialer.ts';
@@ -57,8 +57,7 @@ export async function handleConnect(
   client.on('error', () => undefined);
   const raw = request.url ?? '';
   const authority = canonicalAuthority(raw);
-  if (!authority.ok)
-    return refuse(context, client, { host: printable(raw), port: 0 }, deny('connect', authority.reason));
+  if (!authority.ok) return refuse(context, client, asked(raw), deny('connect', authority.reason));
   const to: Destination = { host: authority.host, port: authority.port };
   if (!sameHost(request, to)) return refuse(context, client, to, deny('connect', 'host_mismatch'));
   if (context.internal.hosts.has(to.host)) return internal(context, client, head, to);
@@ -72,6 +71,13 @@ export async function handleConnect(
   } finally {
     slot.release();
   }
+}
+
+/** What a refused authority named, for the record: its port when it has a plain one. */
+export function asked(raw: string): Destination {
+  const [, host = raw, digits = ''] = /^(.*):(\d{1,5})$/s.exec(raw) ?? [];
+  const port = canonicalPort(digits);
+  return port === undefined ? { host: printable(raw), port: 0 } : { host: printable(host), port };
 }
 
 /** A Host header is not needed, but one that names another host is how two readers are made to disagree. */

@@ -1,259 +1,168 @@
+/**
+ * The worker's side of gateway processes: one for each sandbox, with a built environment, a user id of its own when the
+ * worker is root, and nothing in common with the worker but a few socket pairs.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomInt } from 'node:crypto';
-import { chmod, copyFile, mkdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { CofferdamError } from '../domain/errors.ts';
-import type { RunId } from '../domain/ids.ts';
-import type { EgressEntryFact, EndReason } from '../domain/run.ts';
+import { MAX_SOCKET_PATH } from '../gateway/gateway.ts';
+import type { GatewayLimits } from '../gateway/limits.ts';
 import type { LlmProvider } from '../gateway/llm/port.ts';
+import { lintPolicy } from '../policy/egress/lint.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import type { Ledger } from '../run/ledger.ts';
-import { createModelAccount, type ModelAccount } from '../run/model-account.ts';
-import type { AgentOutcome, AgentRun, Gateway, GatewayOptions, Gateways } from '../run/ports.ts';
-import { FromGateway, MAX_MESSAGE_BYTES, type ToGateway } from './gateway-messages.ts';
+import type { Gateway, GatewayOptions, Gateways } from '../run/ports.ts';
+import { AGENT_SLOTS, SOCKET_NAME, type GatewayStart } from './gateway-ipc.ts';
+import { createLink } from './gateway-link.ts';
+import { servableRepositories } from './gateway-repositories.ts';
+import { createUserIds, type UserIds } from './gateway-users.ts';
 
 /** What every gateway of this worker is made with. */
 export interface GatewayHost {
   dataDir: string;
   ledger: Ledger;
-  /** CA bundle trusted upstream; what the sandbox gets for passed-through hosts. */
-  caFile: string | undefined;
+  /** Providers with their keys, models and frozen prices: what runs with `llm` get. */
   llm: { providers: LlmProvider[]; models: string[]; prices: PriceTable } | undefined;
+  /** PEM bundle that is trusted upstream; default: what the host trusts. */
+  caFile: string | undefined;
+  /** Value of an environment variable that a rule's credential names. Errors: `config` when it is not set. */
+  credential?: (valueEnv: string) => string;
+  limits?: Partial<GatewayLimits>;
+  /** First of the user ids that gateway processes get when this process is root, and how many there are. */
+  users?: { first: number; count: number };
+  /** What the gateway process writes to standard error: its last words. */
+  log?: (line: string) => void;
+  startTimeoutMs?: number;
+  /** The process's module; another one only in tests. */
+  script?: string;
 }
 
-const OPEN_MS = 30_000;
-const CLOSE_MS = 10_000;
-/** Each child gets a user id of its own from here, so that gateways of two runs cannot look at each other. */
-const FIRST_UID = 2_000_000;
+const SCRIPT = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
+const OP = 'main.gateways';
 
-/** One process for each run's gateway. */
-export function createGateways(host: GatewayHost): Gateways {
-  return { open: (options) => openGateway(host, options) };
+/** Makes the `Gateways` of one worker. */
+export function createGateways(options: GatewayHost): Gateways {
+  const users = createUserIds(options.users);
+  return { open: (run) => openGateway(options, users, run) };
 }
 
-/** `<dataDir>/runs/<id>/<n>`: short, because Unix sockets' paths are; fresh for each gateway of a run. */
-async function socketDirectory(dataDir: string, runId: RunId): Promise<string> {
-  const run = join(dataDir, 'runs', runId);
-  await mkdir(run, { recursive: true, mode: 0o711 });
-  for (let n = 0; ; n += 1) {
-    const directory = join(run, `s${n}`);
+/** Errors: `policy` (a rule that would be a hole), `config` (socket path, credential), `gateway` (did not start). */
+async function openGateway(options: GatewayHost, users: UserIds, run: GatewayOptions): Promise<Gateway> {
+  checkPolicy(run);
+  await using undo = new AsyncDisposableStack();
+  const socketDir = await makeSocketDir(options.dataDir, run.runId);
+  undo.defer(() => removeSocketDir(socketDir));
+  const user = users.take();
+  undo.defer(() => user?.release());
+  const views = `${socketDir}-git`;
+  undo.defer(() => rm(views, { recursive: true, force: true }));
+  const git = await servableRepositories(run.git, views);
+  const start = startMessage({ options, run: { ...run, git }, socketDir, user, ca: await trusted(options.caFile) });
+  const link = createLink({ run, ledger: options.ledger, child: startChild(options), log: options.log });
+  undo.defer(() => link.kill());
+  await link.start(start, options.startTimeoutMs ?? 30_000);
+  const rest = undo.move();
+  const disposed = link.gone.finally(() => rest.disposeAsync());
+  return { ...link.gateway, socketDir, close: () => link.close().then(() => disposed.then(() => undefined)) };
+}
+
+function checkPolicy(run: GatewayOptions): void {
+  const problems = lintPolicy(run.policy);
+  if (problems.length === 0) return;
+  throw new CofferdamError('policy', OP, problems.map((problem) => `${problem.rule}: ${problem.message}`).join('\n'));
+}
+
+/** `<dataDir>/runs/<id>/s<n>`: only the socket and the CA file lie there, since the directory is mounted into the sandbox. */
+async function makeSocketDir(dataDir: string, runId: string): Promise<string> {
+  const runDir = join(dataDir, 'runs', runId);
+  await mkdir(runDir, { recursive: true, mode: 0o700 });
+  for (let index = 0; ; index += 1) {
+    const socketDir = join(runDir, `s${index}`);
+    if (Buffer.byteLength(join(socketDir, SOCKET_NAME)) > MAX_SOCKET_PATH) {
+      const message = `${socketDir} is too long for a Unix socket: choose a shorter COFFERDAM_DATA_DIR`;
+      throw new CofferdamError('config', OP, message);
+    }
     try {
-      await mkdir(directory, { mode: 0o755 });
-      await chmod(directory, 0o755);
-      return directory;
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' || n > 8)
-        throw new CofferdamError('gateway', 'main.socketDirectory', `cannot create ${directory}`, cause);
+      await mkdir(socketDir);
+      // The sandbox's agent is not root and has to enter; who may come here on the host is decided one level up.
+      await chmod(socketDir, 0o755);
+      return socketDir;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
   }
 }
 
-function start(): ChildProcess {
-  const program = fileURLToPath(new URL('./gateway-process.ts', import.meta.url));
-  return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program], {
-    // Built, not inherited: nothing of the worker's environment reaches the process that faces the sandbox.
-    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', NODE_ENV: 'production' },
-    cwd: '/',
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc', 'pipe'],
-    serialization: 'json',
+async function removeSocketDir(socketDir: string): Promise<void> {
+  await rm(socketDir, { recursive: true, force: true });
+  // Other things of the run may lie beside it.
+  await rmdir(dirname(socketDir)).catch(() => undefined);
+}
+
+function startMessage(of: {
+  options: GatewayHost;
+  run: GatewayOptions;
+  socketDir: string;
+  user: { uid: number; gid: number } | undefined;
+  ca: string;
+}): GatewayStart {
+  const { options, run, socketDir, user, ca } = of;
+  const names = run.policy.rules.flatMap((rule) => rule.credential?.valueEnv ?? []);
+  const credentials = Object.fromEntries(names.map((name) => [name, credentialOf(options, name)]));
+  return {
+    type: 'start',
+    runId: run.runId,
+    socketDir,
+    policy: run.policy,
+    ca,
+    git: run.git,
+    credentials,
+    ...(run.llm && options.llm ? { llm: llmOf(options.llm, run.runId) } : {}),
+    limits: { ...options.limits },
+    ...(user ? { user: { uid: user.uid, gid: user.gid } } : {}),
+  };
+}
+
+function credentialOf(options: GatewayHost, name: string): string {
+  if (options.credential) return options.credential(name);
+  throw new CofferdamError('config', OP, `a rule names the credential ${name}, and nothing here can read it`);
+}
+
+function llmOf(llm: NonNullable<GatewayHost['llm']>, runId: string): GatewayStart['llm'] {
+  const providers = llm.providers.map(({ key, wires, ...rest }) => ({
+    ...rest,
+    wires: [...wires],
+    ...(key === undefined ? {} : { key }),
+  }));
+  return { providers, models: llm.models, prices: llm.prices, runHash: runHash(runId) };
+}
+
+async function trusted(caFile: string | undefined): Promise<string> {
+  if (caFile === undefined) return getCACertificates('system').join('\n');
+  return readFile(caFile, 'utf8').catch((cause: unknown) => {
+    throw new CofferdamError('config', OP, `egress.caFile: cannot read ${caFile}`, cause);
   });
 }
 
-async function openGateway(host: GatewayHost, options: GatewayOptions): Promise<Gateway> {
-  const socketDir = await socketDirectory(host.dataDir, options.runId);
-  if (host.caFile !== undefined) await copyFile(host.caFile, join(socketDir, 'ca.pem'));
-  const child = new GatewayChild(host, options, socketDir, start());
-  try {
-    await child.open();
-  } catch (cause) {
-    await child.close();
-    throw cause;
-  }
-  return child;
+/** Stands for the run where providers ask for a user id. */
+function runHash(runId: string): string {
+  return createHash('sha256').update(`cofferdam ${runId}`).digest('hex').slice(0, 32);
 }
 
-/** The worker's end of one gateway process. */
-class GatewayChild implements Gateway {
-  readonly socketDir: string;
-  readonly closed: Promise<{ expected: boolean; message: string }>;
-  readonly capped: Promise<EndReason>;
-  readonly #host: GatewayHost;
-  readonly #options: GatewayOptions;
-  readonly #process: ChildProcess;
-  readonly #account: ModelAccount;
-  readonly #ready = Promise.withResolvers<undefined>();
-  #egress: EgressEntryFact[] = [];
-  #agent: { run: AgentRun; done: (outcome: AgentOutcome) => void } | undefined;
-  #expected = false;
-  #stderr = '';
-
-  constructor(host: GatewayHost, options: GatewayOptions, socketDir: string, child: ChildProcess) {
-    this.#host = host;
-    this.#options = options;
-    this.socketDir = socketDir;
-    this.#process = child;
-    const capped = Promise.withResolvers<EndReason>();
-    this.capped = capped.promise;
-    const opened = performance.now();
-    this.#account = createModelAccount({
-      ledger: host.ledger,
-      account: {
-        runId: options.runId,
-        repoKey: options.account.repository,
-        installationKey: options.account.installation,
-      },
-      limits: options.limits,
-      audit: (entry) => options.audit.append(entry),
-      now: () => new Date().toISOString(),
-      elapsedMs: () => performance.now() - opened,
-      onCapped: capped.resolve,
-    });
-    child.stderr?.on('data', (chunk: Buffer) => (this.#stderr = (this.#stderr + chunk.toString('utf8')).slice(-4096)));
-    child.on('message', (raw) => this.#receive(raw));
-    child.on('error', (error) =>
-      this.#ready.reject(new CofferdamError('gateway', 'main.gateway', 'the gateway process did not start', error)),
-    );
-    this.#ready.promise.catch(() => undefined);
-    this.closed = new Promise((resolve) => {
-      child.once('exit', (code, signal) => {
-        const message = `the gateway process ended (${signal ?? String(code)})${this.#stderr === '' ? '' : `: ${this.#stderr.trim()}`}`;
-        this.#ready.reject(new CofferdamError('gateway', 'main.gateway', message));
-        this.#agent?.done({ stop: 'lost', summary: '', error: 'the gateway process ended' });
-        resolve({ expected: this.#expected, message });
-      });
-    });
-  }
-
-  async open(): Promise<void> {
-    const { policy, git, llm } = this.#options;
-    const ca = this.#host.caFile === undefined ? undefined : await readFile(this.#host.caFile, 'utf8');
-    const models = llm ? this.#host.llm : undefined;
-    this.#send({
-      type: 'open',
-      socketPath: join(this.socketDir, 'gateway.sock'),
-      ...(process.getuid?.() === 0 ? { uid: FIRST_UID + randomInt(1_000_000) } : {}),
-      policy: { ...policy },
-      git,
-      ...(ca === undefined ? {} : { ca }),
-      ...(models === undefined
-        ? {}
-        : {
-            llm: {
-              providers: models.providers.map((p) => ({ ...p })),
-              models: models.models,
-              prices: { ...models.prices },
-              runHash: this.#options.runId,
-            },
-          }),
-    });
-    const timer = setTimeout(
-      () =>
-        this.#ready.reject(new CofferdamError('gateway', 'main.gateway', 'the gateway process did not become ready')),
-      OPEN_MS,
-    );
-    try {
-      await this.#ready.promise;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  #send(message: ToGateway): void {
-    if (this.#process.connected) this.#process.send(message, () => undefined);
-  }
-
-  #receive(raw: unknown): void {
-    const parsed = FromGateway.safeParse(raw);
-    if (!parsed.success || JSON.stringify(raw).length > MAX_MESSAGE_BYTES) {
-      this.#stderr += ' (it sent a message that is not of the protocol and was ended)';
-      this.#process.kill('SIGKILL');
-      return;
-    }
-    const message = parsed.data;
-    switch (message.type) {
-      case 'ready':
-        this.#ready.resolve(undefined);
-        return;
-      case 'failed':
-        this.#ready.reject(new CofferdamError('gateway', 'main.gateway', message.message));
-        return;
-      case 'audit':
-        this.#options.audit.append(message.entry).then(
-          () => this.#send({ type: 'audited', id: message.id, ok: true }),
-          () => this.#send({ type: 'audited', id: message.id, ok: false }),
-        );
-        return;
-      case 'reserve':
-        void this.#account
-          .reserve(message.call)
-          .catch(() => ({
-            ok: false as const,
-            reason: 'audit_unavailable' as const,
-            say: 'the budget could not be asked',
-          }))
-          .then((answer) => this.#send({ type: 'reserved', id: message.id, answer }));
-        return;
-      case 'settle':
-        void this.#account
-          .settle(message.settlement)
-          .catch(() => ({ notices: [] }))
-          .then((answer) => this.#send({ type: 'settled', id: message.id, answer }));
-        return;
-      case 'egress':
-      case 'closed':
-        this.#egress = message.entries as EgressEntryFact[];
-        return;
-      case 'message':
-        this.#agent?.run.onMessage(message.message as Parameters<AgentRun['onMessage']>[0]);
-        return;
-      case 'outcome':
-        this.#agent?.done(message.outcome as AgentOutcome);
-    }
-  }
-
-  egress(): EgressEntryFact[] {
-    return this.#egress;
-  }
-
-  usage(): ReturnType<Gateway['usage']> {
-    return this.#account.usage();
-  }
-
-  closeModel(): Promise<void> {
-    this.#account.close();
-    this.#send({ type: 'closeModel' });
-    return Promise.resolve();
-  }
-
-  async runAgent(run: AgentRun): Promise<AgentOutcome> {
-    const streams = this.#process.stdio[4] as unknown as Duplex;
-    streams.on('error', () => undefined);
-    run.stdout.pipe(streams);
-    streams.pipe(run.stdin);
-    const cancel = (): void => this.#send({ type: 'cancelAgent' });
-    run.signal.addEventListener('abort', cancel, { once: true });
-    try {
-      return await new Promise<AgentOutcome>((resolve) => {
-        this.#agent = { run, done: resolve };
-        if (this.#process.exitCode !== null) resolve({ stop: 'lost', summary: '', error: 'the gateway process ended' });
-        this.#send({ type: 'agent', agent: run.agent, cwd: run.cwd, prompt: run.prompt });
-        if (run.signal.aborted) cancel();
-      });
-    } finally {
-      run.signal.removeEventListener('abort', cancel);
-      this.#agent = undefined;
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#expected = true;
-    this.#send({ type: 'close' });
-    const timer = setTimeout(() => this.#process.kill('SIGKILL'), CLOSE_MS);
-    await this.closed;
-    clearTimeout(timer);
-    await this.#account.finish();
-    await rm(this.socketDir, { recursive: true, force: true });
-  }
+/** Nothing of this process's environment, arguments or descriptors but the socket pairs. */
+function startChild(options: GatewayHost): ChildProcess {
+  const pairs = Array.from({ length: 1 + AGENT_SLOTS }, () => 'pipe' as const);
+  return spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--max-old-space-size=768', options.script ?? SCRIPT],
+    {
+      cwd: '/',
+      env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', UV_THREADPOOL_SIZE: '16' },
+      stdio: ['ignore', 'ignore', 'pipe', ...pairs],
+    },
+  );
 }

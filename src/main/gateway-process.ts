@@ -1,169 +1,211 @@
 /**
- * The gateway process of one run. Trust: everything on the run's socket and on the agent's streams is hostile; the worker
- * on the other side of the IPC channel is trusted. It inherits no environment, and when the worker is root it gives up
- * its user after it has loaded its code and bound its socket, before it reads a byte of the sandbox.
+ * The gateway process of one run: the gateway, and the agent's protocol. It starts with a built environment, gets
+ * everything by message, loads and opens all that it needs, and then gives up its rights.
+ *
+ * Trust: what it faces is the hostile sandbox. It holds this run's policy, model key and host credentials; it has no
+ * Docker socket, no App key, no GitHub token and no Redis. It ends when its worker does.
+ *
+ * Preconditions: nothing is imported after the change of user, since the checkout may lie where that user cannot read.
  */
-import { createHash } from 'node:crypto';
+import { constants, openSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
+import { join } from 'node:path';
 import { PLACEHOLDER_KEY } from '../agent/adapters/adapter.ts';
 import { speakWithAgent } from '../agent/speak.ts';
-import { AuditEntry } from '../domain/audit.ts';
-import type { EgressPolicy } from '../domain/policy.ts';
+import type { AuditEntry } from '../domain/audit.ts';
+import { CofferdamError } from '../domain/errors.ts';
 import { createDialer } from '../gateway/dialer.ts';
 import { createGateway, type RunningGateway } from '../gateway/gateway.ts';
-import { createGitProxy } from '../gateway/git-proxy.ts';
+import { createGitProxy, type ServedRepository } from '../gateway/git-proxy.ts';
 import { GATEWAY_LIMITS } from '../gateway/limits.ts';
 import { dialledRequests } from '../gateway/llm/dialled.ts';
 import { createLlmHandler, type LlmHandler } from '../gateway/llm/handler.ts';
-import type { LlmProvider } from '../gateway/llm/port.ts';
+import { LlmReserveAnswer, LlmSettleAnswer } from '../gateway/llm/port.ts';
+import type { Service } from '../gateway/services.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
-import { AGENT_FD, ToGateway, type FromGateway } from './gateway-messages.ts';
+import {
+  AGENT_SLOTS,
+  CA_NAME,
+  CONTROL_FD,
+  MAX_CALLS,
+  MAX_TO_GATEWAY,
+  openChannel,
+  SOCKET_NAME,
+  ToGateway,
+  type Channel,
+  type GatewayStart,
+  type ToWorker,
+} from './gateway-ipc.ts';
+import { createCalls, type Calls } from './gateway-calls.ts';
 
-interface Waiting {
-  resolve: (message: ToGateway) => void;
+interface Running {
+  gateway: RunningGateway;
+  llm: LlmHandler | undefined;
 }
 
-const waiting = new Map<number, Waiting>();
-const stop = new AbortController();
-const state: { gateway?: RunningGateway; llm?: LlmHandler; agent?: AbortController; next: number } = { next: 0 };
+const channel: Channel<ToWorker> = openChannel<ToWorker, ToGateway>({
+  stream: new Socket({ fd: CONTROL_FD }),
+  schema: ToGateway,
+  maxIncoming: MAX_TO_GATEWAY,
+  onMessage: receive,
+  // The worker is gone: without its record nothing may go on.
+  onClose: () => process.exit(0),
+});
+const calls: Calls = createCalls({ send: (message) => channel.send(message), max: MAX_CALLS });
+const slots = Array.from(
+  { length: AGENT_SLOTS },
+  (_unused, index) => new Socket({ fd: CONTROL_FD + 1 + index, allowHalfOpen: true }),
+);
+const agents = new Map<number, AbortController>();
+const stopped = new AbortController();
+const state: { running?: Running; egressTimer?: NodeJS.Timeout } = {};
 
-function send(message: FromGateway): void {
-  process.send?.(message);
+for (const slot of slots) slot.on('error', () => undefined);
+
+function receive(message: ToGateway): void {
+  if (message.type === 'start') void start(message);
+  else if (message.type === 'answer') calls.answer(message);
+  else if (message.type === 'agent') void runAgent(message);
+  else if (message.type === 'cancelAgent') agents.get(message.slot)?.abort();
+  else if (message.type === 'closeModel') state.running?.llm?.close();
+  else void stop();
 }
 
-type Question = Extract<FromGateway, { id: number }>;
-type WithoutId<T> = T extends { id: number } ? Omit<T, 'id'> : never;
-
-function ask(question: WithoutId<Question>): Promise<ToGateway> {
-  const id = (state.next += 1);
-  return new Promise((resolve) => {
-    waiting.set(id, { resolve });
-    send({ ...question, id });
-  });
+async function start(settings: GatewayStart): Promise<void> {
+  try {
+    const repositories = openRepositories(settings.git);
+    const running = compose(settings, repositories);
+    await writeFile(join(settings.socketDir, CA_NAME), settings.ca, { mode: 0o644 });
+    await running.gateway.listen(join(settings.socketDir, SOCKET_NAME));
+    if (settings.user) dropRights(settings.user);
+    checkRepositories(repositories);
+    state.running = running;
+    channel.send({ type: 'ready', uid: process.getuid?.() ?? 0 });
+  } catch (error) {
+    const code =
+      error instanceof CofferdamError && (error.code === 'config' || error.code === 'policy') ? error.code : 'gateway';
+    channel.send({ type: 'failed', code, message: error instanceof Error ? error.message.slice(0, 4000) : 'unknown' });
+  }
 }
 
-async function audit(entry: AuditEntry): Promise<void> {
-  const answer = await ask({ type: 'audit', entry: AuditEntry.parse(entry) });
-  if (answer.type !== 'audited' || !answer.ok) throw new Error('the worker could not record the event');
+/** Opened while the rights are there: the directories above the mirrors are closed to everybody else. */
+function openRepositories(git: Record<string, string>): Record<string, ServedRepository> {
+  return Object.fromEntries(
+    Object.entries(git).map(([name, path]): [string, ServedRepository] => [
+      name,
+      { path: '/proc/self/fd/3', inherit: [openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)] },
+    ]),
+  );
 }
 
-async function open(message: Extract<ToGateway, { type: 'open' }>): Promise<void> {
-  const policy = message.policy as unknown as EgressPolicy;
-  const services: Record<string, NonNullable<Parameters<typeof createGateway>[0]['services']>[string]> = {};
-  if (Object.keys(message.git).length > 0)
-    services['git'] = createGitProxy({ repositories: message.git, audit, signal: stop.signal });
-  if (message.llm) {
-    state.llm = openLlm(message.llm, message.ca);
-    services['llm'] = state.llm;
+function checkRepositories(repositories: Record<string, ServedRepository>): void {
+  for (const [name, repository] of Object.entries(repositories)) {
+    try {
+      readFileSync(`/proc/self/fd/${repository.inherit?.[0] ?? -1}/HEAD`);
+    } catch (cause) {
+      const message = `the mirror of ${name} cannot be read by the gateway's user: its files need to be readable by others (umask 022)`;
+      throw new CofferdamError('gateway', 'main.gatewayProcess', message, cause);
+    }
+  }
+}
+
+function dropRights(user: { uid: number; gid: number }): void {
+  process.setgroups?.([]);
+  process.setgid?.(user.gid);
+  process.setuid?.(user.uid);
+  if (process.getuid?.() !== user.uid || process.geteuid?.() !== user.uid || process.getgid?.() !== user.gid) {
+    throw new CofferdamError('gateway', 'main.gatewayProcess', 'the gateway could not give up its rights');
+  }
+}
+
+function compose(settings: GatewayStart, repositories: Record<string, ServedRepository>): Running {
+  const audit = (entry: AuditEntry): Promise<void> =>
+    calls.call((id) => ({ type: 'audit', id, entry })).then(() => undefined);
+  const llm = settings.llm ? composeLlm(settings, settings.llm) : undefined;
+  const services: Record<string, Service> = llm ? { llm } : {};
+  if (Object.keys(repositories).length > 0) {
+    services['git'] = createGitProxy({ repositories, audit, signal: stopped.signal });
   }
   const gateway = createGateway({
-    policy,
+    policy: settings.policy,
     audit,
     services,
-    onEgress: () => send({ type: 'egress', entries: gateway.egress() }),
+    limits: settings.limits,
+    onEgress: egressSoon,
   });
-  state.gateway = gateway;
-  await gateway.listen(message.socketPath);
-  if (message.uid !== undefined) dropTo(message.uid);
-  send({ type: 'ready' });
+  return { gateway, llm };
 }
 
-function openLlm(llm: NonNullable<Extract<ToGateway, { type: 'open' }>['llm']>, ca: string | undefined): LlmHandler {
-  const dialer = createDialer({ limits: GATEWAY_LIMITS, signal: stop.signal });
+function composeLlm(settings: GatewayStart, llm: NonNullable<GatewayStart['llm']>): LlmHandler {
+  const dialer = createDialer({ limits: GATEWAY_LIMITS, signal: stopped.signal });
   return createLlmHandler({
-    providers: llm.providers as unknown as LlmProvider[],
+    providers: llm.providers,
     models: llm.models,
-    prices: llm.prices as unknown as PriceTable,
-    runHash: createHash('sha256').update(llm.runHash).digest('hex').slice(0, 32),
+    prices: llm.prices as PriceTable,
+    runHash: llm.runHash,
     placeholderKey: PLACEHOLDER_KEY,
-    request: dialledRequests({ dialer, ca }).request,
-    onEvent: (event) => {
-      audit({
-        zone: 'gateway',
-        type: event.type,
-        ...(event.decision ? { decision: event.decision } : {}),
-        data: event.data,
-      }).catch(() => undefined);
-    },
+    request: dialledRequests({ dialer, ca: settings.ca }).request,
     ask: {
-      reserve: async (call) => {
-        const answer = await ask({ type: 'reserve', call });
-        return answer.type === 'reserved'
-          ? answer.answer
-          : { ok: false, reason: 'audit_unavailable', say: 'the worker did not answer' };
-      },
-      settle: async (settlement) => {
-        const answer = await ask({ type: 'settle', settlement });
-        return answer.type === 'settled' ? answer.answer : { notices: [] };
-      },
+      reserve: async (call) => LlmReserveAnswer.parse(await calls.call((id) => ({ type: 'reserve', id, call }))),
+      settle: async (settlement) =>
+        LlmSettleAnswer.parse(await calls.call((id) => ({ type: 'settle', id, settlement }))),
+    },
+    onEvent: ({ type, decision, data }) => {
+      const entry: AuditEntry = { zone: 'gateway', type, ...(decision ? { decision } : {}), data };
+      calls.call((id) => ({ type: 'audit', id, entry })).catch(() => undefined);
     },
   });
 }
 
-/** Order matters: groups and group first, since both need the user that is given up last. */
-function dropTo(uid: number): void {
-  process.setgroups?.([]);
-  process.setgid?.(uid);
-  process.setuid?.(uid);
-  if (process.getuid?.() !== uid || process.getgid?.() !== uid) throw new Error('the user was not given up');
+/** The summary goes to the worker a few times a second at most. */
+function egressSoon(): void {
+  state.egressTimer ??= setTimeout(() => {
+    delete state.egressTimer;
+    sendEgress();
+  }, 250);
 }
 
-async function runAgent(message: Extract<ToGateway, { type: 'agent' }>): Promise<void> {
+function sendEgress(): void {
+  if (state.running) channel.send({ type: 'egress', entries: state.running.gateway.egress() });
+}
+
+async function runAgent(order: Extract<ToGateway, { type: 'agent' }>): Promise<void> {
+  const { slot, agent, cwd, prompt } = order;
+  const streams = slots[slot];
+  if (!streams || agents.has(slot)) return;
   const controller = new AbortController();
-  state.agent = controller;
-  const streams = new Socket({ fd: AGENT_FD, readable: true, writable: true });
-  streams.on('error', () => undefined);
-  const outcome = await speakWithAgent({
-    agent: message.agent,
-    input: streams,
-    output: streams,
-    cwd: message.cwd,
-    prompt: message.prompt,
-    onMessage: (said) => send({ type: 'message', message: said }),
-    signal: controller.signal,
-  });
-  streams.end();
-  send({ type: 'outcome', outcome });
-}
-
-async function close(): Promise<void> {
-  state.llm?.close();
-  stop.abort();
-  await state.gateway?.close();
-  send({ type: 'closed', entries: state.gateway?.egress() ?? [] });
-  process.disconnect();
-}
-
-function handle(raw: unknown): void {
-  const message = ToGateway.parse(raw);
-  switch (message.type) {
-    case 'open':
-      open(message).catch((error: unknown) =>
-        send({ type: 'failed', message: error instanceof Error ? error.message : String(error) }),
-      );
-      return;
-    case 'agent':
-      runAgent(message).catch((error: unknown) =>
-        send({ type: 'outcome', outcome: { stop: 'error', summary: '', error: String(error).slice(0, 1000) } }),
-      );
-      return;
-    case 'cancelAgent':
-      state.agent?.abort();
-      return;
-    case 'closeModel':
-      state.llm?.close();
-      return;
-    case 'close':
-      close().catch(() => process.exit(1));
-      return;
-    default:
-      waiting.get(message.id)?.resolve(message);
-      waiting.delete(message.id);
+  agents.set(slot, controller);
+  const signal = AbortSignal.any([controller.signal, stopped.signal]);
+  let dropped = 0;
+  try {
+    const outcome = await speakWithAgent({
+      agent,
+      input: streams,
+      output: streams,
+      cwd,
+      prompt,
+      onMessage: (message) => {
+        // Prose may be lost; the worker's memory may not be its price.
+        if (channel.backlog() > 8 * 2 ** 20) dropped += 1;
+        else channel.send({ type: 'agentMessage', slot, message });
+      },
+      signal,
+    });
+    const lost = dropped + (outcome.dropped ?? 0);
+    channel.send({ type: 'agentDone', slot, outcome: { ...outcome, ...(lost === 0 ? {} : { dropped: lost }) } });
+  } catch (error) {
+    const message = error instanceof Error ? error.message.slice(0, 4000) : 'unknown';
+    channel.send({ type: 'agentDone', slot, outcome: { stop: 'error', summary: '', error: message } });
   }
 }
 
-process.on('message', handle);
-// The worker is gone: so is the run's way out.
-process.on('disconnect', () => process.exit(0));
-// A terminal's interrupt goes to the whole group; the worker decides when the gateway ends.
-process.on('SIGINT', () => undefined);
+async function stop(): Promise<void> {
+  stopped.abort();
+  state.running?.llm?.close();
+  await state.running?.gateway.close().catch(() => undefined);
+  sendEgress();
+  // The frames above are on their way; the worker closes the channel when it has read them.
+  process.exitCode = 0;
+  channel.end();
+}
