@@ -3,7 +3,6 @@ import { git } from '../git/git.ts';
 import { aliasesOf, resolveLinks, type ResolvedLinks } from '../policy/diff/aliases.ts';
 import { classify, classRules, weightier, type ClassRules, type ProtectedClass } from '../policy/diff/classes.ts';
 import { symlinkProblem } from '../policy/diff/path.ts';
-import type { SecretScanner } from '../policy/redaction/scan.ts';
 import { refused } from './limits.ts';
 import { blobSizes, readObjects, type Store } from './objects.ts';
 import { refuseSecrets } from './secrets.ts';
@@ -25,7 +24,7 @@ export interface Inspection {
  */
 export async function inspect(
   store: Store,
-  options: { base: string; result: string; protectedPaths: readonly string[]; scan: SecretScanner },
+  options: { base: string; result: string; protectedPaths: readonly string[]; secrets: readonly string[] },
 ): Promise<Inspection> {
   const changes = await changesBetween(store, options.base, options.result);
   await checkSizes(store, changes);
@@ -35,7 +34,7 @@ export async function inspect(
     const problem = after?.mode === SYMLINK ? symlinkProblem(path, links.get(path) ?? '') : undefined;
     if (problem !== undefined) throw refused(`the symlink ${JSON.stringify(path.slice(0, 200))} ${problem}`);
   }
-  const binary = await refuseSecrets(store, changes, options.scan);
+  const binary = await refuseSecrets(store, changes, options.secrets);
   const rules = classRules({ protectedPaths: options.protectedPaths, paths: [...paths.keys()] });
   const resolved = resolveLinks(links);
   const files = changes.map((change) => changedFile(change, rules, resolved));

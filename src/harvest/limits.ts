@@ -21,6 +21,8 @@ export interface HarvestLimits {
   /** For each git process that reads hostile bytes. */
   memoryBytes: number;
   cpuSeconds: number;
+  /** For looking for secrets in all files. */
+  scanMs: number;
 }
 
 export const HARVEST_LIMITS: HarvestLimits = {
@@ -35,6 +37,7 @@ export const HARVEST_LIMITS: HarvestLimits = {
   timeoutMs: 5 * 60_000,
   memoryBytes: 1.5 * 2 ** 30,
   cpuSeconds: 120,
+  scanMs: 120_000,
 };
 
 /** The result is refused: what was found, in words for the person who asked for the run. */

@@ -10,18 +10,19 @@ const MAX_TITLE = 200;
 const MAX_BODY = 4000;
 
 /** Trailers that may be written, and how their value must look. */
-const TRAILERS: Record<string, RegExp> = {
-  'Co-authored-by': /^[^<>@\s][^<>@]{0,100} <[^<>@\s]{1,100}@[^<>@\s]{1,100}>$/,
-  'Cofferdam-Run': /^[A-Za-z0-9]{1,40}$/,
-  'Cofferdam-Audit': /^sha256:[0-9a-f]{64}$/,
-};
+const TRAILERS = new Map<string, RegExp>([
+  ['Co-authored-by', /^[^<>@\s][^<>@]{0,100} <[^<>@\s]{1,100}@[^<>@\s]{1,100}>$/],
+  ['Cofferdam-Run', /^[A-Za-z0-9]{1,40}$/],
+  ['Cofferdam-Audit', /^sha256:[0-9a-f]{64}$/],
+]);
 
 /** The whole message, ready for git. Errors: RangeError for a trailer that is not in the list above. */
 export function composeMessage(message: CommitMessage): string {
   const title = neutralize(oneLine(message.title)).slice(0, MAX_TITLE).trim() || 'Work of an agent';
   const body = clean(message.body).slice(0, MAX_BODY).split('\n').map(neutralizeLine).join('\n').trim();
   const trailers = message.trailers.map(([key, value]) => {
-    if (TRAILERS[key]?.test(value) !== true || clean(value) !== value) throw new RangeError(`not a trailer: ${key}`);
+    if (TRAILERS.get(key)?.test(value) !== true || clean(value) !== value)
+      throw new RangeError(`not a trailer: ${key}`);
     return `${key}: ${value}`;
   });
   return [title, body, trailers.join('\n')].filter((part) => part !== '').join('\n\n') + '\n';

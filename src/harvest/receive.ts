@@ -33,7 +33,8 @@ export async function receiveBundle(options: {
         done();
         return;
       }
-      handle.write(chunk).then(
+      // `write` may write a part only when the disk is nearly full.
+      handle.appendFile(chunk).then(
         () => {
           done();
         },
@@ -45,6 +46,8 @@ export async function receiveBundle(options: {
       );
     },
   });
+  // An exec that was told to stop may still deliver; nobody listens any more.
+  sink.on('error', () => undefined);
   const said = tail(4096);
   try {
     const result = await options
@@ -61,8 +64,10 @@ export async function receiveBundle(options: {
         if (excess.signal.aborted) return { exitCode: -1, timedOut: false };
         throw error;
       });
-    if (!sink.writableEnded) sink.end();
-    await finished(sink);
+    if (!excess.signal.aborted) {
+      if (!sink.writableEnded) sink.end();
+      await finished(sink);
+    }
     if (signal.aborted) throw new CofferdamError('cancelled', OP, 'stopped while the tree was brought out');
     check(result, state, limits, said.text());
     return state.bytes;

@@ -1,23 +1,17 @@
 import { isUtf8 } from 'node:buffer';
-import { setImmediate as breathe } from 'node:timers/promises';
-import { gunzipSync } from 'node:zlib';
-import { maskSecret, type SecretFinding, type SecretScanner } from '../policy/redaction/scan.ts';
+import { createSecretScanner, maskSecret } from '../policy/redaction/scan.ts';
 import { refused } from './limits.ts';
 import { blobSizes, readObjects, type Store } from './objects.ts';
+import type { ContentFinding } from './scan-content.ts';
+import { createScanThread } from './scan-thread.ts';
 import { GITLINK } from './tree-object.ts';
 import type { Change } from './tree-walk.ts';
 
-/** Blobs are scanned in windows, so that one large file does not hold up everything else in this process. */
-const WINDOW = 2 ** 20;
-/** Longer than any credential with a fixed shape. */
-const OVERLAP = 8 * 2 ** 10;
 const BATCH_BYTES = 16 * 2 ** 20;
-const UNZIPPED_BYTES = 32 * 2 ** 20;
 const MAX_REPORTED = 10;
 
-interface Sighting extends SecretFinding {
+interface Sighting extends ContentFinding {
   path: string;
-  line: number;
 }
 
 /**
@@ -28,25 +22,19 @@ interface Sighting extends SecretFinding {
 export async function refuseSecrets(
   store: Store,
   changes: readonly Change[],
-  scan: SecretScanner,
+  secrets: readonly string[],
 ): Promise<Set<string>> {
-  const added = contents(changes, 'after');
-  const removed = contents(changes, 'before');
   const binary = new Set<string>();
-  const sightings: Sighting[] = [];
-  for (const { path, after } of changes) {
-    if (after === undefined) continue;
-    const [finding] = scan(Buffer.from(path).toString('latin1'));
-    if (finding) sightings.push({ ...finding, path: '(a file name)', line: 0 });
-  }
-  await eachBlob(store, added, async (path, content) => {
+  const sightings = inNames(changes, secrets);
+  await using thread = createScanThread({ secrets, timeoutMs: store.limits.scanMs, signal: store.signal });
+  await eachBlob(store, contents(changes, 'after'), async (path, content) => {
     if (!isUtf8(content)) binary.add(path);
-    sightings.push(...(await scanContent(content, scan)).map((finding) => ({ ...finding, path })));
+    sightings.push(...(await thread.scan(content)).map((finding) => ({ ...finding, path })));
   });
   const before = new Set<string>();
-  await eachBlob(store, removed, async (path, content) => {
+  await eachBlob(store, contents(changes, 'before'), async (path, content) => {
     if (!isUtf8(content)) binary.add(path);
-    if (sightings.length > 0) for (const { value } of await scanContent(content, scan)) before.add(value);
+    if (sightings.length > 0) for (const { value } of await thread.scan(content)) before.add(value);
   });
   const news = sightings.filter(({ value }) => !before.has(value));
   if (news.length > 0) throw refused(`it holds what looks like a secret: ${describe(news)}`);
@@ -54,9 +42,17 @@ export async function refuseSecrets(
 }
 
 /** Errors: `harvest` when a text that will be published (commit message, branch) holds a secret. */
-export function refuseSecretText(what: string, text: string, scan: SecretScanner): void {
-  const [finding] = scan(Buffer.from(text).toString('latin1'));
+export function refuseSecretText(what: string, text: string, secrets: readonly string[]): void {
+  const [finding] = createSecretScanner(secrets)(Buffer.from(text).toString('latin1'));
   if (finding) throw refused(`${what} holds what looks like a secret: ${maskSecret(finding)}`);
+}
+
+function inNames(changes: readonly Change[], secrets: readonly string[]): Sighting[] {
+  const scan = createSecretScanner(secrets);
+  return changes.flatMap(({ path, after }) => {
+    const [finding] = after === undefined ? [] : scan(Buffer.from(path).toString('latin1'));
+    return finding === undefined ? [] : [{ ...finding, path: '(a file name)', line: 0 }];
+  });
 }
 
 function describe(sightings: readonly Sighting[]): string {
@@ -101,32 +97,4 @@ async function eachBlob(
     bytes += size;
   }
   await flush();
-}
-
-async function scanContent(content: Buffer, scan: SecretScanner): Promise<(SecretFinding & { line: number })[]> {
-  const findings: (SecretFinding & { line: number })[] = [];
-  for (const text of [content, ...unzipped(content)].map((bytes) => bytes.toString('latin1'))) {
-    for (let from = 0; from < text.length; from += WINDOW) {
-      const found = scan(text.slice(from, from + WINDOW + OVERLAP));
-      findings.push(...found.map((finding) => ({ ...finding, line: lineAt(text, from + finding.index) })));
-      await breathe();
-    }
-  }
-  return findings;
-}
-
-function unzipped(content: Buffer): Buffer[] {
-  if (content[0] !== 0x1f || content[1] !== 0x8b) return [];
-  try {
-    return [gunzipSync(content, { maxOutputLength: UNZIPPED_BYTES })];
-  } catch {
-    // Not gzip after all, or more than is looked into; then it is as opaque as any other binary file.
-    return [];
-  }
-}
-
-function lineAt(text: string, index: number): number {
-  let line = 1;
-  for (let at = text.indexOf('\n'); at >= 0 && at < index; at = text.indexOf('\n', at + 1)) line++;
-  return line;
 }

@@ -36,7 +36,7 @@ export function nameProblem(name: string): string | undefined {
   if (name.includes('\ufffd')) return 'is not UTF-8';
   if (Buffer.byteLength(name) > 255) return 'is longer than 255 bytes';
   if (isDotGit(name)) return 'is a form of `.git`';
-  if (/^\.+$/.test(canonicalName(name))) return 'is a form of `.` or `..`';
+  if (/^[. ]+$/.test(name.replaceAll(HFS_IGNORED, ''))) return 'is a form of `.` or `..`';
   return undefined;
 }
 

@@ -22,7 +22,7 @@ export function knownForms(secrets: readonly string[]): KnownForms {
     const forms = [
       raw,
       reverse(bytes).toString('latin1'),
-      JSON.stringify(secret).slice(1, -1),
+      Buffer.from(JSON.stringify(secret).slice(1, -1)).toString('latin1'),
       ...base64Forms(bytes),
       ...base64Forms(reverse(bytes)),
     ];

@@ -57,25 +57,49 @@ function push(found: SecretFinding[], index: number, value: string): void {
   if (index >= 0) found.push({ kind: KNOWN_SECRET, value, index });
 }
 
-// Runs that are long enough to hold a credential. Wrapped base64 is one run over lines of equal alphabet.
+// Runs that are long enough to hold a credential. Every expression here is linear: a run is consumed or bounded.
 const BASE64 = /[A-Za-z0-9+/_-]{24,}={0,2}/g;
-const WRAPPED = /(?:[A-Za-z0-9+/]{40,}(?:\\n|\r?\n[ \t]*))+[A-Za-z0-9+/]{4,}={0,2}/g;
 const HEX = /(?:[0-9a-fA-F]{2}){16,}/g;
-const PERCENT = /[^\s"'<>]*%[0-9A-Fa-f]{2}[^\s"'<>]*/g;
+const BASE64_LINE = /^[A-Za-z0-9+/]{4,}={0,2}$/;
+/** A line shorter than this ends a wrapped block. */
+const WRAPPED_LINE = 40;
+// Noise is not looked into: a credential has this many printable characters in a row.
+const PRINTABLE = /[\u0021-\u007e]{16}/;
 
 function* decodings(text: string): Generator<{ text: string; index: number }> {
   if (text.includes('\0')) yield { text: text.replaceAll('\0', ''), index: 0 };
-  for (const match of text.matchAll(WRAPPED)) {
-    const joined = match[0].replaceAll(/\\n|\s/g, '');
-    yield { text: Buffer.from(joined, 'base64').toString('latin1'), index: match.index };
+  if (text.includes('%')) yield { text: percentDecoded(text), index: 0 };
+  yield* runs(text, BASE64, 'base64');
+  yield* runs(text, HEX, 'hex');
+  for (const block of wrappedBlocks(text)) {
+    const decoded = Buffer.from(block.text, 'base64').toString('latin1');
+    if (PRINTABLE.test(decoded)) yield { text: decoded, index: block.index };
   }
-  for (const match of text.matchAll(BASE64)) {
-    yield { text: Buffer.from(match[0], 'base64').toString('latin1'), index: match.index };
+}
+
+function* runs(text: string, shape: RegExp, encoding: 'base64' | 'hex'): Generator<{ text: string; index: number }> {
+  for (const match of text.matchAll(shape)) {
+    const decoded = Buffer.from(match[0], encoding).toString('latin1');
+    if (PRINTABLE.test(decoded)) yield { text: decoded, index: match.index };
   }
-  for (const match of text.matchAll(HEX)) {
-    yield { text: Buffer.from(match[0], 'hex').toString('latin1'), index: match.index };
+}
+
+/** Base64 that was wrapped into lines, also as `\n` in a string of a program. */
+function* wrappedBlocks(text: string): Generator<{ text: string; index: number }> {
+  let [block, start, at] = [[] as string[], 0, 0];
+  for (const piece of text.split(/(\r?\n|\\n)/)) {
+    const line = piece.trim();
+    const part = BASE64_LINE.test(line);
+    if (part && block.length === 0) start = at;
+    if (part) block.push(line);
+    const goesOn = (part && line.length >= WRAPPED_LINE) || /^(?:|\\n)$/.test(line);
+    if (!goesOn) {
+      if (block.length > 1) yield { text: block.join(''), index: start };
+      block = [];
+    }
+    at += piece.length;
   }
-  for (const match of text.matchAll(PERCENT)) yield { text: percentDecoded(match[0]), index: match.index };
+  if (block.length > 1) yield { text: block.join(''), index: start };
 }
 
 function percentDecoded(text: string): string {
