@@ -116,6 +116,8 @@ async function install() {
     '--ignore-scripts',
     '--include=dev',
     '--include=optional',
+    // `npm run -s` would silence this npm, too, and with it what went wrong.
+    '--loglevel=error',
     '--no-audit',
     '--no-fund',
   ];
@@ -157,7 +159,11 @@ async function main() {
   const [file, ...args] = process.argv.slice(2);
   if (file === undefined) throw new BootstrapError('usage: node src/main/bootstrap.mjs <file.ts> [arguments]');
   await ensureInstalled();
-  return run(findNode(), [file, ...args], { stdio: 'inherit' });
+  const node = findNode();
+  // Where this Node can, become the new process: nobody is in between then who has to pass on signals, and a signal to the
+  // whole process group arrives once.
+  if (typeof process.execve === 'function') process.execve(node, [node, file, ...args], process.env);
+  return run(node, [file, ...args], { stdio: 'inherit' });
 }
 
 try {
