@@ -10,7 +10,7 @@ const FLAGS: Record<string, RegExp | null> = {
   timeout: /^[1-9]\d{0,4}[smh]?$/,
   keep: null,
 };
-export const FLAG_NAMES: readonly string[] = Object.keys(FLAGS);
+const FLAG_NAMES: readonly string[] = Object.keys(FLAGS);
 
 interface Token {
   text: string;

@@ -6,7 +6,7 @@ import { showHidden } from '../domain/hidden.ts';
  * Trust: the text is hostile. Nothing is removed: it is shown to the agent with its hiding taken away, and listed to people.
  * The list is a help for people, not a filter: what keeps a run harmless is the sandbox.
  */
-export const HIDDEN_CONTENT = [
+const HIDDEN_CONTENT = [
   'html_comment',
   'link_reference',
   'html_style',

@@ -4,7 +4,7 @@ import { readFlags } from './flags.ts';
 import { spokenLines } from './lines.ts';
 import { nearest } from './nearest.ts';
 
-export const MAX_COMMANDS = 10;
+const MAX_COMMANDS = 10;
 /** Longest text of one command; GitHub's own limit of a comment is 65,536. */
 const MAX_TEXT = 20_000;
 

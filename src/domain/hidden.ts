@@ -61,7 +61,7 @@ function kindOf(char: string, before: string, after: string): HiddenKind | undef
 }
 
 /** `\u{200b}`: how a character that cannot be seen is shown. */
-export function escapeChar(char: string): string {
+function escapeChar(char: string): string {
   return `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`;
 }
 

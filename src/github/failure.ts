@@ -1,6 +1,6 @@
 import { CofferdamError } from '../domain/errors.ts';
 
-export const GITHUB_FAILURES = [
+const GITHUB_FAILURES = [
   'credentials',
   'suspended',
   'permission',

@@ -81,7 +81,7 @@ export interface GitHubRepository {
   gitAuthorization(access: 'read' | 'write'): Promise<string>;
 }
 
-export const CHECK_NAME = 'Cofferdam';
+const CHECK_NAME = 'Cofferdam';
 
 const TALK: TokenPermissions = { issues: 'write', pull_requests: 'write', metadata: 'read' };
 const PULLS: TokenPermissions = { pull_requests: 'write', contents: 'read', metadata: 'read' };

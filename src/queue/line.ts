@@ -65,21 +65,26 @@ return tag
 `;
 
 /** What one run at a time works on: the branch of a pull request, or the thread. */
-export function laneOf(request: RunRequest): string {
+function laneOf(request: RunRequest): string {
   const repository = repoKey(request.repo);
   return request.pull === undefined ? `${repository}#${request.source.number}` : `${repository}@${request.pull.branch}`;
 }
 
 export interface Line {
   enter(request: RunRequest, limits: LineLimits): Promise<Entry>;
+  /** What `enter` would answer now, without entering. */
+  mayEnter(request: RunRequest, limits: LineLimits): Promise<Entry>;
   /** Takes a run out; the run that is now first in its lane, when there is one. */
   leave(request: RunRequest): Promise<RunId | null>;
   /** The first run of the lane: the only one that may be handed over. */
   first(request: RunRequest): Promise<RunId | null>;
   /** Runs before this one in its lane; null when it is not in it. */
   aheadInLane(request: RunRequest): Promise<number | null>;
+  laneLength(request: RunRequest): Promise<number>;
   /** The run's place in the fair order, for BullMQ's priority. */
   tag(request: RunRequest): Promise<number>;
+  /** The tag that it would get now. */
+  nextTag(request: RunRequest): Promise<number>;
   started(runId: RunId): Promise<void>;
   /** Every run that is waiting or running. */
   open(): Promise<RunId[]>;
@@ -101,6 +106,13 @@ export function createLine(options: { redis: Redis; prefix: string }): Line {
       const args = [...keys(request), request.runId, total, perRepository, perPerson];
       return (await redis.eval(ENTER, 4, ...args)) as Entry;
     },
+    async mayEnter(request, { total, perRepository, perPerson }) {
+      const [open, repository, person] = keys(request);
+      if ((await redis.sismember(openKey, request.runId)) === 1) return 'known';
+      if ((await redis.scard(open ?? '')) >= total) return 'total';
+      if ((await redis.scard(repository ?? '')) >= perRepository) return 'repository';
+      return (await redis.scard(person ?? '')) >= perPerson ? 'person' : 'entered';
+    },
     async leave(request) {
       return (await redis.eval(LEAVE, 5, ...keys(request), tagsKey, request.runId)) as RunId | null;
     },
@@ -109,6 +121,11 @@ export function createLine(options: { redis: Redis; prefix: string }): Line {
     },
     async aheadInLane(request) {
       return redis.lpos(laneKey(request), request.runId);
+    },
+    laneLength: (request) => redis.llen(laneKey(request)),
+    async nextTag(request) {
+      const [clock, last] = await redis.hmget(tagsKey, 'clock', `repo ${repoKey(request.repo)}`);
+      return Math.min(Math.max(Number(clock ?? 0), Number(last ?? 0)) + 1, MAX_TAG);
     },
     async tag(request) {
       return (await redis.eval(TAG, 1, tagsKey, request.runId, repoKey(request.repo))) as number;

@@ -27,6 +27,8 @@ export type Queued =
   /** This run is already known; nothing was done. */
   | { queued: false; limit: null };
 
+export type Preview = { place: Place } | { limit: 'total' | 'repository' | 'person' } | { known: true };
+
 export interface Place {
   /** Runs that begin before this one. */
   ahead: number;
@@ -56,6 +58,8 @@ const STOP_SECONDS = 86_400;
 export interface RunQueue {
   readonly options: RunQueueOptions;
   readonly line: Line;
+  /** Where a run would stand, before it is enqueued: so that people are told before it can begin. */
+  preview(request: RunRequest): Promise<Preview>;
   enqueue(request: RunRequest): Promise<Queued>;
   /** Null: not waiting. */
   place(runId: RunId): Promise<Place | null>;
@@ -102,6 +106,22 @@ export function createRunQueue(options: RunQueueOptions): RunQueue {
     return { ahead: (rank ?? 0) + inLane, ...(first === null || first === runId ? {} : { behind: first }) };
   }
 
+  async function preview(request: RunRequest): Promise<Preview> {
+    const entry = await line.mayEnter(request, limits);
+    if (entry === 'known') return { known: true };
+    if (entry !== 'entered') return { limit: entry };
+    const record = await records.load(request.runId);
+    if (record !== null && record.state !== 'queued') return { known: true };
+    const first = await line.first(request);
+    if (first !== null) {
+      const before = (await redis.zrank(queue.toKey('prioritized'), first)) ?? 0;
+      return { place: { ahead: before + (await line.laneLength(request)), behind: first } };
+    }
+    // BullMQ orders by priority, and by arrival within one: a score is the priority and 32 bits of a counter.
+    const last = (await line.nextTag(request)) * 2 ** 32 + 2 ** 32 - 1;
+    return { place: { ahead: await redis.zcount(queue.toKey('prioritized'), '-inf', last) } };
+  }
+
   async function enqueue(request: RunRequest): Promise<Queued> {
     const record = fresh(request, options.installation);
     const created = await records.create(record);
@@ -135,7 +155,7 @@ export function createRunQueue(options: RunQueueOptions): RunQueue {
     return new StopRequest(String(stop.by), stop.keep === true);
   }
 
-  return { options, line, enqueue, place, cancel, stopOf, handOver, end, close: () => queue.close() };
+  return { options, line, preview, enqueue, place, cancel, stopOf, handOver, end, close: () => queue.close() };
 }
 
 function fresh(request: RunRequest, installation: string): RunRecord {

@@ -16,7 +16,7 @@ import { drainBody, readBody } from './body.ts';
 import { Envelope } from './payload.ts';
 import { readTrigger, type TriggerWords } from './read-trigger.ts';
 
-export const WEBHOOK_PATH = '/api/github/webhooks';
+const WEBHOOK_PATH = '/api/github/webhooks';
 /** GitHub sends no larger payload. */
 const MAX_BYTES = 25 * 2 ** 20;
 const BODY_TIMEOUT_MS = 30_000;

@@ -5,7 +5,7 @@ import { Trigger } from '../domain/trigger.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
 
 /** Why a delivery asks for nothing. */
-export type Ignored = 'event' | 'payload' | 'bot' | 'label' | 'no_command';
+type Ignored = 'event' | 'payload' | 'bot' | 'label' | 'no_command';
 
 export type TriggerReading = { trigger: Trigger } | { ignored: Ignored };
 

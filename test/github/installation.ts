@@ -8,10 +8,9 @@ import { createRunRecords } from '../../src/queue/records.ts';
 import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../../src/queue/runs.ts';
 import { createTriggerQueue } from '../../src/queue/triggers.ts';
-import { VERBS } from '../../src/domain/run.ts';
 import { endedWithoutWorker } from '../../src/run/trigger/ended.ts';
 import { handleTrigger } from '../../src/run/trigger/handle.ts';
-import type { TriggerPorts } from '../../src/run/trigger/ports.ts';
+import { SERVED_VERBS, type TriggerPorts } from '../../src/run/trigger/ports.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
 import { eventually, startRedisServer } from '../queue/redis-server.ts';
@@ -84,7 +83,14 @@ export async function install(options: { execute?: Execute; concurrency?: number
       }),
     audit: ({ type, decision, data }) => (audited.push({ type, decision, data }), Promise.resolve()),
     budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
-    help: { prefix: '/agent', label: 'agent', verbs: VERBS, maxCost: 5_000_000, timeoutMinutes: 30, agent: 'opencode' },
+    help: {
+      prefix: '/agent',
+      label: 'agent',
+      verbs: SERVED_VERBS,
+      maxCost: 5_000_000,
+      timeoutMinutes: 30,
+      agent: 'opencode',
+    },
     now: () => new Date().toISOString(),
   };
   let handling = 0;

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { createGitHub, type GitHub, type GitHubOptions } from '../../src/github/github.ts';
 import type { GitHubRepository } from '../../src/github/repository.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
@@ -18,10 +20,21 @@ export interface Stage extends AsyncDisposable {
   connect: (patch?: Partial<GitHubOptions>) => GitHub;
 }
 
+const Manifest = z.object({
+  default_permissions: z.record(z.string(), z.enum(['read', 'write'])),
+  default_events: z.array(z.string()),
+});
+
+/** `app.yml`: the tests have the permissions and events that the product registers itself with, and no other. */
+export async function appManifest(): Promise<z.infer<typeof Manifest>> {
+  return Manifest.parse(parse(await readFile(new URL('../../app.yml', import.meta.url), 'utf8')));
+}
+
 /** The product's client on a stand-in with a repository: alice may write, eve may read. */
 export async function stage(): Promise<Stage> {
   const dir = await mkdtemp(join(tmpdir(), 'cofferdam-stage-'));
-  const standIn = await startStandIn({ dir });
+  const { default_permissions: permissions, default_events: events } = await appManifest();
+  const standIn = await startStandIn({ dir, app: { permissions, events } });
   const shop = await standIn.createRepository({
     owner: 'octo-owner',
     name: 'shop',

@@ -18,6 +18,7 @@ function world(
     permission?: (login: string) => Permission | null | Error;
     comments?: ThreadText[];
     pull?: { sameRepository: boolean; open: boolean };
+    preview?: Awaited<ReturnType<TriggerPorts['runs']['preview']>>;
     queue?: { queued: false; limit: string | null };
     records?: RunRecord[];
     claimed?: null;
@@ -44,6 +45,7 @@ function world(
       },
     }),
     runs: {
+      preview: () => Promise.resolve(patch.preview ?? { place: { ahead: 3 } }),
       enqueue: (one) => {
         enqueued.push(one);
         acts.push('enqueue');
@@ -55,7 +57,7 @@ function world(
     },
     newRunId,
     announce: (_request, { ahead }) => (acts.push(`announce ${ahead}`), Promise.resolve()),
-    withdrawn: () => Promise.resolve(),
+    withdrawn: () => (acts.push('withdraw'), Promise.resolve()),
     audit: ({ type, decision }) => (
       acts.push(`audit ${type} ${decision.allow ? 'allow' : decision.reason}`),
       Promise.resolve()
@@ -99,8 +101,8 @@ describe('handleTrigger', () => {
       'react eyes',
       'unlabel agent',
       'audit trigger.accepted allow',
-      'enqueue',
       'announce 3',
+      'enqueue',
     ]);
     expect(enqueued[0]).toMatchObject({ deliveryId: 'd', input: { frozenAt: '2026-01-02T00:00:00.000Z' } });
   });
@@ -142,19 +144,25 @@ describe('handleTrigger', () => {
   });
 
   it('says that the queue is full', async () => {
-    const { ports, acts } = world({ queue: { queued: false, limit: 'repository' } });
+    const { ports, acts } = world({ preview: { limit: 'repository' } });
     await handleTrigger(ports, labelled());
-    expect(acts.slice(-3)).toEqual([
-      'audit trigger.refused queue_full',
-      'react confused',
-      expect.stringMatching(/^comment .*full/),
-    ]);
+    const said = ['audit trigger.refused queue_full', 'react confused', expect.stringMatching(/^comment .*full/)];
+    expect(acts.slice(-3)).toEqual(said);
+    expect(acts).not.toContain('enqueue');
   });
 
-  it('announces a run that it finds queued after a crash', async () => {
-    const { ports, acts } = world({ queue: { queued: false, limit: null } });
+  it('takes back what it announced when the queue was filled meanwhile', async () => {
+    const { ports, acts } = world({ queue: { queued: false, limit: 'total' } });
     await handleTrigger(ports, labelled());
-    expect(acts.at(-1)).toBe('announce 1');
+    expect(acts.slice(5, 8)).toEqual(['announce 3', 'enqueue', 'withdraw']);
+    expect(acts).toContain('audit trigger.refused queue_full');
+  });
+
+  it('announces no run that it finds queued after a crash', async () => {
+    const { ports, acts } = world({ preview: { known: true }, queue: { queued: false, limit: null } });
+    await handleTrigger(ports, labelled());
+    expect(acts.at(-1)).toBe('enqueue');
+    expect(acts.filter((act) => act.startsWith('announce'))).toEqual([]);
   });
 
   it('lets retry ask for what was asked last', async () => {

@@ -127,6 +127,18 @@ describe('from the label to the pull request', () => {
     expect(shop.comments(issue.number).filter(({ author }) => author.endsWith('[bot]'))).toHaveLength(1);
   });
 
+  it('answers a label that it does not serve, and takes it off', async () => {
+    await using one = await install();
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    await shop.addLabel(issue.number, 'agent:plan', 'alice');
+    await one.settle();
+    expect(shop.thread(issue.number).labels).toEqual([]);
+    expect(shop.comments(issue.number)).toMatchObject([
+      { body: expect.stringContaining('`/agent plan` is not available here') as string },
+    ]);
+  });
+
   it('says no to a closed pull request', async () => {
     await using one = await install();
     const { shop } = one.here;

@@ -140,7 +140,9 @@ describe('the run queue', () => {
     const storm = Array.from({ length: 30 }, (_, n) => request({ repo: 'big/storm', number: n + 1, actorId: n }));
     for (const one of storm) await queue.enqueue(one);
     const others = [1, 2, 3].map((number) => request({ repo: 'small/quiet', number }));
+    expect(await queue.preview(others[0] as RunRequest)).toEqual({ place: { ahead: 1 } });
     for (const one of others) await queue.enqueue(one);
+    expect(await queue.preview(others[0] as RunRequest)).toEqual({ known: true });
     expect(await queue.place(others[0]?.runId as RunId)).toEqual({ ahead: 1 });
     await start(queue, {
       execute: (one) => (begun.push(one.repo.name), Promise.resolve({ state: 'succeeded' })),
@@ -152,7 +154,10 @@ describe('the run queue', () => {
   it('GH-013 RES-013 is bounded: in all, per repository, per person', async () => {
     const queue = await open(undefined, { total: 6, perRepository: 4, perPerson: 2 });
     const ask = async (repo: string, actorId: number, number: number) => {
-      const queued = await queue.enqueue(request({ repo, actorId, number }));
+      const one = request({ repo, actorId, number });
+      const preview = await queue.preview(one);
+      const queued = await queue.enqueue(one);
+      expect('limit' in preview ? preview.limit : null).toBe(queued.queued ? null : queued.limit);
       return queued.queued ? 'queued' : queued.limit;
     };
     expect(await ask('a/a', 1, 1)).toBe('queued');

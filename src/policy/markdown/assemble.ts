@@ -1,5 +1,5 @@
 /** GitHub's limits with room to spare: 65,536 characters of a comment or pull request, 65,535 of a check run's summary. */
-export const MAX_BODY = 60_000;
+const MAX_BODY = 60_000;
 
 export interface Section {
   text: string;

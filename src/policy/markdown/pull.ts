@@ -22,7 +22,7 @@ export interface PullFacts {
 }
 
 /** By this line the pull request of a run is known again. */
-export function pullMarker(runId: RunId): string {
+function pullMarker(runId: RunId): string {
   return `<!-- cofferdam:run ${runId} -->`;
 }
 

@@ -168,7 +168,7 @@ function seen({ texts }: StatusFacts): Section | undefined {
   return { text: details('What the agent was given', lines.slice(0, 60).join('\n')), optional: true };
 }
 
-export function hiddenList(hidden: HiddenNote[]): Section | undefined {
+function hiddenList(hidden: HiddenNote[]): Section | undefined {
   if (hidden.length === 0) return undefined;
   const lines = hidden
     .slice(0, 20)

@@ -43,6 +43,10 @@ export async function handleTrigger(ports: TriggerPorts, trigger: Trigger): Prom
     await reply(handling, problemsReply(trigger.problems, ports.help), 'problems');
     await repository.react(targetOf(trigger), 'confused');
   }
+  // A label is one question: it is taken off when it is answered, by a run (in `startRun`) or at once.
+  if (trigger.label !== undefined && starts.length === 0) {
+    await repository.removeLabel(trigger.source.number, trigger.label);
+  }
   const left = [...runIds];
   for (const [index, command] of trigger.commands.entries()) await obey(handling, command, { index, left });
 }

@@ -27,6 +27,8 @@ export interface ThreadText {
 }
 
 export interface TriggerRuns {
+  /** Where the run would stand; nothing is begun. `known`: it is queued, or further, already. */
+  preview(request: RunRequest): Promise<{ place: TriggerPlace } | { limit: string } | { known: true }>;
   enqueue(
     request: RunRequest,
   ): Promise<{ queued: true; place: TriggerPlace } | { queued: false; limit: string | null }>;
@@ -47,7 +49,7 @@ export interface TriggerPorts {
   repository(trigger: Trigger): TriggerRepository;
   runs: TriggerRuns;
   newRunId(): RunId;
-  /** Writes the first version of the status comment. */
+  /** Writes the first version of the status comment. Called before the run is queued: nothing else writes it yet. */
   announce(request: RunRequest, place: TriggerPlace): Promise<void>;
   /** Ends a run that was stopped before it began, where people wait for it. */
   withdrawn(record: RunRecord, by: string): Promise<void>;
@@ -60,5 +62,11 @@ export interface TriggerPorts {
   now(): string;
 }
 
+/** Verbs that are answered at once. */
+const ANSWERED: readonly Verb[] = ['stop', 'status', 'budget', 'help'];
+
 /** Verbs that begin a run. */
 export const RUN_VERBS: readonly Verb[] = ['run', 'fix', 'continue', 'retry'];
+
+/** What `help` lists; any other verb is answered with "not available here". */
+export const SERVED_VERBS: readonly Verb[] = [...RUN_VERBS, ...ANSWERED];

@@ -1,5 +1,6 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Command, PullHead, RunRequest } from '../../domain/run.ts';
+import type { RunRecord } from '../ports.ts';
 import { refuseFor, targetOf, threadOf, type Handling } from './answer.ts';
 import { freezeInput } from './input.ts';
 
@@ -35,14 +36,21 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
       input: input.texts.map(({ kind, id, author, updatedAt, sha256 }) => ({ kind, id, author, updatedAt, sha256 })),
     },
   });
-  const queued = await ports.runs.enqueue(request);
-  if (!queued.queued && queued.limit !== null) {
-    await refuseFor(handling, `queue limit: ${queued.limit}`, 'queue_full');
+  const preview = await ports.runs.preview(request);
+  if ('limit' in preview) {
+    await refuseFor(handling, `queue limit: ${preview.limit}`, 'queue_full');
     return;
   }
-  // A run that is known already waits, or has begun and speaks for itself.
-  const place = queued.queued ? queued.place : await ports.runs.place(runId);
-  if (place !== null) await ports.announce(request, place);
+  if ('place' in preview) await ports.announce(request, preview.place);
+  const queued = await ports.runs.enqueue(request);
+  if (queued.queued || queued.limit === null) return;
+  // Others were faster: what was announced is taken back.
+  await ports.withdrawn(waiting(request), trigger.actor.login);
+  await refuseFor(handling, `queue limit: ${queued.limit}`, 'queue_full');
+}
+
+function waiting(request: RunRequest): RunRecord {
+  return { request, installation: '', step: 'spec', state: 'queued', worker: '', updatedAt: request.requestedAt };
 }
 
 /** The branch that a follow-up works on: of the pull request itself, or of the one that an earlier run made for this issue. */
