@@ -6,21 +6,19 @@ import { showHidden } from '../domain/hidden.ts';
  * Trust: the text is hostile. Nothing is removed: it is shown to the agent with its hiding taken away, and listed to people.
  * The list is a help for people, not a filter: what keeps a run harmless is the sandbox.
  */
-const HIDDEN_CONTENT = [
-  'html_comment',
-  'link_reference',
-  'html_style',
-  'svg',
-  'image_alt',
-  'link_title',
-  'base64',
-  'zero_width',
-  'bidi',
-  'tag',
-  'control',
-  'lone_surrogate',
-] as const;
-export type HiddenContent = (typeof HIDDEN_CONTENT)[number];
+export type HiddenContent =
+  | 'html_comment'
+  | 'link_reference'
+  | 'html_style'
+  | 'svg'
+  | 'image_alt'
+  | 'link_title'
+  | 'base64'
+  | 'zero_width'
+  | 'bidi'
+  | 'tag'
+  | 'control'
+  | 'lone_surrogate';
 
 export interface HiddenFinding {
   kind: HiddenContent;

@@ -1,20 +1,18 @@
 import { CofferdamError } from '../domain/errors.ts';
 
-const GITHUB_FAILURES = [
-  'credentials',
-  'suspended',
-  'permission',
-  'limited',
-  'not_found',
-  'gone',
-  'locked',
-  'conflict',
-  'invalid',
-  'unavailable',
-  'foreign_host',
-  'other',
-] as const;
-export type GitHubFailure = (typeof GITHUB_FAILURES)[number];
+export type GitHubFailure =
+  | 'credentials'
+  | 'suspended'
+  | 'permission'
+  | 'limited'
+  | 'not_found'
+  | 'gone'
+  | 'locked'
+  | 'conflict'
+  | 'invalid'
+  | 'unavailable'
+  | 'foreign_host'
+  | 'other';
 
 interface FailureRow {
   retry: boolean;
