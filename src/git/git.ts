@@ -37,7 +37,7 @@ export interface GitOutcome {
   stderr: string;
 }
 
-export const DEFAULT_LIMITS: ProcessLimits = {
+const DEFAULT_LIMITS: ProcessLimits = {
   memoryBytes: 4 * 2 ** 30,
   cpuSeconds: 300,
   fileBytes: 64 * 2 ** 30,

@@ -18,34 +18,8 @@ export function validRef(ref: string): boolean {
   return ref.split('/').every((part) => part !== '' && !part.startsWith('.') && !/(?:\.|\.lock)$/.test(part));
 }
 
-export type TreeMode = '100644' | '100755' | '120000' | '160000' | '040000';
-
-/** One difference between two trees, leaves only. An absent side has mode `000000`. */
-export interface RawChange {
-  path: string;
-  status: 'A' | 'M' | 'D' | 'T';
-  oldMode: string;
-  newMode: string;
-  oldId: string;
-  newId: string;
-}
-
 // Renames are not looked for: a check must see both names, and the search is quadratic in hostile input.
 const DIFF = ['--no-renames', '--no-ext-diff', '--no-textconv', '--ignore-submodules=none', '--no-color', '-r'];
-
-/** Differences from one tree-ish to another. Errors: `at.code` when there are more than fit in 64 MiB. */
-export async function diffRaw(at: At, from: string, to: string): Promise<RawChange[]> {
-  const args = ['diff-tree', ...DIFF, '--raw', '--full-index', '--no-abbrev', '-z', '--end-of-options', from, to];
-  const fields = (await git({ ...at, args, maxOutputBytes: 64 * 2 ** 20 })).toString('utf8').split('\0');
-  const changes: RawChange[] = [];
-  for (let i = 0; i + 1 < fields.length; i += 2) {
-    const [, oldMode, newMode, oldId, newId, status] =
-      /^:(\d{6}) (\d{6}) ([0-9a-f]{40,64}) ([0-9a-f]{40,64}) ([AMDT])$/.exec(fields[i] ?? '') ?? [];
-    if (!oldMode || !newMode || !oldId || !newId || !status) throw new RangeError('git diff-tree answered differently');
-    changes.push({ path: fields[i + 1] ?? '', status: status as RawChange['status'], oldMode, newMode, oldId, newId });
-  }
-  return changes;
-}
 
 /** Lines added and removed for each path; both are 0 for a binary file. */
 export async function diffNumstat(
@@ -87,7 +61,7 @@ export async function commitTree(
   at: At,
   commit: { tree: string; parents: readonly string[]; message: string; person: Person; date: Date },
 ): Promise<CommitSha> {
-  const when = `${Math.floor(commit.date.getTime() / 1000)} +0000`;
+  const when = `@${Math.floor(commit.date.getTime() / 1000)} +0000`;
   const env = Object.fromEntries(
     ['AUTHOR', 'COMMITTER'].flatMap((role) => [
       [`GIT_${role}_NAME`, commit.person.name],

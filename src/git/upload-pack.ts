@@ -36,7 +36,7 @@ export interface UploadPackLimits {
   memoryBytes: number;
 }
 
-export const UPLOAD_PACK_LIMITS: UploadPackLimits = {
+const UPLOAD_PACK_LIMITS: UploadPackLimits = {
   requestBytes: 8 * 2 ** 20,
   timeoutMs: 600_000,
   cpuSeconds: 300,
