@@ -7,6 +7,7 @@ import { ensureMachineDirectory, machinePaths } from '../../src/local/machine/di
 import type { MachinePaths } from '../../src/local/machine/directory.ts';
 import { dockerAt } from '../../src/local/machine/docker.ts';
 import { answers, enginePid, startEngine, stopEngine } from '../../src/local/machine/engine.ts';
+import { findExistingDocker } from '../../src/local/machine/existing.ts';
 import { identify, isAlive } from '../../src/local/machine/identity.ts';
 import { prepareMachine } from '../../src/local/machine/machine.ts';
 import type { Machine } from '../../src/local/machine/machine.ts';
@@ -260,6 +261,37 @@ describe('a private Docker', () => {
       usable: false,
       why: 'it has no runtime named other',
     });
+  });
+});
+
+describe('a Docker that was here before', () => {
+  const look = async (dockerHost: string, runtime = RUNTIME) => {
+    const notes: string[] = [];
+    const work = await mkdtemp('/var/tmp/cofferdam-t-');
+    const result = await findExistingDocker({ dockerHost, runtime, work, note: (text) => notes.push(text) });
+    await rm(work, { recursive: true });
+    return { ...result, notes };
+  };
+
+  it('is used when its runtime is gVisor', async () => {
+    const { found, notes } = await look(`unix://${machine.dockerSocket}`);
+    expect(found).toEqual({ socket: machine.dockerSocket, runsc: machine.versions.runsc });
+    expect(notes).toEqual([]);
+  });
+
+  it.each([
+    ['tcp://127.0.0.1:2375', RUNTIME, /not a Unix socket/],
+    ['unix:///nowhere/docker.sock', RUNTIME, /not there/],
+    ['ours', 'other', /has no runtime named other/],
+  ])('is passed over with the reason: %s', async (address, runtime, reason) => {
+    const { found, passedOver, notes } = await look(
+      address === 'ours' ? `unix://${machine.dockerSocket}` : address,
+      runtime,
+    );
+    expect(found).toBeUndefined();
+    expect(passedOver).toHaveLength(1);
+    expect(passedOver[0]).toMatch(reason);
+    expect(notes[0]).toContain('not used');
   });
 });
 

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { CofferdamError } from '../../domain/errors.ts';
 import { ensureMachineDirectory, machinePaths } from './directory.ts';
 import type { MachinePaths } from './directory.ts';
@@ -64,12 +64,14 @@ export async function prepareMachine(options: PrepareOptions): Promise<Machine> 
   const { onProgress, signal, env = process.env, runtime = 'cofferdam', needs = {} } = options;
   const paths = machinePaths(env);
   await ensureMachineDirectory(paths);
-  await mkdir(paths.work, { recursive: true });
   const onWait = () =>
     onProgress({ kind: 'note', step: 'machine', text: 'waiting for another set-up on this machine' });
   const unlock = await lockFile(paths.lock, { onWait, signal });
   const undo: (() => Promise<void>)[] = [];
   try {
+    // Under the lock nobody else works here: what is in it was left by a set-up that was killed.
+    await rm(paths.work, { recursive: true, force: true });
+    await mkdir(paths.work);
     const docker = await provideDocker({ paths, runtime, env, needs, onProgress, signal, undo });
     const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
     const toolboxDir = await provideToolbox({ paths, needs, onProgress, signal });

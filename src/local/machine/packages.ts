@@ -1,7 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
 import { CofferdamError } from '../../domain/errors.ts';
-import { asRoot, mustRun, runCommand } from './process.ts';
+import { asRoot, mustRun, requireRoot, runCommand } from './process.ts';
 
 /** A program that a step needs, the Debian package that brings it, and the service that the package would start. */
 interface Need {
@@ -79,9 +79,7 @@ export async function installPrograms(needs: readonly ProgramNeed[], signal?: Ab
   if ((await findProgram('apt-get')) === undefined) {
     throw new CofferdamError('docker_unavailable', op, `install these with this system's package manager: ${packages}`);
   }
-  if (process.getuid?.() !== 0 && (await findProgram('sudo')) === undefined) {
-    throw new CofferdamError('docker_unavailable', op, `run as root: apt-get install ${packages}`);
-  }
+  await requireRoot(`installing ${packages}`, signal);
   await mustRun(asRoot(['apt-get', '-q', 'update']), { signal });
   for (const command of installCommands(needs, await runsSystemd())) await mustRun(asRoot(command), { signal });
   const still = await missingPrograms(needs);

@@ -8,6 +8,7 @@ import { dropLease, liveLeases, takeLease } from './lease.ts';
 import { lockFile } from './lock.ts';
 import { findProgram } from './packages.ts';
 import { probeRuntime } from './probe.ts';
+import { requireRoot } from './process.ts';
 import type { Note } from './progress.ts';
 import { fetchRunsc, findRunsc } from './runsc.ts';
 
@@ -29,12 +30,14 @@ export async function ensurePrivateDocker(options: {
 }): Promise<{ socket: string; runsc: string }> {
   const { paths, runtime, note, signal } = options;
   const socket = paths.engineSocket;
+  const running = (await enginePid(paths.engine)) !== undefined && (await answers(socket));
+  if (!running) await requireRoot('a private Docker', signal);
   let runsc = await findRunsc(paths, signal);
   if (runsc === undefined) {
     note('fetching gVisor from Debian’s archives');
     runsc = await fetchRunsc(paths, signal);
   }
-  if ((await enginePid(paths.engine)) !== undefined && (await answers(socket))) return { socket, runsc: runsc.version };
+  if (running) return { socket, runsc: runsc.version };
   const dockerd = await findProgram('dockerd');
   if (dockerd === undefined) {
     throw new CofferdamError(

@@ -63,3 +63,22 @@ export async function mustRun(argv: readonly string[], options: CommandOptions =
 export function asRoot(argv: readonly string[]): string[] {
   return process.getuid?.() === 0 ? [...argv] : ['sudo', ...argv];
 }
+
+/**
+ * Makes sure that {@link asRoot} will work, before anything depends on it: sudo may ask for a password on the terminal now.
+ * Errors: `docker_unavailable`, with what to do, when neither root nor sudo can be had.
+ */
+export async function requireRoot(why: string, signal?: AbortSignal): Promise<void> {
+  if (process.getuid?.() === 0) return;
+  const way = `${why} needs root: run this as root, or as a user who may use sudo (on a terminal, if it asks for a password)`;
+  // Without a terminal sudo must not ask; with one it asks there, not on standard input.
+  const argv = process.stderr.isTTY ? ['sudo', '-v'] : ['sudo', '-n', 'true'];
+  const allowed = await runCommand(argv, { signal }).then(
+    (result) => result.exitCode === 0,
+    (error: unknown) => {
+      if (signal?.aborted === true) throw error;
+      return false;
+    },
+  );
+  if (!allowed) throw new CofferdamError('docker_unavailable', 'local.requireRoot', way);
+}

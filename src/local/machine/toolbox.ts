@@ -10,7 +10,9 @@ import {
   readFile,
   rename,
   rm,
+  stat,
   symlink,
+  utimes,
   writeFile,
 } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
@@ -93,7 +95,11 @@ export async function ensureToolbox(options: {
   const tools = await ensureTools(path.join(root, 'parts', `tools-${process.arch}`), signal);
   const inputs = await toolboxInputs({ agents: options.agents, tools, signal });
   const directory = path.join(root, await toolboxHash(inputs));
-  if (await exists(directory)) return { directory, built: false };
+  if (await exists(directory)) {
+    await utimes(directory, new Date(), new Date());
+    return { directory, built: false };
+  }
+  await removeUnused(root);
   const parts = path.join(root, 'parts');
   await mkdir(parts, { recursive: true });
   const node = await ensurePart(
@@ -117,6 +123,20 @@ export async function ensureToolbox(options: {
   }
   await ensurePart(directory, (staging) => assemble({ staging, inputs, node, agentParts }));
   return { directory, built: true };
+}
+
+/** How long a toolbox that nobody asked for is kept; no sandbox lives that long. */
+const UNUSED_MS = 7 * 24 * 3600 * 1000;
+
+/** Removes toolboxes of earlier inputs, and what a set-up that was killed left. Parts stay: they are shared. */
+async function removeUnused(root: string): Promise<void> {
+  for (const directory of [root, path.join(root, 'parts')]) {
+    for (const name of await readdir(directory).catch(() => [])) {
+      const entry = path.join(directory, name);
+      const unused = directory === root && name !== 'parts' && Date.now() - (await stat(entry)).mtimeMs > UNUSED_MS;
+      if (unused || name.includes('.new-')) await rm(entry, { recursive: true, force: true });
+    }
+  }
 }
 
 /**
