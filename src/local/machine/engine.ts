@@ -165,7 +165,7 @@ async function terminate(pid: number): Promise<void> {
  * Removes what a daemon that was killed leaves: shims, gofers, sandboxes and containerd (their arguments name our exec
  * directory), mounts, pid and socket files. Images and stopped containers stay.
  */
-export async function sweepEngine({ directory, socket }: { directory: string; socket: string }): Promise<void> {
+async function sweepEngine({ directory, socket }: { directory: string; socket: string }): Promise<void> {
   const exec = path.join(directory, 'exec');
   for (let round = 0; round < 3; round += 1) {
     const left = await processesNaming(`${exec}/`);

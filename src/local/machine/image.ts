@@ -33,7 +33,7 @@ export async function bundledNode(): Promise<{ directory: string; version: strin
 }
 
 /** The tag of the image that this checkout describes: it changes with the Dockerfile and with what is copied into the image. */
-export async function imageTag(): Promise<string> {
+async function imageTag(): Promise<string> {
   const hash = createHash('sha256');
   for (const name of ['Dockerfile', 'package.json', 'package-lock.json']) {
     hash.update(await readFile(path.join(IMAGE_DIRECTORY, name))).update('\0');

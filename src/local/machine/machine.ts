@@ -39,7 +39,7 @@ export interface Machine {
   release(): Promise<void>;
 }
 
-export interface MachineNeeds {
+interface MachineNeeds {
   /** Agents in the toolbox; each is fetched when first asked for. */
   agents?: readonly ToolboxAgent[];
   /** Whether redis-server must be there. */

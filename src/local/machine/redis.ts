@@ -17,7 +17,7 @@ export interface PrivateRedis {
 }
 
 /** The server's settings, as arguments: no TCP port, nothing evicted, and on disk only what was asked for. */
-export function redisArguments(directory: string, appendOnly: boolean): string[] {
+function redisArguments(directory: string, appendOnly: boolean): string[] {
   const settings: Record<string, string> = {
     port: '0',
     unixsocket: path.join(directory, 'redis.sock'),
