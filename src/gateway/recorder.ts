@@ -8,6 +8,12 @@ import type { Decision } from '../domain/decision.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
 import type { GatewayLimits } from './limits.ts';
 
+/** Where something goes, or was meant to go. Port 0 for a look-up and for what could not be read. */
+export interface Destination {
+  host: string;
+  port: number;
+}
+
 export interface Judged {
   /** `egress.name`, `egress.connect`, `egress.tls`, `egress.request`, `git.request`, … */
   type: string;

@@ -1,5 +1,4 @@
 /** Moves bytes of an accepted tunnel in both directions, within the run's limits. Looks at none of them. */
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 export interface RelayEnd {
@@ -14,7 +13,7 @@ export interface RelayEnd {
  */
 export function relay(options: {
   client: Duplex;
-  upstream: Socket;
+  upstream: Duplex;
   /** First bytes of the client, already inspected. */
   opening: Buffer;
   idleMs: number;

@@ -3,13 +3,15 @@
  *
  * Trust: every request comes from the hostile sandbox; the portal has no rights that another process there lacks.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { INTERNAL_SUFFIX } from '../policy/egress/decide.ts';
 import { canonicalAuthority } from '../policy/egress/host.ts';
 import { sendText } from './answers.ts';
+import { createHttpFront } from './front.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Names } from './names.ts';
+import type { Destination, Recorder } from './recorder.ts';
 
 /** Answers one request whose Host named the service. `request.url` is in origin form. */
 export type Service = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
@@ -17,7 +19,7 @@ export type Service = (request: IncomingMessage, response: ServerResponse) => vo
 export interface Services {
   hosts: ReadonlySet<string>;
   /** A connection to one of the hosts, after CONNECT. */
-  serve: (socket: Duplex, head: Buffer) => void;
+  serve: (socket: Duplex, rest: Buffer, at: Destination) => void;
   /** One request to one of the hosts. */
   answer: (host: string, request: IncomingMessage, response: ServerResponse) => void;
   close: () => void;
@@ -30,9 +32,9 @@ const NAME_TTL = 300;
 export function createServices(options: {
   names: () => Names;
   limits: Pick<GatewayLimits, 'headMs' | 'idleMs'>;
+  recorder: Recorder;
   /** First label → handler: `git`, `llm`. */
   services: Readonly<Record<string, Service>>;
-  onClientError: (error: Error, socket: Duplex) => void;
 }): Services {
   const byHost = new Map<string, Service>(
     Object.entries(options.services).map(([label, service]) => [`${label}${INTERNAL_SUFFIX}`, service]),
@@ -52,28 +54,23 @@ export function createServices(options: {
     });
   }
 
-  const server = createServer(
-    { headersTimeout: options.limits.headMs, requestTimeout: 0, keepAliveTimeout: 60_000 },
-    (request, response) => {
-      const named = canonicalAuthority(request.headers.host ?? '', 80);
-      if (named.ok && named.port === 80 && hosts.has(named.host)) answer(named.host, request, response);
-      else sendText(response, { status: 400, body: 'the Host header does not name this service\n', close: true });
+  const front = createHttpFront({
+    limits: options.limits,
+    recorder: options.recorder,
+    handlers: {
+      request: (request, response) => {
+        const named = canonicalAuthority(request.headers.host ?? '', 80);
+        if (named.ok && named.port === 80 && hosts.has(named.host)) answer(named.host, request, response);
+        else sendText(response, { status: 400, body: 'the Host header does not name this service\n', close: true });
+      },
     },
-  );
-  server.on('clientError', options.onClientError);
-
-  function serve(socket: Duplex, head: Buffer): void {
-    if (head.length > 0) socket.unshift(head);
-    server.emit('connection', socket);
-  }
+  });
 
   return {
     hosts,
-    serve,
+    serve: (socket, rest, at) => void front.take(socket, rest, at),
     answer,
-    close: () => {
-      server.closeAllConnections();
-    },
+    close: () => front.close(),
   };
 }
 

@@ -4,20 +4,20 @@
  *
  * Trust: the client is hostile; its Host header, credentials and forwarding headers decide nothing.
  */
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { judgeConnect, type ConnectVerdict } from '../policy/egress/decide.ts';
 import { canonicalAuthority, canonicalHost, canonicalPort } from '../policy/egress/host.ts';
+import { hasNoBody, type ParsedHead } from '../policy/egress/http-frame.ts';
 import { endSocket } from './answers.ts';
 import type { Budget } from './budget.ts';
 import type { Dialer } from './dialer.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Names } from './names.ts';
 import { readOpening, type Opening } from './opening.ts';
-import { printable, type Recorder } from './recorder.ts';
+import { printable, type Destination, type Recorder } from './recorder.ts';
 import { relay } from './relay.ts';
 
 export interface TunnelContext {
@@ -28,43 +28,46 @@ export interface TunnelContext {
   dialer: Dialer;
   budget: Budget;
   /** Hosts that the gateway answers itself, on port 80. */
-  internal: { hosts: ReadonlySet<string>; serve: (socket: Duplex, head: Buffer) => void };
-  /** Serves a plain HTTP connection; takes over both sockets and resolves when they are closed. */
+  internal: { hosts: ReadonlySet<string>; serve: (socket: Duplex, rest: Buffer, at: Destination) => void };
+  /** Serves a connection whose requests are read; takes over both sockets and resolves when they are closed. */
   http: (tunnel: HttpTunnel) => Promise<void>;
 }
 
-export interface Destination {
-  host: string;
-  port: number;
-}
-
 export interface HttpTunnel extends Destination {
-  client: Duplex;
+  client: Socket;
   upstream: Socket;
   opening: Buffer;
   allowPrivate: boolean;
+  /** The opening is a ClientHello, to be answered by the run's authority. */
+  tls: boolean;
 }
 
 type Denial = Decision & { allow: false };
 
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+
+/** One CONNECT as it arrived. */
+export interface ConnectCall {
+  head: ParsedHead;
+  client: Socket;
+  /** Bytes behind the head. */
+  rest: Buffer;
+}
+
 /** Never rejects: every failure is an answer, a record, and a closed socket. */
-export async function handleConnect(
-  context: TunnelContext,
-  request: IncomingMessage,
-  client: Duplex,
-  head: Buffer,
-): Promise<void> {
+export async function handleConnect(context: TunnelContext, call: ConnectCall): Promise<void> {
+  const { head, client } = call;
   client.on('error', () => undefined);
-  const raw = request.url ?? '';
-  const authority = canonicalAuthority(raw);
-  if (!authority.ok) return refuse(context, client, asked(raw), deny('connect', authority.reason));
+  const authority = canonicalAuthority(head.target);
+  if (!authority.ok) return refuse(context, client, asked(head.target), deny('connect', authority.reason));
   const to: Destination = { host: authority.host, port: authority.port };
-  if (!sameHost(request, to)) return refuse(context, client, to, deny('connect', 'host_mismatch'));
-  if (context.internal.hosts.has(to.host)) return internal(context, client, head, to);
+  const problem = headProblem(head, to);
+  if (problem) return refuse(context, client, to, deny('connect', problem));
+  if (context.internal.hosts.has(to.host)) return internal(context, call, to);
   const slot = context.budget.connection();
   if (!slot.decision.allow) return refuse(context, client, to, slot.decision);
   try {
-    await outward(context, client, head, to, slot.established);
+    await outward(context, call, to, slot.established);
   } catch {
     // The record could not be written, so nothing goes on.
     endSocket(client, deny('audit', 'audit_unavailable'));
@@ -80,18 +83,16 @@ export function asked(raw: string): Destination {
   return port === undefined ? { host: printable(raw), port: 0 } : { host: printable(host), port };
 }
 
-/** A Host header is not needed, but one that names another host is how two readers are made to disagree. */
-function sameHost(request: IncomingMessage, to: Destination): boolean {
-  if (request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined)
-    return false;
-  const headers = request.rawHeaders.filter(
-    (_value, index) => index % 2 === 0 && request.rawHeaders[index]?.toLowerCase() === 'host',
+/** A Host header is not needed, but one that names another host is how two readers are made to disagree; so is a body. */
+function headProblem(head: ParsedHead, to: Destination): 'malformed' | 'host_mismatch' | undefined {
+  if (!hasNoBody(head)) return 'malformed';
+  const hosts = head.rawHeaders.filter(
+    (_value, index) => index % 2 === 1 && head.rawHeaders[index - 1]?.toLowerCase() === 'host',
   );
-  if (headers.length > 1) return false;
-  const header = request.headers.host;
-  if (header === undefined) return true;
-  const named = canonicalAuthority(header, to.port);
-  return named.ok && named.host === to.host && named.port === to.port;
+  if (hosts.length === 0) return undefined;
+  const named = canonicalAuthority(hosts[0] ?? '', to.port);
+  const same = hosts.length === 1 && named.ok && named.host === to.host && named.port === to.port;
+  return same ? undefined : 'host_mismatch';
 }
 
 async function refuse(context: TunnelContext, client: Duplex, to: Destination, decision: Denial): Promise<void> {
@@ -111,19 +112,20 @@ function hintFor(to: Destination, decision: Denial): string | undefined {
   return undefined;
 }
 
-async function internal(context: TunnelContext, client: Duplex, head: Buffer, to: Destination): Promise<void> {
+async function internal(context: TunnelContext, call: ConnectCall, to: Destination): Promise<void> {
+  const { client, rest } = call;
   if (to.port !== 80) return refuse(context, client, to, deny('built-in', 'port_not_allowed'));
-  client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-  context.internal.serve(client, head);
+  client.write(ESTABLISHED);
+  context.internal.serve(client, rest, to);
 }
 
 async function outward(
   context: TunnelContext,
-  client: Duplex,
-  head: Buffer,
+  call: ConnectCall,
   to: Destination,
   established: () => void,
 ): Promise<void> {
+  const { client, rest } = call;
   const verdict = judgeConnect(context.policy, to.host, to.port);
   if (!verdict.decision.allow) return refuse(context, client, to, verdict.decision);
   // A name that was never asked for is recorded (and counted) before the host's resolver hears of it.
@@ -145,14 +147,14 @@ async function outward(
     upstream.socket.destroy();
   });
   if (client.destroyed) return void upstream.socket.destroy();
-  client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-  const opening = await readOpening(client, head, context.limits.helloMs);
+  client.write(ESTABLISHED);
+  const opening = await readOpening(client, rest, context.limits.helloMs);
   established();
   await proceed(context, { client, upstream: upstream.socket, opening, verdict, to });
 }
 
 interface Opened {
-  client: Duplex;
+  client: Socket;
   upstream: Socket;
   opening: Opening;
   verdict: ConnectVerdict;
@@ -171,11 +173,10 @@ async function proceed(context: TunnelContext, opened: Opened): Promise<void> {
     await context.recorder.judged({ type: 'egress.tls', ...to, decision: denial, data: { ...sni, ...what } });
     return;
   }
-  if (opening.kind === 'http') {
-    await context.http({ ...to, client, upstream, opening: opening.bytes, allowPrivate: verdict.allowPrivate });
-    return;
-  }
-  if (opening.kind === 'tls') await passThrough(context, { ...opened, bytes: opening.bytes });
+  if (opening.kind !== 'tls' && opening.kind !== 'http') return;
+  if (opening.kind === 'tls' && verdict.passThrough) return passThrough(context, { ...opened, bytes: opening.bytes });
+  const tls = opening.kind === 'tls';
+  await context.http({ ...to, client, upstream, opening: opening.bytes, allowPrivate: verdict.allowPrivate, tls });
 }
 
 function judgeOpening(opening: Opening, to: Destination, verdict: ConnectVerdict): Denial | 'closed' | undefined {
@@ -188,7 +189,8 @@ function judgeOpening(opening: Opening, to: Destination, verdict: ConnectVerdict
   if (opening.hello.sni === undefined) return deny(rule, 'sni_missing');
   const named = canonicalHost(opening.hello.sni);
   if (!named.ok || named.host !== to.host) return deny(rule, 'sni_mismatch');
-  return opening.hello.ech ? deny(rule, 'ech_refused') : undefined;
+  // Where TLS is terminated the outer name is the only one that is answered.
+  return opening.hello.ech && verdict.passThrough ? deny(rule, 'ech_refused') : undefined;
 }
 
 async function passThrough(context: TunnelContext, opened: Opened & { bytes: Buffer }): Promise<void> {

@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { CofferdamError } from '../domain/errors.ts';
-import { MAX_SOCKET_PATH } from '../gateway/gateway.ts';
+import { MAX_SOCKET_PATH } from '../gateway/listener.ts';
 import type { GatewayLimits } from '../gateway/limits.ts';
 import type { LlmProvider } from '../gateway/llm/port.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';

@@ -75,8 +75,10 @@ function receive(message: ToGateway): void {
 async function start(settings: GatewayStart): Promise<void> {
   try {
     const repositories = openRepositories(settings.git);
-    const running = compose(settings, repositories);
-    await writeFile(join(settings.socketDir, CA_NAME), settings.ca, { mode: 0o644 });
+    const running = await compose(settings, repositories);
+    // The run's own authority for what is read, the bundle for what is passed through.
+    const trusted = running.gateway.authority + settings.ca;
+    await writeFile(join(settings.socketDir, CA_NAME), trusted, { mode: 0o644 });
     await running.gateway.listen(join(settings.socketDir, SOCKET_NAME));
     if (settings.user) dropRights(settings.user);
     checkRepositories(repositories);
@@ -119,7 +121,7 @@ function dropRights(user: { uid: number; gid: number }): void {
   }
 }
 
-function compose(settings: GatewayStart, repositories: Record<string, ServedRepository>): Running {
+async function compose(settings: GatewayStart, repositories: Record<string, ServedRepository>): Promise<Running> {
   const audit = (entry: AuditEntry): Promise<void> =>
     calls.call((id) => ({ type: 'audit', id, entry })).then(() => undefined);
   const llm = settings.llm ? composeLlm(settings, settings.llm) : undefined;
@@ -127,10 +129,13 @@ function compose(settings: GatewayStart, repositories: Record<string, ServedRepo
   if (Object.keys(repositories).length > 0) {
     services['git'] = createGitProxy({ repositories, audit, signal: stopped.signal });
   }
-  const gateway = createGateway({
+  const gateway = await createGateway({
     policy: settings.policy,
     audit,
     services,
+    credentials: settings.credentials,
+    ca: settings.ca,
+    runName: settings.runId,
     limits: settings.limits,
     onEgress: egressSoon,
   });

@@ -113,7 +113,7 @@ export async function hermetic(
   await internet.echo(`${PUBLIC}:443`);
   const events: AuditEntry[] = [];
   const directory = mkdtempSync(join(tmpdir(), 'cofgw-'));
-  const gateway = createGateway({
+  const gateway = await createGateway({
     policy: policyOf(rules, deny),
     audit: (entry) => {
       events.push(entry);

@@ -41,7 +41,7 @@ function rangeOf(address: ipaddr.IPv4 | ipaddr.IPv6): string {
   const v6 = address as ipaddr.IPv6;
   for (const [cidr, name] of MORE_V6) {
     const [base, bits] = ipaddr.IPv6.parseCIDR(cidr);
-    if (v6.match(base, bits) && v6.range() !== 'loopback') return name;
+    if (v6.match(base, bits) && !['loopback', 'unspecified'].includes(v6.range())) return name;
   }
   const range: string = v6.range();
   // Only 2000::/3 is given out as global unicast; everything else is reserved.

@@ -101,20 +101,28 @@ const READ_ONLY = new Set([
 ]);
 const MAX_READ_VALUE = 256;
 
-/** Headers for the upstream, Host first. `readOnly`: only the usual ones of a download, cut to size. */
-export function outgoingHeaders(options: {
+export interface OutgoingHeaders {
   rawHeaders: readonly string[];
   authority: string;
+  /** Only the usual headers of a download, cut to size. */
   readOnly: boolean;
-}): string[] {
+  /** What the gateway adds; the client's own header of this name goes, and the answer comes uncompressed. */
+  credential?: { name: string; value: string };
+}
+
+/** Headers for the upstream, Host first. */
+export function outgoingHeaders(options: OutgoingHeaders): string[] {
+  const { credential } = options;
   const headers = pairs(options.rawHeaders);
   const listed = new Set(valuesOf(headers, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
+  const replaced = new Set(credential ? [credential.name.toLowerCase(), 'accept-encoding'] : []);
   const kept = headers.filter(([name, value]) => {
     const lower = name.toLowerCase();
-    if (DROPPED.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;
+    if (DROPPED.has(lower) || replaced.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;
     return !options.readOnly || (READ_ONLY.has(lower) && value.length <= MAX_READ_VALUE);
   });
-  return ['Host', options.authority, ...kept.flat()];
+  const added = credential ? [credential.name, credential.value, 'Accept-Encoding', 'identity'] : [];
+  return ['Host', options.authority, ...kept.flat(), ...added];
 }
 
 /** DNS over HTTPS on an allowed host would be a resolver that nobody judges. */

@@ -1,0 +1,169 @@
+/**
+ * Sends one judged request on and hands its answer back.
+ *
+ * Trust: the upstream may be hostile; its answer is re-serialised, never followed, and never tells a credential.
+ */
+import { request as startRequest, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { Transform, type Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { deny } from '../domain/decision.ts';
+import type { PolicyRule } from '../policy/egress/decide.ts';
+import { incomingHeaders, outgoingHeaders } from '../policy/egress/http-head.ts';
+import type { Budget } from './budget.ts';
+import type { GatewayLimits } from './limits.ts';
+import type { Destination, Recorder } from './recorder.ts';
+import { ScrubStream, scrubText, secretForms } from './scrub.ts';
+import { Refused, type Upstream } from './upstream.ts';
+
+export interface ExchangeContext {
+  limits: GatewayLimits;
+  recorder: Recorder;
+  budget: Budget;
+  /** Values of credentials by the name that rules give them. */
+  credentials: Readonly<Record<string, string>>;
+}
+
+export interface Origin extends Destination {
+  scheme: 'http' | 'https';
+  upstream: Upstream;
+}
+
+export interface Outgoing {
+  request: IncomingMessage;
+  origin: Origin;
+  /** Canonical path with its query. */
+  path: string;
+  rule: PolicyRule;
+  /** A WebSocket handshake. */
+  upgrade?: boolean;
+}
+
+const MAX_ANSWER_HEAD = 65_536;
+
+/** Errors: `Refused` for limits and certificates, anything else for an upstream that failed before its answer began. */
+export async function exchange(context: ExchangeContext, outgoing: Outgoing, response: ServerResponse): Promise<void> {
+  const { started, forms, head } = start(context, outgoing);
+  response.once('close', () => started.destroy());
+  const answer = await sendBody(context, { outgoing, started, head });
+  const headers = incomingHeaders(answer.rawHeaders);
+  response.writeHead(
+    answer.statusCode ?? 502,
+    answer.statusMessage,
+    forms.length === 0 ? headers : headers.map((value) => scrubText(value, forms)),
+  );
+  const counted = counting(context, outgoing.origin);
+  const stages = forms.length === 0 ? [counted] : [new ScrubStream(forms), counted];
+  await pipeline([answer, ...stages, response]).catch(() => {
+    // The status is out: a cut answer is shown as a cut connection.
+    response.destroy();
+  });
+}
+
+/** As `exchange`, for a protocol change that a rule allows; resolves with the upstream's side once it has agreed. */
+export async function exchangeUpgrade(
+  context: ExchangeContext,
+  outgoing: Outgoing,
+): Promise<{ head: string; socket: Duplex; rest: Buffer }> {
+  const { started, head } = start(context, { ...outgoing, upgrade: true });
+  return new Promise((resolve, reject) => {
+    if (!context.budget.spend(outgoing.origin.host, head)) throw new Refused(deny('limit: bytesOut', 'bytes_limit'));
+    started.once('upgrade', (answer, socket, rest) => {
+      const lines = [`HTTP/1.1 101 Switching Protocols`, 'Connection: Upgrade', 'Upgrade: websocket'];
+      for (let at = 0; at < answer.rawHeaders.length; at += 2) {
+        const name = answer.rawHeaders[at] ?? '';
+        if (/^sec-websocket-/i.test(name)) lines.push(`${name}: ${answer.rawHeaders[at + 1] ?? ''}`);
+      }
+      resolve({ head: `${lines.join('\r\n')}\r\n\r\n`, socket, rest });
+    });
+    started.once('response', (answer) => {
+      answer.destroy();
+      reject(new Refused(deny('upstream', 'upgrade_not_allowed')));
+    });
+    started.on('error', reject);
+    started.end();
+  });
+}
+
+function start(
+  context: ExchangeContext,
+  outgoing: Outgoing,
+): { started: ClientRequest; forms: string[]; head: number } {
+  const { request, origin, path, rule } = outgoing;
+  const credential =
+    origin.scheme === 'https' && rule.credential
+      ? { name: rule.credential.header, value: context.credentials[rule.credential.valueEnv] ?? '' }
+      : undefined;
+  const readOnly = rule.methods?.every((method) => method === 'GET' || method === 'HEAD') ?? false;
+  const headers = outgoingHeaders({
+    rawHeaders: request.rawHeaders,
+    authority: authorityOf(origin),
+    readOnly,
+    ...(credential ? { credential } : {}),
+  });
+  if (outgoing.upgrade === true) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket');
+  const started = startRequest({
+    agent: origin.upstream.agent,
+    host: origin.host,
+    port: origin.port,
+    method: request.method,
+    path,
+    headers,
+    setHost: false,
+    maxHeaderSize: MAX_ANSWER_HEAD,
+  });
+  started.setTimeout(context.limits.idleMs, () => started.destroy(new Refused(deny('upstream', 'timeout'))));
+  return {
+    started,
+    forms: credential ? secretForms(credential.value) : [],
+    head: path.length + headers.join('').length,
+  };
+}
+
+/** Sends the request's body within the byte limits and waits for the head of the answer. */
+function sendBody(
+  context: ExchangeContext,
+  sending: { outgoing: Outgoing; started: ClientRequest; head: number },
+): Promise<IncomingMessage> {
+  const { outgoing, started, head } = sending;
+  const { request, origin } = outgoing;
+  return new Promise((resolve, reject) => {
+    const spend = (bytes: number): boolean => {
+      if (context.budget.spend(origin.host, bytes)) {
+        context.recorder.traffic(origin, { in: 0, out: bytes });
+        return true;
+      }
+      const refused = new Refused(deny('limit: bytesOut', 'bytes_limit'));
+      started.destroy(refused);
+      reject(refused);
+      return false;
+    };
+    started.once('response', resolve);
+    // Nobody asked for another protocol here.
+    started.once('upgrade', (_answer, socket) => {
+      socket.destroy();
+      reject(new Refused(deny('upstream', 'upgrade_not_allowed')));
+    });
+    started.on('error', reject);
+    started.once('close', () => reject(new Error('closed')));
+    if (!spend(head)) return;
+    request.on('data', (chunk: Buffer) => {
+      if (spend(chunk.length) && !started.write(chunk)) request.pause();
+    });
+    started.on('drain', () => request.resume());
+    request.once('end', () => started.end());
+    request.once('error', reject);
+  });
+}
+
+function counting(context: ExchangeContext, at: Destination): Transform {
+  return new Transform({
+    transform: (chunk: Buffer, _encoding, done) => {
+      context.recorder.traffic(at, { in: chunk.length, out: 0 });
+      done(null, chunk);
+    },
+  });
+}
+
+function authorityOf(origin: Origin): string {
+  return origin.port === (origin.scheme === 'https' ? 443 : 80) ? origin.host : `${origin.host}:${origin.port}`;
+}

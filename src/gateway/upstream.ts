@@ -1,0 +1,79 @@
+/** Connections to one host for the requests of one tunnel: one at a time, the one that was dialled for CONNECT first. */
+import { Agent } from 'node:http';
+import type { Socket } from 'node:net';
+import { deny, type Decision } from '../domain/decision.ts';
+import type { Dialer, Target } from './dialer.ts';
+import { CertificateInvalid, openHandshake } from './tls/handshake.ts';
+
+/** A request that ends with a denial while it is on its way. */
+export class Refused extends Error {
+  readonly decision: Decision & { allow: false };
+  constructor(decision: Decision & { allow: false }) {
+    super(decision.reason);
+    this.decision = decision;
+  }
+}
+
+export interface Upstream {
+  agent: Agent;
+  close(): void;
+}
+
+export interface UpstreamOptions {
+  target: Target;
+  dialer: Dialer;
+  /** Dialled already, with its addresses judged; TLS has not begun on it. */
+  first?: Socket | undefined;
+  tls: { ca: string | undefined; timeoutMs: number } | undefined;
+}
+
+export function createUpstream(options: UpstreamOptions): Upstream {
+  const { target, dialer, tls } = options;
+  const secure = (socket: Socket): Promise<Socket> =>
+    tls ? openHandshake({ socket, host: target.host, ...tls }).catch(refuse) : Promise.resolve(socket);
+  // At once, beside the client's own handshake.
+  let ready = options.first ? secure(options.first) : undefined;
+  ready?.catch(() => undefined);
+
+  /** The name is resolved and judged anew for each connection. */
+  async function open(): Promise<Socket> {
+    const checked = await dialer.check(target);
+    if (!checked.decision.allow) throw new Refused(checked.decision);
+    const opened = await dialer.open(target, checked.addresses);
+    if (!opened) throw new Refused(deny('dialer', 'dial_failed'));
+    return secure(opened.socket);
+  }
+
+  async function next(): Promise<Socket> {
+    const prepared = ready;
+    ready = undefined;
+    const socket = await prepared;
+    return socket && !socket.destroyed && socket.readable && socket.writable ? socket : open();
+  }
+
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  agent.createConnection = (_options, callback) => {
+    next().then(
+      (socket) => callback?.(null, socket),
+      (error: unknown) =>
+        callback?.(error instanceof Error ? error : new Error('could not connect'), undefined as never),
+    );
+    return undefined;
+  };
+  return {
+    agent,
+    close: () => {
+      agent.destroy();
+      options.first?.destroy();
+      ready?.then(
+        (socket) => socket.destroy(),
+        () => undefined,
+      );
+    },
+  };
+}
+
+function refuse(error: unknown): never {
+  if (error instanceof CertificateInvalid) throw new Refused(deny('upstream', 'certificate_invalid'));
+  throw new Refused(deny('upstream', 'dial_failed'));
+}
