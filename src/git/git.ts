@@ -30,7 +30,7 @@ export interface GitCall {
 
 /** How a call ended. `exit` with code 0 is success. */
 export interface GitOutcome {
-  end: 'exit' | 'killed' | 'timeout' | 'aborted' | 'output' | 'not_started';
+  end: 'exit' | 'killed' | 'timeout' | 'aborted' | 'output' | 'input' | 'not_started';
   exitCode: number | null;
   stdout: Buffer;
   /** Last part of it, without control characters and without the credential. */
@@ -85,7 +85,9 @@ export async function runGit(call: GitCall): Promise<GitOutcome> {
     : collect(child.stdout, call.maxOutputBytes ?? DEFAULT_OUTPUT, () => {
         stop('output');
       });
-  feed(child, call.stdin);
+  feed(child, call.stdin, () => {
+    stop('input');
+  });
   try {
     const exit = await child.exited;
     const stdout = await output;
@@ -129,6 +131,7 @@ function endText(outcome: GitOutcome): string {
   const said = outcome.stderr === '' ? '' : `: ${outcome.stderr.replaceAll('\n', ' ')}`;
   const ends: Record<GitOutcome['end'], string> = {
     exit: `failed with exit code ${outcome.exitCode ?? -1}${said}`,
+    input: 'was ended: its input failed',
     killed: `was ended by a signal (limit of memory, CPU time or file size)${said}`,
     timeout: 'took too long',
     aborted: 'was stopped',
@@ -138,11 +141,13 @@ function endText(outcome: GitOutcome): string {
   return ends[outcome.end];
 }
 
-function feed(child: RunningProcess, stdin: GitCall['stdin']): void {
+function feed(child: RunningProcess, stdin: GitCall['stdin'], onBroken: () => void): void {
   if (stdin instanceof Readable) {
-    // A source that fails must not look like a complete input.
-    pipeline(stdin, child.stdin).catch(() => {
-      child.kill();
+    pipeline(stdin, child.stdin).catch((error: unknown) => {
+      // git may close its input when it has read enough; how it then ends is its own verdict.
+      if ((error as NodeJS.ErrnoException).code === 'EPIPE') child.kill();
+      // A source that fails must not look like a complete input, even where git has ended well before it is killed.
+      else onBroken();
     });
   } else child.stdin.end(stdin);
 }
