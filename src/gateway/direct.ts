@@ -69,5 +69,10 @@ async function proxied(context: DirectContext, one: Proxied): Promise<void> {
   const { dialer } = context;
   const upstream = createUpstream({ target: { ...at, allowPrivate: verdict.allowPrivate }, dialer, tls: undefined });
   response.once('close', () => upstream.close());
-  await context.forward.request({ request, response, origin: { ...at, scheme: 'http', upstream }, target });
+  await context.forward.request({
+    request,
+    response,
+    origin: { ...at, scheme: 'http', upstream, requests: 0 },
+    target,
+  });
 }

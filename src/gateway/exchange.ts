@@ -26,6 +26,8 @@ export interface ExchangeContext {
 export interface Origin extends Destination {
   scheme: 'http' | 'https';
   upstream: Upstream;
+  /** That came on this connection so far. */
+  requests: number;
 }
 
 export interface Outgoing {

@@ -84,7 +84,12 @@ export function createForward(context: ForwardContext): Forward {
     const inner = opened.tls ? await terminate(context, opened) : client;
     if (inner) {
       const stream = front.take(inner, opened.tls ? Buffer.alloc(0) : opened.opening, { host, port });
-      origins.set(stream, { scheme: opened.tls ? 'https' : 'http', host, port, upstream });
+      const origin: Origin = { scheme: opened.tls ? 'https' : 'http', host, port, upstream, requests: 0 };
+      origins.set(stream, origin);
+      // Some clients finish the handshake before they look at the certificate.
+      void closed.then(() => {
+        if (opened.tls && origin.requests === 0) noteHandshake(context, opened, 'closed without a request');
+      });
     }
     await closed;
   }
@@ -93,22 +98,28 @@ export function createForward(context: ForwardContext): Forward {
 }
 
 async function terminate(context: ForwardContext, opened: HttpTunnel): Promise<Duplex | undefined> {
-  const { client, opening, host, port } = opened;
+  const { client, opening, host } = opened;
   try {
     const secureContext = await context.authority.contextFor(host);
     return await answerHandshake({ client, opening, context: secureContext, timeoutMs: context.limits.helloMs });
   } catch (error) {
-    const problem = error instanceof Error && 'code' in error ? String(error.code) : 'the handshake did not finish';
-    const hint = `the client did not accept the run's certificate: it has to trust the CA file of the sandbox, or an operator can add passThrough to the rule of ${host}`;
-    context.recorder.note('egress.handshake', { host, port, problem, hint });
+    noteHandshake(context, opened, error instanceof Error && 'code' in error ? String(error.code) : 'not finished');
     client.destroy();
     return undefined;
   }
 }
 
+/** A tool that pins certificates, or reads another list of authorities, fails here: the record says what helps. */
+function noteHandshake(context: ForwardContext, at: Destination, problem: string): void {
+  const { host, port } = at;
+  const hint = `the client may not trust the run's authority: it has to read the CA file of the sandbox, or an operator can add passThrough: true to the rule of ${host}`;
+  context.recorder.note('egress.handshake', { host, port, problem, hint });
+}
+
 /** Judges one request, records it, sends it on, and hands the answer back. */
 async function forwardRequest(context: ForwardContext, one: Exchange): Promise<void> {
   const { request, response, origin } = one;
+  origin.requests += 1;
   const at = { host: origin.host, port: origin.port };
   const data = described(request, one.target);
   try {
@@ -130,6 +141,7 @@ async function forwardUpgrade(
   one: { request: IncomingMessage; stream: GuardedStream; origin: Origin },
 ): Promise<void> {
   const { request, stream, origin } = one;
+  origin.requests += 1;
   const at = { host: origin.host, port: origin.port };
   const data = described(request, request.url ?? '');
   try {

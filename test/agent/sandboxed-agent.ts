@@ -79,7 +79,7 @@ export async function openSandboxedAgent(options: {
   undo.defer(() => rm(socketDir, { recursive: true, force: true }));
   await chmod(socketDir, 0o755);
   const audited: AuditEntry[] = [];
-  const gateway = createGateway({
+  const gateway = await createGateway({
     policy: { rules: [], deny: [], gitRepositories: [] },
     audit: (entry) => {
       audited.push(entry);

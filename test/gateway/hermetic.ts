@@ -1,12 +1,15 @@
 /** A hermetic internet for the gateway: a resolver and a dialer of the test's own, and a sink that keeps every byte. */
 import { mkdtempSync } from 'node:fs';
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { rm } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as tlsConnect, TLSSocket } from 'node:tls';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
 import type { Dial } from '../../src/gateway/dialer.ts';
+import { createRunAuthority, type RunAuthority } from '../../src/gateway/tls/authority.ts';
 import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
 
 export const PUBLIC = '93.184.216.34';
@@ -24,6 +27,7 @@ export class Internet {
   readonly #servers = new Map<string, Server>();
   readonly #bytes = new Map<string, Buffer[]>();
   readonly #sockets = new Set<Socket>();
+  #authority: Promise<RunAuthority> | undefined;
 
   /** Listens for `ip:port` of the hermetic internet. The handler gets a socket whose bytes are kept in the sink. */
   async serve(at: string, handler: (socket: Socket) => void): Promise<void> {
@@ -46,6 +50,33 @@ export class Internet {
       });
       socket.on('end', () => socket.end());
     });
+  }
+
+  /** An HTTPS host: a real TLS stack and a real HTTP parser; the sink keeps the requests as they were read. */
+  async serveHttps(at: string, host: string, handler: RequestListener): Promise<void> {
+    const http = createHttpServer((request, response) => {
+      const headers = request.rawHeaders.flatMap((name, index) =>
+        index % 2 === 0 ? `${name}: ${request.rawHeaders[index + 1] ?? ''}` : [],
+      );
+      this.keep(
+        at,
+        Buffer.from([`${request.method ?? ''} ${request.url ?? ''}`, ...headers, '', ''].join('\r\n'), 'latin1'),
+      );
+      request.on('data', (chunk: Buffer) => this.keep(at, chunk));
+      handler(request, response);
+    });
+    const secureContext = await (await this.authority()).contextFor(host);
+    await this.serve(at, (socket) => {
+      const secured = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
+      secured.on('error', () => undefined);
+      http.emit('connection', secured);
+    });
+  }
+
+  /** Who signs for the hosts of this internet. */
+  authority(): Promise<RunAuthority> {
+    this.#authority ??= createRunAuthority({ runName: 'hermetic internet', policy: policyOf([{ host: 'test' }]) });
+    return this.#authority;
   }
 
   keep(at: string, chunk: Buffer): void {
@@ -112,6 +143,7 @@ export async function hermetic(
   internet.names.set(ALLOWED, [PUBLIC]);
   await internet.echo(`${PUBLIC}:443`);
   const events: AuditEntry[] = [];
+  const { certificate } = await internet.authority();
   const directory = mkdtempSync(join(tmpdir(), 'cofgw-'));
   const gateway = await createGateway({
     policy: policyOf(rules, deny),
@@ -121,6 +153,7 @@ export async function hermetic(
     },
     resolve: internet.resolve,
     dial: internet.dial,
+    ca: certificate,
     ...rest,
   });
   const socketPath = join(directory, 'g.sock');
@@ -140,8 +173,9 @@ export class Raw {
   ended = false;
   #wake: () => void = () => undefined;
 
-  constructor(socketPath: string) {
-    this.socket = connect({ path: socketPath, allowHalfOpen: true });
+  /** A path, or a conversation that has begun. */
+  constructor(socket: string | Socket) {
+    this.socket = typeof socket === 'string' ? connect({ path: socket, allowHalfOpen: true }) : socket;
     this.socket.on('data', (chunk: Buffer) => {
       this.received = Buffer.concat([this.received, chunk]);
       this.#wake();
@@ -197,6 +231,27 @@ export async function connectTo(
   const { status, text } = await raw.head();
   raw.received = Buffer.alloc(0);
   return { status, raw, text };
+}
+
+/** A TLS client inside a tunnel, trusting the run's authority; rejects when the handshake fails. */
+export async function tlsTo(h: Hermetic, host: string, options: { port?: number; ca?: string } = {}): Promise<Raw> {
+  const { raw, status } = await connectTo(h.socketPath, `${host}:${options.port ?? 443}`);
+  if (status !== 200) throw new Error(`CONNECT: ${status}`);
+  raw.socket.removeAllListeners('data');
+  const secured = tlsConnect({
+    socket: raw.socket,
+    servername: host,
+    ca: options.ca ?? h.gateway.authority,
+    ALPNProtocols: ['http/1.1'],
+  });
+  await new Promise((resolve, reject) => {
+    secured.once('secureConnect', resolve);
+    secured.once('error', reject);
+    secured.once('close', () => {
+      reject(new Error('closed'));
+    });
+  });
+  return new Raw(secured);
 }
 
 export interface HelloOptions {

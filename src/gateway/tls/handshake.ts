@@ -59,21 +59,24 @@ function finished(secured: TLSSocket, event: 'secure' | 'secureConnect', timeout
     const timer = setTimeout(() => secured.destroy(new Error('the TLS handshake took too long')), timeoutMs);
     const fail = (error: unknown): void => {
       clearTimeout(timer);
+      secured.destroy();
       reject(error instanceof Error ? error : new Error('closed during the TLS handshake'));
     };
     // Stays: a connection that breaks later must not end the process.
     secured.on('error', fail);
-    secured.once('close', fail);
+    // Half-open sockets end without closing.
+    secured.once('close', fail).once('end', fail);
     secured.once(event, () => {
       clearTimeout(timer);
-      secured.off('close', fail);
+      secured.off('close', fail).off('end', fail);
       resolve(secured);
     });
   });
 }
 
+/** `UNSPECIFIED` is what Node calls the rarer results of verification, a violated name constraint for one. */
 const OPENSSL_CERTIFICATE =
-  /^(?:ERR_TLS_CERT_ALTNAME_INVALID|ERR_TLS_CERT_ALTNAME_FORMAT|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_|HOSTNAME_MISMATCH|ERROR_IN_CERT)/;
+  /^(?:ERR_TLS_CERT_ALTNAME_INVALID|ERR_TLS_CERT_ALTNAME_FORMAT|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|UNSPECIFIED|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_|HOSTNAME_MISMATCH|ERROR_IN_CERT)/;
 
 function isCertificateProblem(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';

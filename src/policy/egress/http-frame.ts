@@ -127,6 +127,8 @@ export class RequestFramer {
     if (end > MAX_HEAD) return { what: 'head', tooLarge: true };
     const parsed = parseHead(rest.subarray(0, end));
     if (!parsed.ok) return bad(parsed.what);
+    // The only CONNECT of a connection is the one that was read before this.
+    if (parsed.head.method === 'CONNECT') return bad('CONNECT inside a connection');
     const body = bodyOf(parsed.head);
     if (typeof body === 'string') return bad(body);
     framed.heads += 1;
