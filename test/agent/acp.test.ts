@@ -37,7 +37,7 @@ describe('a turn', () => {
       fs: { readTextFile: false, writeTextFile: false },
       terminal: false,
     });
-    expect(seen.session).toMatchObject({ cwd: '/work/repo', mcpServers: [] });
+    expect(seen.session).toMatchObject({ cwd: '/clone/repo', mcpServers: [] });
     expect(seen.mode).toBe('agent-full-access');
     expect(seen.prompt?.prompt).toEqual([{ type: 'text', text: 'Make the test pass.' }]);
     expect(agent.toAgent.writableEnded).toBe(true);

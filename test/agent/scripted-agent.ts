@@ -19,7 +19,7 @@ export async function hold(
   const outcome = await runAcp({
     input: agent.fromAgent,
     output: agent.toAgent,
-    cwd: '/work/repo',
+    cwd: '/clone/repo',
     prompt: 'Make the test pass.',
     onMessage: (message) => messages.push(message),
     signal: new AbortController().signal,

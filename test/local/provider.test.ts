@@ -179,7 +179,7 @@ describe('fixProject', () => {
     main: true,
     model: 'm',
     stream: true,
-    texts: ['You work here.\n  Working directory: /work/space\n'],
+    texts: ['You work here.\n  Working directory: /clone/space\n'],
     results: [],
     maxTokens: undefined,
     wantsUsage: true,
@@ -200,8 +200,8 @@ describe('fixProject', () => {
     const replies = [];
     for (const rounds of [0, 1, 2, 3]) replies.push(await script({ ...call, tools: named, rounds }));
     expect(replies).toEqual([
-      { text: 'First I look.', calls: [{ name: 'read', args: { filePath: '/work/space/a.js' } }] },
-      { text: '', calls: [{ name: 'edit', args: { filePath: '/work/space/a.js', oldString: '-', newString: '+' } }] },
+      { text: 'First I look.', calls: [{ name: 'read', args: { filePath: '/clone/space/a.js' } }] },
+      { text: '', calls: [{ name: 'edit', args: { filePath: '/clone/space/a.js', oldString: '-', newString: '+' } }] },
       { text: '', calls: [{ name: 'bash', args: { command: 'npm test', description: 'as the task asks' } }] },
       { text: 'Fixed.' },
     ]);
@@ -218,7 +218,7 @@ describe('fixProject', () => {
   test('an agent with a shell only gets shell commands', async () => {
     const tools = [{ name: 'exec_command', schema: shape('cmd'), freeform: false }];
     const reply = await fixProject({ steps })({ ...call, tools, rounds: 0 });
-    expect(reply.calls).toEqual([{ name: 'exec_command', args: { cmd: "cat '/work/space/a.js'" } }]);
+    expect(reply.calls).toEqual([{ name: 'exec_command', args: { cmd: "cat '/clone/space/a.js'" } }]);
   });
 
   test('says so when no tool fits, and gives a title to requests without tools', async () => {
