@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { TOOLBOX_AGENTS } from '../local/machine/toolbox.ts';
 import { createAgents } from '../agent/agents.ts';
+import { conventionalTitle } from '../command/prompt.ts';
 import { knownSecrets, type Environment } from '../config/environment.ts';
 import { loadPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
@@ -40,11 +41,6 @@ const LOCAL_NAME = 'local/repository';
 function flags(options: RunOptions): Record<string, string> {
   const given = { agent: options.agent, model: options.model, timeout: options.timeout, 'max-cost': options.maxCost };
   return Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
-function title(task: string): string {
-  const line = terminalText(task.split('\n')[0] ?? '', 60);
-  return `feat: ${line === '' ? 'do the task' : line}`;
 }
 
 /** `cofferdam run`: the whole job on a local repository. Exit codes: `stateRow`, 125 when Cofferdam is at fault. */
@@ -100,7 +96,7 @@ export async function runCommand(options: RunOptions): Promise<number> {
     {
       runId,
       repository: remote === undefined ? LOCAL_NAME : new URL(remote).pathname.replace(/^\/|\.git$/g, ''),
-      title: title(options.task),
+      title: conventionalTitle({ title: options.task.trim().split('\n')[0] ?? '', verb: 'run' }),
       task: options.task,
       branch: `cofferdam/local-${runId}`,
       flags: flags(options),
