@@ -26,8 +26,6 @@ const Base = z.object({
   PRIVATE_KEY: z.string().optional(),
   PRIVATE_KEY_PATH: z.string().optional(),
   WEBHOOK_SECRET: z.string().optional(),
-  COFFERDAM_TOOLBOX: z.string().optional(),
-  COFFERDAM_RUNTIME_ROOT: z.string().optional(),
 });
 
 export interface Environment {
@@ -43,7 +41,6 @@ export interface Environment {
   appId: number | undefined;
   privateKey: string | undefined;
   webhookSecret: string | undefined;
-  toolboxDir: string | undefined;
 }
 
 /** Where GitHub's API and its git remotes are. */
@@ -79,7 +76,6 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environme
     appId: e.APP_ID,
     privateKey: privateKey(e.PRIVATE_KEY, e.PRIVATE_KEY_PATH),
     webhookSecret: e.WEBHOOK_SECRET,
-    toolboxDir: e.COFFERDAM_TOOLBOX,
   };
 }
 
