@@ -50,11 +50,11 @@ describe('cofferdam exec', () => {
       '--',
       'bash',
       '-c',
-      'dmesg | grep -c "Starting gVisor"; grep CapEff /proc/self/status; ls /sys/class/net 2>/dev/null; env | grep -ciE "token|secret|key=" || true',
+      'dmesg | grep -c "Starting gVisor"; grep CapEff /proc/self/status; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d " "; env | grep -ciE "token|secret|key=" || true',
     ]);
     expect(ended.code).toBe(0);
-    expect(ended.stdout).toContain('CapEff:\t0000000000000000');
-    expect(ended.stdout.startsWith('1\n')).toBe(true);
+    // gVisor's banner, no capability, one interface, and no variable that looks like a secret.
+    expect(ended.stdout).toBe('1\nCapEff:\t0000000000000000\nlo\n0\n');
   });
 
   it('NET-001 NET-002 without a policy nothing is reachable, and each try is an entry', async () => {
@@ -69,7 +69,7 @@ describe('cofferdam exec', () => {
     expect(ended.code).toBe(0);
     const egress = lastLine(ended)['egress'] as { host: string; port: number; allow: boolean }[];
     expect(egress.some((e) => e.host === 'denied.example.com' && e.port === 0 && !e.allow)).toBe(true);
-    expect(egress.some((e) => e.host.startsWith('9.9.9.9') && !e.allow)).toBe(true);
+    expect(egress.some((e) => e.host === '9.9.9.9' && e.port === 443 && !e.allow)).toBe(true);
     expect(egress.every((e) => !e.allow)).toBe(true);
   });
 
@@ -113,8 +113,7 @@ describe('cofferdam exec', () => {
   it('a stop from outside ends it and leaves nothing', async () => {
     const ended = await p.run(['exec', '--', 'bash', '-c', 'echo started; sleep 600'], { interruptAfter: 'started' });
     expect(ended.code).toBe(130);
-    const runs = await readdir(join(p.dir, 'data', 'runs'), { recursive: true }).catch(() => []);
-    expect(runs.filter((name) => name.endsWith('.sock'))).toEqual([]);
+    expect(await readdir(join(p.dir, 'data', 'runs'))).toEqual([]);
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -89,6 +89,7 @@ describe('cofferdam run', () => {
     // The key was used on the host and is nowhere in what the run left.
     expect(provider.calls.length).toBeGreaterThan(3);
     expect(await readFile(String(result['auditFile']), 'utf8')).not.toContain(KEY);
+    expect(await readdir(join(p.dir, 'data', 'runs'))).toEqual([]);
     const egress = result['egress'] as { host: string; allow: boolean }[];
     expect(egress.some((e) => e.host === 'telemetry.example.com' && !e.allow)).toBe(true);
   });
