@@ -23,6 +23,8 @@ export const corpus: [string, string][] = [
   ['GH-001 link in bold', '**[x](https://evil.test)**'],
   ['GH-001 nested brackets', '[a [b] c](https://evil.test)'],
   ['GH-001 link in a heading', '# [x](https://evil.test)'],
+  ['GH-001 a code span in a heading that loses its end: number', '# **`GH-7'],
+  ['GH-001 a code span in a heading that loses its end: mention', '# **`@evil'],
   ['GH-001 link in a list', '- [x](https://evil.test)'],
   ['GH-001 link in a table', '| a |\n|---|\n| [x](https://evil.test) |'],
   ['GH-001 autolink', '<https://evil.test/x>'],

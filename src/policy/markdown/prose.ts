@@ -40,7 +40,8 @@ function closed(fence: { language: string; body: string[] }): string {
 
 function paragraph(line: string): string {
   const heading = /^\s{0,3}#{1,6}\s+(.*?)\s*#*$/.exec(line);
-  if (heading !== null) return `\n**${words(heading[1] ?? '').replaceAll('**', '')}**\n`;
+  // Taken out before the words are made safe: what is safe must not be rewritten, a code span would come apart.
+  if (heading !== null) return `\n**${words((heading[1] ?? '').replaceAll('**', ''))}**\n`;
   const item = /^(\s{0,12})([-*+]|\d{1,4}[.)])\s+(.*)$/.exec(line);
   if (item === null) return inline(line.replace(/^[\s>]+/, ''));
   const depth = Math.min(3, Math.floor((item[1] ?? '').length / 2));
