@@ -9,7 +9,7 @@ import type { Ledger, LedgerAccount, Reservation, ReserveRequest } from '../run/
  * Redis (scripts name keys that they read out of entries, which a Redis cluster would not allow).
  *
  * Layout below the prefix: a hash {spent, reserved} for each sum, and for each run a hash `calls:<run>` with one entry
- * per call: state (`o` open, `e` ended), amount, repository, installation, day.
+ * per call: state (`o` open, `e` ended), amount held, amount charged at its end, repository, installation, day.
  */
 
 /** Sums of a day are read for a few days, those of a run as long as somebody may ask about it. */
@@ -30,7 +30,7 @@ local function finish(prefix, run, id, e, actual)
     redis.call('HINCRBY', key, 'spent', int(actual))
     redis.call('EXPIRE', key, n == 1 and ${RUN_TTL_SECONDS} or ${DAY_TTL_SECONDS})
   end
-  e.s = 'e'
+  e.s, e.c = 'e', int(actual)
   redis.call('HSET', prefix .. 'calls:' .. run, id, cjson.encode(e))
 end
 `;
