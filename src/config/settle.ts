@@ -1,6 +1,7 @@
 import { CofferdamError } from '../domain/errors.ts';
 import { microUsd } from '../domain/ids.ts';
-import type { EgressEntry, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import { stricterHold } from '../policy/diff/hold.ts';
+import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
 
 export interface Flags {
   /** `--max-cost`, dollars. */
@@ -72,6 +73,18 @@ export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags
     timeoutMs: within('--timeout (ms)', minutes * 60_000, timeoutMs, 'usage'),
     maxTurns: within('--max-turns', maxTurns, turns, 'usage'),
   };
+}
+
+/** When results wait for a person: the operator's setting, which a repository may only make stricter. Errors: `repository_file`. */
+export function settleHold(policy: OperatorPolicy, file: RepositoryFile): HoldSetting {
+  const least = policy.publish.hold;
+  const wanted = file.publish.hold ?? least;
+  if (stricterHold(least, wanted) === wanted) return wanted;
+  throw new CofferdamError(
+    'repository_file',
+    'config.settleHold',
+    `publish.hold: "${wanted}" is looser than the operator's "${least}"; a repository may only make it stricter`,
+  );
 }
 
 /** Entries that the repository's file adds and the operator's `mayAdd` does not hold word for word or by wildcard. */

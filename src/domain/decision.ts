@@ -40,6 +40,8 @@ export const DENY_REASONS = [
   'fork',
   'closed',
   'ref_not_allowed',
+  'held',
+  'not_held',
   'audit_unavailable',
 ] as const;
 

@@ -125,6 +125,11 @@ export const LlmSettings = z.strictObject({
 });
 export type LlmSettings = z.infer<typeof LlmSettings>;
 
+/** When must a person say yes before a result is pushed? From the loosest to the strictest. */
+export const HOLD_SETTINGS = ['never', 'protected', 'always'] as const;
+export const HoldSetting = z.enum(HOLD_SETTINGS);
+export type HoldSetting = z.infer<typeof HoldSetting>;
+
 /** The operator's policy file. Unknown keys are errors; `egress.allow` must be there, an empty list is valid. */
 export const OperatorPolicy = z.strictObject({
   limits: OperatorLimits.prefault({}),
@@ -138,7 +143,7 @@ export const OperatorPolicy = z.strictObject({
     .regex(/^[/@][a-z][a-z0-9-]{0,31}$/)
     .default('/agent'),
   label: z.string().min(1).max(50).default('agent'),
-  publish: z.strictObject({ hold: z.enum(['never', 'protected', 'always']).default('protected') }).prefault({}),
+  publish: z.strictObject({ hold: HoldSetting.default('protected') }).prefault({}),
 });
 export type OperatorPolicy = z.infer<typeof OperatorPolicy>;
 
@@ -163,7 +168,7 @@ export const RepositoryFile = z.strictObject({
     .default({}),
   egress: z.strictObject({ allow: z.array(EgressEntry).default([]) }).prefault({}),
   protected: z.array(z.string()).default([]),
-  publish: z.strictObject({ hold: z.enum(['never', 'protected', 'always']).optional() }).default({}),
+  publish: z.strictObject({ hold: HoldSetting.optional() }).default({}),
 });
 export type RepositoryFile = z.infer<typeof RepositoryFile>;
 

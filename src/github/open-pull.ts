@@ -17,6 +17,8 @@ export async function openPull(options: {
   result: RunResult;
   settings: RunSettings;
   runUrl: string | undefined;
+  approvedBy?: string | undefined;
+  baseMoved?: boolean | undefined;
   redact: (text: string) => string;
 }): Promise<{ number: number; url: string }> {
   const { repository, request, spec, redact } = options;
@@ -31,6 +33,8 @@ export async function openPull(options: {
     result,
     elapsedMs: Math.max(0, Date.parse(result.endedAt) - Date.parse(result.startedAt)) || 0,
     runUrl,
+    approvedBy: options.approvedBy,
+    baseMoved: options.baseMoved,
   });
   const pull = { branch: spec.branch, base: spec.baseRef, title: redact(pullTitle(spec.title)), body: redact(body) };
   for (const draft of [true, false]) {

@@ -1,9 +1,10 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { Limits } from '../domain/policy.ts';
-import { stateRow, type RunRequest, type RunResult } from '../domain/run.ts';
+import { stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { mayAsk } from '../policy/authority/may-ask.ts';
 import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
+import { touchesWorkflows } from '../policy/markdown/held.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -35,6 +36,10 @@ export interface PublisherOptions {
   runUrl?: string | undefined;
   /** Between two edits of the status comment. */
   intervalMs?: number;
+  /** Who lets a held result go: the one whose rights count then. */
+  approvedBy?: Actor | undefined;
+  /** First word of a command; default `/agent`. */
+  prefix?: string | undefined;
   /** Takes secrets out of everything that is sent. */
   redact?: (text: string) => string;
   log: Logger;
@@ -65,6 +70,8 @@ const GOOD: readonly RunResult['state'][] = ['succeeded', 'unverified'];
 export function createPublisher(options: PublisherOptions): GitHubPublisher {
   const { repository, request, log, runUrl } = options;
   const { runId, source, pull: followUp } = request;
+  const { prefix } = options;
+  const approvedBy = options.approvedBy?.login;
   const redact = options.redact ?? ((text: string) => text);
   const steps: { step: string; durationMs: number }[] = [];
   let settings = options.settings;
@@ -79,7 +86,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
 
   function facts(phase: StatusFacts['phase']): string {
     const { actor, command, input } = request;
-    const base = { runId, actor, command, runUrl, texts: input.texts, hidden: options.hidden };
+    const base = { runId, actor, command, runUrl, texts: input.texts, hidden: options.hidden, prefix, approvedBy };
     return redact(statusComment({ ...base, ...settings, phase }));
   }
 
@@ -116,6 +123,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       ...settings,
       runId,
       result,
+      prefix,
       elapsedMs: elapsed(result),
       runUrl,
       audit,
@@ -147,25 +155,41 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const { branch } = spec;
       const commit = harvest.commit;
       await audit.append({ zone: 'github', type: 'git.push', data: { branch, commit } });
-      const authorization = await repository.gitAuthorization('write');
+      const workflows = touchesWorkflows(harvest.files.map((file) => file.path));
+      const authorization = await repository.gitAuthorization('write', { workflows });
       // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
       const expected = followUp?.branch === branch ? spec.base : undefined;
       await options.push({ repository: harvest.repository, commit, branch, expected, authorization, signal });
       pushed = commit;
       await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });
-      const pull = await openPull({ repository, request, spec, harvest, result, settings, runUrl, redact });
+      const base = expected === undefined ? await repository.headOf(spec.baseRef).catch(() => spec.base) : spec.base;
+      const baseMoved = base !== spec.base;
+      const pull = await openPull({
+        repository,
+        request,
+        spec,
+        harvest,
+        result,
+        settings,
+        runUrl,
+        approvedBy,
+        baseMoved,
+        redact,
+      });
       await audit.append({ zone: 'github', type: 'publish.check_run', data: { commit, pull: pull.number } });
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
       await putCheck(commit, check(output)).catch((thrown: unknown) => {
         log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
       });
-      return { branch, head: commit, pull };
+      return { branch, head: commit, pull, baseMoved };
     },
     async finish(end) {
       const { result, seal } = end;
       const checks = await settled(closeChecks(end));
       const audit = seal === undefined ? undefined : { count: seal.count, head: seal.head };
-      const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble: checks?.message });
+      const mayPushWorkflows = await workflowPermission(repository, result);
+      const trouble = checks?.message;
+      const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
       const said = await settled(comment.settle(done));
       const target = source.commentId === undefined ? { number: source.number } : { commentId: source.commentId };
       const reacted = await settled(repository.react(target, GOOD.includes(result.state) ? 'rocket' : 'confused'));
@@ -177,16 +201,24 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
 
 type FinishOptions = Parameters<GitHubPublisher['finish']>[0];
 
+/** Only asked where it matters; unknown when GitHub does not say. */
+async function workflowPermission(repository: GitHubRepository, result: RunResult): Promise<boolean | undefined> {
+  if (result.held === undefined || !touchesWorkflows(result.held.files)) return undefined;
+  return repository.mayPushWorkflows().catch(() => undefined);
+}
+
 /** Whoever asked must still have the right when the result is published. */
 async function checkAuthority(
   options: PublisherOptions,
   audit: Parameters<Publisher['publish']>[0]['audit'],
 ): Promise<void> {
   const { request, repository } = options;
-  const decision = mayAsk(request.actor, await repository.permission(request.actor.login));
-  await audit.append({ zone: 'github', type: 'publish.authority', decision, data: { login: request.actor.login } });
+  const who = options.approvedBy ?? request.actor;
+  const decision = mayAsk(who, await repository.permission(who.login));
+  const data = { login: who.login, ...(options.approvedBy === undefined ? {} : { requester: request.actor.login }) };
+  await audit.append({ zone: 'github', type: 'publish.authority', decision, data });
   if (decision.allow) return;
-  throw new CofferdamError('no_authority', 'github.publish', `${request.actor.login} has no write access any more`);
+  throw new CofferdamError('no_authority', 'github.publish', `${who.login} has no write access any more`);
 }
 
 function runningPhase(progress: RunProgress, steps: { step: string; durationMs: number }[]): StatusFacts['phase'] {

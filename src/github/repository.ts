@@ -77,8 +77,15 @@ export interface GitHubRepository {
   findCheck(sha: string, externalId: string): Promise<number | null>;
   createCheck(sha: string, check: Check): Promise<number>;
   updateCheck(id: number, check: Check): Promise<void>;
-  /** Value of the Authorization header for git over HTTP. */
-  gitAuthorization(access: 'read' | 'write'): Promise<string>;
+  /** The commit that a branch points to; null: there is no such branch. */
+  headOf(branch: string): Promise<CommitSha | null>;
+  /** Would GitHub take workflow files from this installation? */
+  mayPushWorkflows(): Promise<boolean>;
+  /**
+   * Value of the Authorization header for git over HTTP. With `workflows` it may also change workflow files; an installation
+   * without that permission fails with `permission`.
+   */
+  gitAuthorization(access: 'read' | 'write', options?: { workflows?: boolean }): Promise<string>;
 }
 
 const CHECK_NAME = 'Cofferdam';
@@ -151,9 +158,26 @@ export function createRepository(parts: Parts): GitHubRepository {
     ...talkVerbs(call, parts),
     ...pullVerbs(call, parts),
     ...checkVerbs(call),
-    async gitAuthorization(access) {
+    async mayPushWorkflows() {
+      const octokit = await parts.tokens.asApp();
+      const { owner, name: repo } = parts.repository;
+      try {
+        const { data } = await octokit.rest.apps.getRepoInstallation({ owner, repo });
+        return data.permissions.workflows === 'write';
+      } catch (thrown) {
+        throw githubError(thrown, 'github.mayPushWorkflows');
+      }
+    },
+    async gitAuthorization(access, options = {}) {
       const { repository, tokens } = parts;
-      const token = await tokens.get({ ...repository, repositoryId: repository.id, permissions: { contents: access } });
+      const workflows = options.workflows === true ? { workflows: 'write' as const } : {};
+      const scope = { ...repository, repositoryId: repository.id, permissions: { contents: access, ...workflows } };
+      const token = await tokens.get(scope).catch((thrown: unknown) => {
+        const missing = options.workflows === true && thrown instanceof GitHubError && thrown.kind === 'invalid';
+        if (!missing) throw thrown;
+        const detail = 'the change touches workflow files; missing permission: workflows=write';
+        throw new GitHubError({ kind: 'permission', op: 'github.gitAuthorization', detail, cause: thrown });
+      });
       return `Basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`;
     },
   };
@@ -241,8 +265,17 @@ function threadComment(comment: z.infer<typeof Comment>, app: { appId: number; l
   };
 }
 
-function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'pull' | 'pullOf' | 'createPull'> {
+function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'headOf' | 'pull' | 'pullOf' | 'createPull'> {
   return {
+    async headOf(branch) {
+      const answer = await unless(
+        ['not_found'],
+        call('github.headOf', { contents: 'read', metadata: 'read' }, (octokit, at) =>
+          octokit.rest.repos.getBranch({ ...at, branch }),
+        ),
+      );
+      return answer === null ? null : CommitSha.parse(answer.data.commit.sha);
+    },
     async pull(number) {
       const { data } = await call('github.pull', PULLS, (octokit, at) =>
         octokit.rest.pulls.get({ ...at, pull_number: number }),

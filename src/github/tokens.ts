@@ -7,8 +7,8 @@ import type { Transport } from './transport.ts';
 
 /** What a token may do. Named as in GitHub's API; each is asked for only where it is needed. */
 export type TokenPermissions = Partial<
-  Record<'contents' | 'issues' | 'pull_requests' | 'checks' | 'metadata', 'read' | 'write'>
->;
+  Record<'actions' | 'contents' | 'issues' | 'pull_requests' | 'checks' | 'metadata', 'read' | 'write'>
+> & { workflows?: 'write' };
 
 export interface TokenScope {
   installationId: number;

@@ -5,6 +5,7 @@ import { CommitSha, Digest } from '../domain/ids.ts';
 import { git } from '../git/git.ts';
 import { commitTree, diffNumstat, diffPatch, readCommit, updateRef, type Person } from '../git/plumbing.ts';
 import type { Harvest, Harvester } from '../run/ports.ts';
+import { lookAtCi } from './ci.ts';
 import { inspect, type Inspection } from './inspect.ts';
 import { intake } from './intake.ts';
 import { HARVEST_LIMITS, type HarvestLimits } from './limits.ts';
@@ -95,6 +96,7 @@ async function work(options: Settled, request: Request): Promise<Omit<Harvest, '
     patch: patch.toString('utf8'),
     patchTruncated: truncated,
     diffHash: diffHash(spec.base, found.changes),
+    ci: await lookAtCi({ mirror: request.mirror, branch: spec.branch, signal }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { settleEgress, settleLimits } from '../config/settle.ts';
+import { settleEgress, settleHold, settleLimits } from '../config/settle.ts';
 import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
@@ -79,6 +79,8 @@ export function createPlanner(options: {
         setup: file.setup,
         verify: file.verify,
         protectedPaths: file.protected,
+        // A local repository has no CI that a push would start.
+        hold: options.repositoryName === undefined ? settleHold(policy, file) : ('never' as const),
       };
       return {
         spec,

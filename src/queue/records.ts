@@ -31,7 +31,7 @@ export function isFinal(state: RunRecord['state']): state is FinalState {
 export interface RedisRunRecords extends RunRecords {
   /** Saves a new record; false when the run has one already. */
   create(record: RunRecord): Promise<boolean>;
-  /** Merges into the record; null when there is none. A final state never goes back. */
+  /** Merges into the record; null when there is none. A final state stays; only what was held may become published. */
   update(runId: RunId, patch: Partial<Omit<RunRecord, 'request' | 'installation'>>): Promise<RunRecord | null>;
   remove(record: RunRecord): Promise<void>;
   /** Runs of an issue or pull request, newest first. */
@@ -82,7 +82,7 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
     async update(runId, patch) {
       const record = await load(runId);
       if (record === null) return null;
-      const state = isFinal(record.state) ? record.state : (patch.state ?? record.state);
+      const state = isFinal(record.state) && record.state !== 'held' ? record.state : (patch.state ?? record.state);
       const next: RunRecord = { ...record, ...patch, state, updatedAt: new Date().toISOString() };
       await redis.set(key(runId), JSON.stringify(next), 'EX', KEPT_SECONDS);
       return next;

@@ -1,7 +1,9 @@
 import { toRunError } from '../domain/errors.ts';
+import type { Digest } from '../domain/ids.ts';
 import type { RunResult } from '../domain/run.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { sandboxLives, watchLimits } from './limits.ts';
+import { holdResult } from './hold.ts';
 import type { AuditLog, Mirror, RunJob, RunPlan, RunPorts } from './ports.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { facts, toResult, type Notes } from './result.ts';
@@ -181,6 +183,8 @@ async function deliver(
     notes.verified = verification.ok;
   }
   const result = toResult(run, new Date().toISOString());
+  notes.held = await holdResult({ spec: plan.spec, harvest, result, held: ports.held, audit });
+  if (notes.held !== undefined) return;
   notes.published = await report.step('publish', () =>
     ports.publisher.publish({ spec: plan.spec, harvest, result, audit, signal }),
   );
@@ -238,6 +242,7 @@ async function conclude(run: Run, result: RunResult): Promise<RunResult> {
     audit.seal({ repository: run.job.repository, commit: result.head ?? null, pull: result.pull?.number ?? null }),
   );
   const final: RunResult = { ...result, auditHead: seal.head };
+  if (notes.held !== undefined) await noteHeld(run, final, seal);
   await report
     .step('report', () => ports.publisher.finish({ result: final, seal, receipt: notes.receipt }))
     .catch((thrown: unknown) => {
@@ -246,4 +251,14 @@ async function conclude(run: Run, result: RunResult): Promise<RunResult> {
     });
   await audit.close();
   return final;
+}
+
+/** The seal comes after the result was kept; what is published later names it. */
+async function noteHeld(run: Run, final: RunResult, seal: { count: number; head: Digest }): Promise<void> {
+  const { receipt } = run.notes;
+  try {
+    await run.ports.held?.note(run.job.runId, { seal, ...(receipt === undefined ? {} : { receipt }) });
+  } catch (thrown) {
+    final.error ??= toRunError(thrown, 'run.noteHeld');
+  }
 }

@@ -7,6 +7,8 @@ export interface Ending {
   /** Undefined: no verify command is configured, or it did not come to that. */
   verified: boolean | undefined;
   reason: EndReason | undefined;
+  /** The result waits for a person. */
+  held?: boolean;
   /** The agent's protocol ended without a result. */
   agentFailed: boolean;
   errorCode: ErrorCode | undefined;
@@ -16,6 +18,7 @@ export interface Ending {
 export function finalState(ending: Ending): FinalState {
   const { changed, verified, reason, errorCode } = ending;
   if (errorCode !== undefined) return errorState(errorCode, reason);
+  if (ending.held === true) return 'held';
   if (reason !== undefined) return changed ? 'partial' : emptyState(reason);
   if (!changed) return ending.agentFailed ? 'failed' : 'no_change';
   if (verified === undefined) return 'unverified';

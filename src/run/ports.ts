@@ -1,6 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { AuditEntry } from '../domain/audit.ts';
 import type { CommitSha, Digest, RunId } from '../domain/ids.ts';
+import type { CiLook } from '../policy/diff/ci.ts';
 import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
 import type {
   ChangedFile,
@@ -8,6 +9,7 @@ import type {
   EgressEntryFact,
   EndReason,
   FinalState,
+  HeldFacts,
   RunRequest,
   RunResult,
   RunSpec,
@@ -208,7 +210,44 @@ export interface Harvest {
   patchTruncated: boolean;
   /** Hash of the whole diff: what `/agent publish` names. */
   diffHash: Digest;
+  /** What a push would make the repository's CI do. */
+  ci: CiLook;
   dispose(): Promise<void>;
+}
+
+/** Results that wait for a person, on this host. */
+export interface HeldResults {
+  /** Takes the harvest's repository over; it survives this process. Older results may have to go. Errors: `harvest`. */
+  keep(options: { spec: RunSpec; harvest: Harvest; result: RunResult; held: HeldFacts }): Promise<void>;
+  /** Adds what came later. A result that is not there is no failure. */
+  note(runId: RunId, later: HeldLater): Promise<void>;
+  /** Null: nothing of this run is kept, or not any more. */
+  load(runId: RunId): Promise<HeldResult | null>;
+}
+
+export interface HeldLater {
+  seal?: { count: number; head: Digest };
+  receipt?: SandboxReceipt;
+  /** Once it is published only the note of it is kept. */
+  published?: Published;
+}
+
+export interface HeldResult extends HeldLater {
+  spec: RunSpec;
+  harvest: Harvest;
+  /** As it would have been, had it been pushed at once. */
+  result: RunResult;
+  held: HeldFacts;
+  /** ISO 8601. */
+  keptAt: string;
+}
+
+export interface Published {
+  branch: string;
+  head: CommitSha;
+  pull?: { number: number; url: string };
+  /** The base branch has moved since the run began. */
+  baseMoved?: boolean;
 }
 
 /** Where the result goes: GitHub, or a local repository. */
@@ -222,9 +261,9 @@ export interface Publisher {
     spec: RunSpec;
     harvest: Harvest;
     result: RunResult;
-    audit: AuditLog;
+    audit: Pick<AuditLog, 'append'>;
     signal: AbortSignal;
-  }): Promise<{ branch: string; head: CommitSha; pull?: { number: number; url: string } }>;
+  }): Promise<Published>;
   /** Final comment, reaction, check run. Called once per run, after the seal; idempotent. */
   finish(options: {
     result: RunResult;
@@ -319,6 +358,8 @@ export interface RunPorts {
   agents: Agents;
   harvester: Harvester;
   publisher: Publisher;
+  /** Absent: nothing can wait, so that a result that must is refused. */
+  held?: HeldResults;
   openAudit: (runId: RunId) => Promise<AuditLog>;
 }
 

@@ -1,8 +1,8 @@
 import type { RunError } from '../domain/errors.ts';
-import type { CommandFact, EgressEntryFact, EndReason, RunResult, Usage } from '../domain/run.ts';
+import type { CommandFact, EgressEntryFact, EndReason, HeldFacts, RunResult, Usage } from '../domain/run.ts';
 import type { Enclosure } from './enclosure.ts';
 import { finalState } from './outcome.ts';
-import type { AgentOutcome, AuditLog, Harvest, RunJob, SandboxReceipt } from './ports.ts';
+import type { AgentOutcome, AuditLog, Harvest, Published, RunJob, SandboxReceipt } from './ports.ts';
 
 /** Everything that a run learns on its way; the result is made of it at the end, whatever happened. */
 export interface Notes {
@@ -13,7 +13,9 @@ export interface Notes {
   harvest?: Harvest;
   verification: CommandFact[];
   verified?: boolean;
-  published?: { branch: string; head: RunResult['head'] & string; pull?: { number: number; url: string } };
+  published?: Published;
+  /** It waits for a person. */
+  held?: HeldFacts | undefined;
   error?: RunError;
 }
 
@@ -56,6 +58,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     changed: notes.harvest !== undefined,
     verified: notes.verified,
     reason: notes.reason,
+    held: notes.held !== undefined,
     agentFailed,
     errorCode: notes.error?.code,
   });
@@ -71,6 +74,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     ...facts(notes),
     verification: notes.verification,
     files: notes.harvest?.files ?? [],
+    ...(notes.held === undefined ? {} : { held: notes.held }),
     ...(notes.outcome?.summary ? { agentSummary: notes.outcome.summary } : {}),
     startedAt,
     endedAt: new Date().toISOString(),

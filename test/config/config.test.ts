@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readEnvironment, readSecret } from '../../src/config/environment.ts';
 import { parsePolicy, parseRepositoryFile } from '../../src/config/policy-file.ts';
-import { parseDuration, settleEgress, settleLimits } from '../../src/config/settle.ts';
+import { parseDuration, settleEgress, settleHold, settleLimits } from '../../src/config/settle.ts';
 
 function problem(action: () => unknown): string {
   try {
@@ -146,5 +146,24 @@ describe('the environment', () => {
   });
   it.each(['', '5', '-1s', '25h', '1d', 'NaNs', '0s'])('%j is no duration', (text) => {
     expect(problem(() => parseDuration(text, '--timeout'))).toContain('--timeout');
+  });
+});
+
+describe('publish.hold', () => {
+  const settled = (operator: string, repository: string): string =>
+    settleHold(parsePolicy(`egress: { allow: [] }\n${operator}`, 'p').policy, parseRepositoryFile(repository));
+
+  it.each([
+    ['', '', 'protected'],
+    ['', 'publish: { hold: always }', 'always'],
+    ['publish: { hold: never }', '', 'never'],
+    ['publish: { hold: never }', 'publish: { hold: protected }', 'protected'],
+    ['publish: { hold: always }', '', 'always'],
+  ])('%j and %j: %s', (operator, repository, expected) => {
+    expect(settled(operator, repository)).toBe(expected);
+  });
+
+  it('a repository cannot loosen it', () => {
+    expect(problem(() => settled('', 'publish: { hold: never }'))).toContain(`looser than the operator's "protected"`);
   });
 });

@@ -1,13 +1,17 @@
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { hiddenContentNotes } from '../../src/command/notes.ts';
 import type { Decision } from '../../src/domain/decision.ts';
-import type { RunRequest } from '../../src/domain/run.ts';
+import type { Actor, RunRequest } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
 import { createRunRecords } from '../../src/queue/records.ts';
 import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../../src/queue/runs.ts';
 import { createTriggerQueue } from '../../src/queue/triggers.ts';
+import { createHeldResults } from '../../src/harvest/held.ts';
+import { publishHeld } from '../../src/run/held.ts';
+import type { HeldResults } from '../../src/run/ports.ts';
 import { endedWithoutWorker } from '../../src/run/trigger/ended.ts';
 import { handleTrigger } from '../../src/run/trigger/handle.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../../src/run/trigger/ports.ts';
@@ -35,7 +39,8 @@ export interface Installation extends AsyncDisposable {
   audited: AuditedDecision[];
   /** Requests whose run began. */
   begun: RunRequest[];
-  publisherOf: (request: RunRequest) => GitHubPublisher;
+  held: HeldResults;
+  publisherOf: (request: RunRequest, approvedBy?: Actor) => GitHubPublisher;
   /** Waits until nothing is on its way any more. */
   settle: () => Promise<void>;
 }
@@ -46,8 +51,10 @@ export type Execute = (
   signal: AbortSignal,
 ) => ReturnType<RunWorkerOptions['execute']>;
 
-export async function install(options: { execute?: Execute; concurrency?: number } = {}): Promise<Installation> {
-  const here = await stage();
+export async function install(
+  options: { execute?: Execute; concurrency?: number; permissions?: Record<string, 'read' | 'write'> } = {},
+): Promise<Installation> {
+  const here = await stage(options.permissions);
   const redisServer = await startRedisServer();
   const redis = await redisServer.open();
   const log = createLogger({ level: 'silent' });
@@ -61,13 +68,15 @@ export async function install(options: { execute?: Execute; concurrency?: number
   here.standIn.setWebhook({ url, secret: SECRET });
   const audited: AuditedDecision[] = [];
   const begun: RunRequest[] = [];
-  const publisherOf = (request: RunRequest): GitHubPublisher =>
+  const held = createHeldResults({ dataDir: join(here.dir, 'data') });
+  const publisherOf = (request: RunRequest, approvedBy?: Actor): GitHubPublisher =>
     createPublisher({
       repository: here.repository,
       request,
       push: pushTo(here),
       settings,
       hidden: hiddenContentNotes(request.input),
+      approvedBy,
       intervalMs: 0,
       log,
     });
@@ -82,6 +91,21 @@ export async function install(options: { execute?: Execute; concurrency?: number
         result: endedWithoutWorker(record, { why: 'cancelled', now: new Date().toISOString() }),
       }),
     audit: ({ type, decision, data }) => (audited.push({ type, decision, data }), Promise.resolve()),
+    held: {
+      load: (runId) => held.load(runId),
+      publish: async ({ record, kept, trigger }) => {
+        const published = await publishHeld({
+          store: held,
+          kept,
+          publisher: publisherOf(record.request, trigger.actor),
+          audit: memoryAudit(),
+          signal: new AbortController().signal,
+        });
+        const { branch, pull } = published;
+        await records.update(record.request.runId, { state: kept.result.state, branch, ...(pull ? { pull } : {}) });
+        return published;
+      },
+    },
     budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
     help: {
       prefix: '/agent',
@@ -121,6 +145,7 @@ export async function install(options: { execute?: Execute; concurrency?: number
     queue,
     audited,
     begun,
+    held,
     publisherOf,
     async settle() {
       await here.standIn.webhooks.idle();

@@ -91,6 +91,7 @@ export function harvestOf(
     patch: '',
     patchTruncated: false,
     diffHash: digest,
+    ci: { exposure: 'none', reasons: [] },
     dispose: () => Promise.resolve(),
     [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }),
   };
@@ -115,6 +116,7 @@ export function specOf(request: RunRequest, harvest: { base: CommitSha }, patch:
     setup: [],
     verify: [],
     protectedPaths: [],
+    hold: 'never',
     ...patch,
   };
 }

@@ -16,6 +16,8 @@ export interface Stage extends AsyncDisposable {
   shop: RepositoryHandle;
   repository: GitHubRepository;
   installationId: number;
+  /** A directory of this stage's own. */
+  dir: string;
   /** Another connection of the same App, as a worker has after a crash. */
   connect: (patch?: Partial<GitHubOptions>) => GitHub;
 }
@@ -31,10 +33,10 @@ export async function appManifest(): Promise<z.infer<typeof Manifest>> {
 }
 
 /** The product's client on a stand-in with a repository: alice may write, eve may read. */
-export async function stage(): Promise<Stage> {
+export async function stage(more: Record<string, 'read' | 'write'> = {}): Promise<Stage> {
   const dir = await mkdtemp(join(tmpdir(), 'cofferdam-stage-'));
   const { default_permissions: permissions, default_events: events } = await appManifest();
-  const standIn = await startStandIn({ dir, app: { permissions, events } });
+  const standIn = await startStandIn({ dir, app: { permissions: { ...permissions, ...more }, events } });
   const shop = await standIn.createRepository({
     owner: 'octo-owner',
     name: 'shop',
@@ -58,6 +60,7 @@ export async function stage(): Promise<Stage> {
     github,
     shop,
     installationId,
+    dir,
     connect,
     repository: github.repository({ installationId, owner: 'octo-owner', name: 'shop', id: shop.repository.id }),
     [Symbol.asyncDispose]: async () => {

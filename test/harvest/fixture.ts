@@ -93,6 +93,7 @@ function specOf(runId: RunSpec['runId'], base: string): RunSpec {
     setup: [],
     verify: [],
     protectedPaths: [],
+    hold: 'never',
   };
 }
 

@@ -55,7 +55,7 @@ describe('from the label to the pull request', () => {
     const { shop } = one.here;
     const issue = await shop.openIssue({ title: 'T', author: 'alice' });
     shop.comment(issue.number, {
-      body: '/agent help\n/agent status\n/agent budget\n/agent publish abc',
+      body: '/agent help\n/agent status\n/agent budget\n/agent allow x.test',
       author: 'alice',
     });
     shop.comment(issue.number, { body: '/agent sotp', author: 'alice' });

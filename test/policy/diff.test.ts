@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { aliasesOf, resolveLinks } from '../../src/policy/diff/aliases.ts';
 import { classify, classRules } from '../../src/policy/diff/classes.ts';
 import { compileGlob, globMatches } from '../../src/policy/diff/glob.ts';
-import { holdDecision } from '../../src/policy/diff/hold.ts';
+import { holdDecision, stricterHold } from '../../src/policy/diff/hold.ts';
 import {
   canonicalName,
   canonicalPath,
@@ -228,7 +228,21 @@ describe('hold', () => {
     ['protected', 'unknown', [plain, code], ['package.json']],
     ['protected', 'none', [workflow, code], ['.github/workflows/x.yml']],
   ] as const)('%s, CI with %s', (setting, exposure, files, held) => {
-    const decision = holdDecision({ setting, exposure, files });
+    const decision = holdDecision({ setting, ci: { exposure, reasons: [] }, files });
     expect(decision.hold ? decision.files : []).toEqual(held);
+  });
+
+  test('says why CI code waits only where it does', () => {
+    const ci = { exposure: 'secrets' as const, reasons: [{ file: 'ci.yml', risk: 'secrets' as const }] };
+    expect(holdDecision({ setting: 'protected', ci, files: [code] })).toMatchObject({ ci: ci.reasons });
+    expect(holdDecision({ setting: 'protected', ci, files: [workflow] })).toMatchObject({ ci: [] });
+  });
+
+  test.each([
+    ['never', 'always', 'always'],
+    ['protected', 'never', 'protected'],
+    ['always', 'protected', 'always'],
+  ] as const)('the stricter of %s and %s is %s', (a, b, stricter) => {
+    expect(stricterHold(a, b)).toBe(stricter);
   });
 });

@@ -203,6 +203,37 @@ describe('execute', () => {
     expect([...w.open]).toEqual([]);
   });
 
+  const protectedFile = [
+    { path: 'package.json', status: 'modified' as const, additions: 1, deletions: 0, protectedClass: 'ci_code' },
+  ];
+
+  it('GIT-012 a result that must wait is kept and not published, and the record says why', async () => {
+    const reasons = [{ file: '.github/workflows/ci.yml', risk: 'secrets' as const }];
+    const w = world({ files: protectedFile, ci: { exposure: 'secrets', reasons } });
+    const result = await execute(w.ports, JOB, idle());
+    expect(result).toMatchObject({ state: 'held', held: { files: ['package.json'], ci: reasons } });
+    expect(result.branch).toBeUndefined();
+    expect([w.published.length, w.kept.length, w.noted.length]).toEqual([0, 1, 1]);
+    expect(w.noted[0]).toMatchObject({ seal: { head: result.auditHead } });
+    expect(w.audit.find((entry) => entry.type === 'publish.held')).toMatchObject({
+      decision: { allow: false, rule: 'publish.hold: protected', reason: 'held' },
+    });
+    expect(w.finished).toMatchObject([{ state: 'held' }]);
+    expect([...w.open]).toEqual([]);
+  });
+
+  it('code that executes in CI is pushed where CI has nothing to give', async () => {
+    const w = world({ files: protectedFile });
+    expect(await execute(w.ports, JOB, idle())).toMatchObject({ state: 'succeeded' });
+    expect([w.published.length, w.kept.length]).toEqual([1, 0]);
+  });
+
+  it('what must wait and cannot is refused, not pushed', async () => {
+    const w = world({ spec: { hold: 'always' }, noHeld: true });
+    expect(await execute(w.ports, JOB, idle())).toMatchObject({ state: 'failed', error: { code: 'harvest' } });
+    expect(w.published).toEqual([]);
+  });
+
   it('a stop from outside ends the run, and nothing is left', async () => {
     const stop = new AbortController();
     const w = world({ agent: endless, changed: false });

@@ -1,13 +1,14 @@
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import { CommitSha, Digest, RunId } from '../../src/domain/ids.ts';
 import { SandboxSettings } from '../../src/domain/policy.ts';
-import type { EndReason, RunResult, RunSpec } from '../../src/domain/run.ts';
+import type { ChangedFile, EndReason, HeldFacts, RunResult, RunSpec } from '../../src/domain/run.ts';
 import type {
   AgentOutcome,
   ExecOptions,
   ExecResult,
   Gateway,
   Harvest,
+  HeldLater,
   RunJob,
   RunPorts,
   RunProgress,
@@ -37,6 +38,7 @@ export const SPEC: RunSpec = {
   setup: [],
   verify: ['npm test'],
   protectedPaths: [],
+  hold: 'protected',
 };
 
 export const JOB: RunJob = {
@@ -56,6 +58,12 @@ export interface Scene {
   spec?: Partial<RunSpec>;
   agent?: (signal: AbortSignal) => Promise<AgentOutcome>;
   changed?: boolean;
+  /** Files of the change. */
+  files?: ChangedFile[];
+  /** What a push would make CI do. */
+  ci?: Harvest['ci'];
+  /** Nothing can wait here. */
+  noHeld?: boolean;
   exec?: (options: ExecOptions) => Promise<ExecResult>;
   selfTestOk?: boolean;
   capped?: Promise<EndReason>;
@@ -75,6 +83,8 @@ export interface World {
   finished: RunResult[];
   published: RunResult[];
   execs: string[][];
+  kept: HeldFacts[];
+  noted: HeldLater[];
 }
 
 const never = <T>(): Promise<T> => new Promise<T>(() => undefined);
@@ -90,6 +100,8 @@ export function world(scene: Scene = {}): World {
     finished: [],
     published: [],
     execs: [],
+    kept: [],
+    noted: [],
   };
   const fail = (at: Scene['failing']): void => {
     if (scene.failing === at) throw scene.error ?? new Error(`${at ?? ''} failed`);
@@ -128,10 +140,11 @@ export function world(scene: Scene = {}): World {
     repository: '/q',
     commit: HEAD,
     tree: 't',
-    files: [{ path: 'a', status: 'modified', additions: 1, deletions: 0 }],
+    files: scene.files ?? [{ path: 'a', status: 'modified', additions: 1, deletions: 0 }],
     patch: '',
     patchTruncated: false,
     diffHash: DIGEST,
+    ci: scene.ci ?? { exposure: 'none', reasons: [] },
     dispose: () => Promise.resolve(void w.open.delete('quarantine')),
   };
   w.ports = {
@@ -184,6 +197,15 @@ export function world(scene: Scene = {}): World {
         return Promise.resolve();
       },
     },
+    ...(scene.noHeld === true
+      ? {}
+      : {
+          held: {
+            keep: ({ held }) => Promise.resolve(void w.kept.push(held)),
+            note: (_runId, later) => Promise.resolve(void w.noted.push(later)),
+            load: () => Promise.resolve(null),
+          },
+        }),
     openAudit: () =>
       Promise.resolve({
         file: '/audit',

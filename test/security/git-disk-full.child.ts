@@ -23,6 +23,7 @@ const spec = {
   base: before.base,
   branch: 'cofferdam/1-x7k2',
   protectedPaths: [],
+  hold: 'never',
 };
 const harvested = () =>
   harvester.harvest({

@@ -3,6 +3,7 @@ import type { Limits } from '../../domain/policy.ts';
 import type { RunResult } from '../../domain/run.ts';
 import { assemble } from './assemble.ts';
 import { duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
+import { heldSections } from './held.ts';
 import { block, code, link, plainLine } from './outside.ts';
 import { agentWords, auditLine } from './status.ts';
 
@@ -10,6 +11,8 @@ export interface CheckFacts {
   runId: RunId;
   result: RunResult;
   elapsedMs: number;
+  /** First word of a command; default `/agent`. */
+  prefix?: string | undefined;
   limits: Limits;
   agent: string;
   model?: string | undefined;
@@ -32,6 +35,7 @@ export function checkSummary(facts: CheckFacts): string {
   return assemble([
     { text: `**${headline(result)}**${facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`}` },
     why === undefined ? undefined : { text: why },
+    ...heldSections(result, { prefix: facts.prefix ?? '/agent' }),
     { text: `## Verification\n\n${verification(result.verification, { tails: true })}`, optional: true },
     { text: `## Files\n\n${filesList(result.files)}`, optional: true },
     { text: `## Network\n\n${network(result.egress)}`, optional: true },

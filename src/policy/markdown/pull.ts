@@ -18,7 +18,8 @@ export interface PullFacts {
   runUrl?: string | undefined;
   /** Where the base branch moved while the run worked. */
   baseMoved?: boolean | undefined;
-  patchTruncated?: boolean | undefined;
+  /** Who let a held result go. */
+  approvedBy?: string | undefined;
 }
 
 /** By this line the pull request of a run is known again. */
@@ -58,7 +59,8 @@ function notDone({ result, baseMoved }: PullFacts): string {
     lines.push(`- ${headline(result)}: the agent did not end by itself. \`/agent continue\` goes on.`);
   if (result.state === 'verify_failed') lines.push('- Verification fails; see above.');
   if (result.verification.length === 0) lines.push('- Verification: no command is configured.');
-  if (baseMoved === true) lines.push('- The base branch has moved since the run began.');
+  if (baseMoved === true)
+    lines.push('- The base branch has moved since the run began: what was verified is this change on the older base.');
   return lines.length === 0
     ? 'Nothing that Cofferdam knows of; what the agent left out stands in its words above.'
     : lines.join('\n');
@@ -66,5 +68,9 @@ function notDone({ result, baseMoved }: PullFacts): string {
 
 function origin(facts: PullFacts): string {
   const page = facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`;
-  return `---\nMade by Cofferdam for ${code(facts.requester, { max: 60 })} in run \`${facts.runId}\`${page}. Its audit is in the check run \`Cofferdam\`.`;
+  const held =
+    facts.approvedBy === undefined
+      ? ''
+      : ` It was held, and ${code(facts.approvedBy, { max: 60 })} let exactly this commit be published.`;
+  return `---\nMade by Cofferdam for ${code(facts.requester, { max: 60 })} in run \`${facts.runId}\`${page}.${held} Its audit is in the check run \`Cofferdam\`.`;
 }

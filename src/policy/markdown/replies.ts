@@ -140,6 +140,53 @@ export function budgetReply(facts: BudgetFacts): string {
   ].join('\n');
 }
 
+export interface HeldLine {
+  runId: string;
+  /** First twelve digits. */
+  hash: string;
+  keptAt: string;
+  requester: string;
+  files: number;
+}
+
+/** What `publish` answers when no hash, or none of a result that waits here, was named. */
+export function heldListReply(
+  held: readonly HeldLine[],
+  options: { prefix: string; named?: string | undefined },
+): string {
+  const unknown =
+    options.named === undefined
+      ? 'Name the hash of the diff that you looked at.'
+      : `${code(options.named, { max: 80 })} is not the hash of a result that waits here. A result that was made anew has another hash; look at it first.`;
+  if (held.length === 0) return `${unknown}\n\nNothing waits here.`;
+  const lines = held
+    .slice(0, 20)
+    .map(
+      (one) =>
+        `- \`${options.prefix} publish ${one.hash}\`: ${one.files} files, run \`${one.runId}\`, asked by ${code(one.requester, { max: 60 })}, kept since ${code(one.keptAt, { max: 30 })}`,
+    );
+  return assemble([{ text: unknown }, { text: 'What waits here:' }, { text: lines.join('\n') }]);
+}
+
+/** A held result was published (now, or before). */
+export function publishedReply(facts: {
+  hash: string;
+  pull?: { number: number; url: string } | undefined;
+  before: boolean;
+  baseMoved: boolean;
+}): string {
+  const where = facts.pull === undefined ? 'its branch' : link(`pull request ${facts.pull.number}`, facts.pull.url);
+  const moved = facts.baseMoved
+    ? ' The base branch has moved since the run began: what was verified is this change on the older base.'
+    : '';
+  return `${facts.before ? 'Already published' : 'Published'}: \`${facts.hash}\` is ${where}.${moved}`;
+}
+
+/** A held result could not be published, and trying again changes nothing by itself. */
+export function notPublishedReply(facts: { hash: string; why: string; prefix: string }): string {
+  return `😕 \`${facts.hash}\` was not published: ${code(facts.why, { max: 600 })}\n\nIt still waits here; \`${facts.prefix} retry\` does the work anew on what is there now.`;
+}
+
 /** For a verb that this installation does not serve. */
 export function unavailableReply(verb: Verb, options: { prefix: string }): string {
   return `\`${options.prefix} ${verb}\` is not available here; \`${options.prefix} help\` lists what is.`;

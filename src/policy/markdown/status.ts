@@ -3,6 +3,7 @@ import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, RunResult, Usage } from '../../domain/run.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
+import { heldSections } from './held.ts';
 import { code, link, words } from './outside.ts';
 import { prose } from './prose.ts';
 
@@ -28,6 +29,10 @@ export interface StatusFacts {
   limits?: Limits | undefined;
   texts: FrozenText[];
   hidden: HiddenNote[];
+  /** First word of a command; default `/agent`. */
+  prefix?: string | undefined;
+  /** Who let a held result go. */
+  approvedBy?: string | undefined;
   phase:
     | { name: 'queued'; ahead: number; behind?: string | undefined }
     | {
@@ -45,6 +50,8 @@ export interface StatusFacts {
         audit?: { count: number; head: string } | undefined;
         /** What could not be written to GitHub. */
         trouble?: string | undefined;
+        /** For a held result: would GitHub take workflow files from this installation? */
+        mayPushWorkflows?: boolean | undefined;
       };
 }
 
@@ -59,11 +66,14 @@ export function statusComment(facts: StatusFacts): string {
   return assemble(sections);
 }
 
+const MARKS: Partial<Record<RunResult['state'], string>> = { partial: '🟡', held: '✋', needs_input: '✋' };
+
 function titleOf({ phase }: StatusFacts): string {
   if (phase.name === 'queued') return '### ⏳ Cofferdam has this in its queue';
   if (phase.name === 'running') return `### ⏳ Cofferdam is working: ${phase.step.replace('_', ' ')}`;
   const good = phase.result.state === 'succeeded' || phase.result.state === 'unverified';
-  return `### ${good ? '🚀' : phase.result.state === 'partial' ? '🟡' : '😕'} ${headline(phase.result)}`;
+  const mark = MARKS[phase.result.state] ?? (good ? '🚀' : '😕');
+  return `### ${mark} ${headline(phase.result)}`;
 }
 
 function asked(facts: StatusFacts): string {
@@ -105,6 +115,10 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   return [
     why === undefined ? undefined : { text: why },
     pull === undefined ? undefined : { text: pull },
+    ...heldSections(result, { prefix: facts.prefix ?? '/agent', mayPushWorkflows: phase.mayPushWorkflows }),
+    facts.approvedBy === undefined
+      ? undefined
+      : { text: `It was held, and ${code(facts.approvedBy, { max: 60 })} let exactly this commit be published.` },
     result.files.length === 0 ? undefined : { text: details('Files', filesList(result.files)), optional: true },
     checks
       ? { text: details('Verification', verification(result.verification, { tails: false })), optional: true }
@@ -151,6 +165,8 @@ function nextSteps(result: RunResult): string {
       return 'Review it; `/agent …` on the pull request goes on.';
     case 'partial':
       return '`/agent continue` on the pull request goes on from here.';
+    case 'held':
+      return '`/agent retry` does the work anew instead.';
     case 'refused':
       return 'Nothing was run.';
     default:

@@ -12,6 +12,7 @@ import {
   unavailableReply,
 } from '../../policy/markdown/replies.ts';
 import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
+import { publish } from './publish.ts';
 import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
 import { startRun } from './start.ts';
 
@@ -74,9 +75,13 @@ async function obey(handling: Handling, command: Command, at: { index: number; l
       return reply(handling, statusReply(await runLines(handling)), key);
     case 'stop':
       return reply(handling, stopReply(await stop(handling, command)), key);
+    case 'publish':
+      if (ports.held === undefined) break;
+      return publish(handling, ports.held, command, key);
     default:
-      return reply(handling, unavailableReply(command.verb, ports.help), key);
+      break;
   }
+  return reply(handling, unavailableReply(command.verb, ports.help), key);
 }
 
 async function runLines({ ports, trigger }: Handling): Promise<Parameters<typeof statusReply>[0]> {

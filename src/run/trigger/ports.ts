@@ -3,7 +3,7 @@ import type { RunId } from '../../domain/ids.ts';
 import type { PullHead, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
-import type { RunRecord } from '../ports.ts';
+import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
 
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
 export interface TriggerRepository {
@@ -43,6 +43,13 @@ export interface TriggerPlace {
   behind?: RunId;
 }
 
+/** Held results, as far as a trigger needs them. */
+export interface TriggerHeld {
+  load: HeldResults['load'];
+  /** Publishes for the trigger's actor, and writes branch and pull request into the run's record; safe to repeat. */
+  publish(options: { record: RunRecord; kept: HeldResult; trigger: Trigger }): Promise<Published>;
+}
+
 export interface TriggerPorts {
   /** Makes this delivery the one that acts on the event; null when another one has it. */
   claim(trigger: Trigger, runIds: RunId[]): Promise<RunId[] | null>;
@@ -56,6 +63,8 @@ export interface TriggerPorts {
   /** Records a decision about a trigger; must have been written when it resolves. */
   audit(entry: { type: string; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
   budget(trigger: Trigger): Promise<BudgetFacts>;
+  /** Absent: results cannot wait here, and `publish` is not served. */
+  held?: TriggerHeld;
   help: HelpFacts;
   runUrl?: (runId: RunId) => string;
   /** ISO 8601. */
@@ -63,7 +72,7 @@ export interface TriggerPorts {
 }
 
 /** Verbs that are answered at once. */
-const ANSWERED: readonly Verb[] = ['stop', 'status', 'budget', 'help'];
+const ANSWERED: readonly Verb[] = ['stop', 'status', 'budget', 'publish', 'help'];
 
 /** Verbs that begin a run. */
 export const RUN_VERBS: readonly Verb[] = ['run', 'fix', 'continue', 'retry'];

@@ -1,0 +1,27 @@
+import type { RunResult } from '../domain/run.ts';
+import type { AuditLog, HeldResult, HeldResults, Published, Publisher } from './ports.ts';
+
+/**
+ * Publishes exactly the commit that was held. May be called again after a crash at any point: what was done is found, and what
+ * is published already is not looked at again.
+ * Errors: those of `Publisher.publish` and `Publisher.finish`; the result then still waits.
+ */
+export async function publishHeld(options: {
+  store: HeldResults;
+  kept: HeldResult;
+  /** Speaks for whoever lets the result go. */
+  publisher: Publisher;
+  audit: Pick<AuditLog, 'append'>;
+  signal: AbortSignal;
+}): Promise<Published> {
+  const { store, kept, publisher, audit, signal } = options;
+  const { spec, harvest, result, seal, receipt } = kept;
+  if (kept.published !== undefined) return kept.published;
+  const published = await publisher.publish({ spec, harvest, result, audit, signal });
+  const { branch, head, pull } = published;
+  const now: RunResult = { ...result, branch, head, ...(pull === undefined ? {} : { pull }) };
+  // A run whose worker died before the seal has none to name.
+  if (seal !== undefined) await publisher.finish({ result: { ...now, auditHead: seal.head }, seal, receipt });
+  await store.note(spec.runId, { published });
+  return published;
+}

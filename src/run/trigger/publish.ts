@@ -1,0 +1,91 @@
+import { CofferdamError, errorRow } from '../../domain/errors.ts';
+import { shortHash, type Command } from '../../domain/run.ts';
+import { allow, deny } from '../../domain/decision.ts';
+import { heldListReply, notPublishedReply, publishedReply } from '../../policy/markdown/replies.ts';
+import type { HeldResult, RunRecord } from '../ports.ts';
+import { reply, threadOf, type Handling } from './answer.ts';
+import type { TriggerHeld } from './ports.ts';
+
+interface Waiting {
+  record: RunRecord;
+  kept: HeldResult;
+}
+
+/**
+ * `publish HASH`: exactly the commit whose diff has this hash, for whoever asks now and may write. A hash is 12 digits or more of
+ * one; any other word is answered with what waits here.
+ */
+export async function publish(handling: Handling, held: TriggerHeld, command: Command, key: string): Promise<void> {
+  const { ports, trigger } = handling;
+  const named = /^\S+/
+    .exec(command.text)?.[0]
+    ?.replace(/^sha256:/, '')
+    .replaceAll('`', '')
+    .toLowerCase();
+  const kept = await waiting(handling, held);
+  const found =
+    named !== undefined && /^[0-9a-f]{12,64}$/.test(named)
+      ? kept.filter((one) => one.kept.held.diffHash.startsWith(`sha256:${named}`))
+      : [];
+  const [chosen] = found;
+  if (chosen === undefined) {
+    const decision = deny('hash of a held result', 'not_held');
+    await ports.audit({ type: 'publish.refused', trigger, decision, data: { named: named?.slice(0, 80) ?? null } });
+    const lines = kept.filter((one) => one.kept.published === undefined).map(line);
+    await reply(handling, heldListReply(lines, { prefix: ports.help.prefix, named }), key);
+    return;
+  }
+  await publishOne(handling, held, chosen, key);
+}
+
+/** What this thread's runs left waiting, newest first. */
+async function waiting({ ports, trigger }: Handling, held: TriggerHeld): Promise<Waiting[]> {
+  const records = (await ports.runs.ofThread(threadOf(trigger))).filter(
+    ({ state }) => state !== 'queued' && state !== 'running',
+  );
+  const loaded = await Promise.all(
+    records.map(async (record) => ({ record, kept: await held.load(record.request.runId) })),
+  );
+  return loaded.flatMap(({ record, kept }) => (kept === null ? [] : [{ record, kept }]));
+}
+
+async function publishOne(handling: Handling, held: TriggerHeld, one: Waiting, key: string): Promise<void> {
+  const { ports, trigger } = handling;
+  const { record, kept } = one;
+  const hash = shortHash(kept.held.diffHash);
+  const { runId } = record.request;
+  const before = kept.published !== undefined;
+  // Before it happens: who approved what, bound to the hash that they named.
+  const data = {
+    runId,
+    diffHash: kept.held.diffHash,
+    commit: kept.harvest.commit,
+    requester: record.request.actor.login,
+  };
+  await ports.audit({ type: 'publish.approved', trigger, decision: allow('hash of a held result'), data });
+  try {
+    const published = await held.publish({ record, kept, trigger });
+    const { pull, baseMoved } = published;
+    await reply(handling, publishedReply({ hash, pull, before, baseMoved: baseMoved === true }), key);
+  } catch (thrown) {
+    // Another try of the same trigger may do it; where it cannot, the person is told.
+    if (!(thrown instanceof CofferdamError) || mayHelp(thrown)) throw thrown;
+    await reply(handling, notPublishedReply({ hash, why: thrown.message, prefix: ports.help.prefix }), key);
+  }
+}
+
+/** GitHub's failures know better than their code whether trying again helps. */
+function mayHelp(error: CofferdamError & { retry?: unknown; kind?: unknown }): boolean {
+  if (error.kind === 'conflict') return false;
+  return typeof error.retry === 'boolean' ? error.retry : errorRow(error.code).retry;
+}
+
+function line({ record, kept }: Waiting): Parameters<typeof heldListReply>[0][number] {
+  return {
+    runId: record.request.runId,
+    hash: shortHash(kept.held.diffHash),
+    keptAt: kept.keptAt,
+    requester: record.request.actor.login,
+    files: kept.harvest.files.length,
+  };
+}
