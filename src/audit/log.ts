@@ -5,6 +5,7 @@ import { DURABLE_EVENTS, type AuditEntry } from '../domain/audit.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { Digest, RunId } from '../domain/ids.ts';
 import { digestOf, GENESIS, link, type ChainState } from './chain.ts';
+import { findEnd } from './end.ts';
 import type { Redact } from './redact.ts';
 import { writeSeal, type SigningKey } from './seal.ts';
 
@@ -31,7 +32,7 @@ export class AuditFile {
   readonly file: string;
   readonly #handle: FileHandle;
   readonly #options: AuditLogOptions;
-  readonly #opened: number;
+  #opened: number;
   #state: ChainState = { seq: 0, prev: GENESIS };
   #tail: Promise<void> = Promise.resolve();
   #failure: CofferdamError | undefined;
@@ -53,6 +54,35 @@ export class AuditFile {
       return new AuditFile(await open(options.file, flags, 0o600), options);
     } catch (cause) {
       throw new CofferdamError('audit', 'audit.create', `cannot create the audit file ${options.file}`, cause);
+    }
+  }
+
+  /**
+   * Goes on where the file of a writer that is gone ends: a line that it did not finish is cut off, and the first new line says
+   * how much that was. Null when there is no such file or it is sealed already.
+   * Errors: `audit` when the file cannot be read or its last whole line is no event.
+   */
+  static async resume(options: AuditLogOptions): Promise<AuditFile | null> {
+    const end = await findEnd(options.file);
+    if (end === null) return null;
+    try {
+      const handle = await open(options.file, constants.O_WRONLY | constants.O_APPEND);
+      const log = new AuditFile(handle, options);
+      log.#state = { seq: end.seq, prev: end.prev };
+      log.#opened = log.#mono() - end.mono;
+      if (end.sealing !== undefined) {
+        // The writer ended between the last line and its seal.
+        log.#sealed = true;
+        await writeSeal({ ...options, count: end.seq, head: log.head(), data: end.sealing });
+        await log.close();
+        return null;
+      }
+      if (end.cut > 0) await handle.truncate(end.bytes);
+      await log.append({ zone: 'worker', type: 'audit.resume', data: { cutBytes: end.cut } });
+      return log;
+    } catch (cause) {
+      if (cause instanceof CofferdamError) throw cause;
+      throw new CofferdamError('audit', 'audit.resume', `cannot go on with the audit file ${options.file}`, cause);
     }
   }
 

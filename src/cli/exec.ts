@@ -1,7 +1,7 @@
 import { settleLimits } from '../config/settle.ts';
 import { loadPolicy, parseRepositoryFile } from '../config/policy-file.ts';
 import type { Environment } from '../config/environment.ts';
-import { newRunId, openHost } from '../main/host.ts';
+import { newRunId, openHost, prepareHost } from '../main/host.ts';
 import { digestJson } from '../main/planner.ts';
 import { executeCommand, type CommandResult } from '../run/command.ts';
 import { createMemoryLedger } from '../run/ledger.ts';
@@ -28,14 +28,8 @@ export async function execCommand(options: ExecOptions): Promise<number> {
     timeout: options.timeout,
     maxCost: options.maxCost,
   });
-  await using host = await openHost({
-    environment,
-    policy,
-    ledger: createMemoryLedger(),
-    agents: [],
-    onProgress: machineProgress(),
-    signal,
-  });
+  const machine = await prepareHost({ environment, policy, agents: [], onProgress: machineProgress(), signal });
+  await using host = await openHost({ environment, policy, machine, ledger: createMemoryLedger() });
   const rules = await host.resolveEgress(policy.policy.egress.allow, signal);
   const egress = { rules, deny: policy.policy.egress.deny, gitRepositories: [] };
   const result = await executeCommand(

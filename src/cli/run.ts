@@ -10,7 +10,7 @@ import { formatUsd } from '../domain/ids.ts';
 import { stateRow, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
 import { createHarvester } from '../harvest/harvest.ts';
-import { newRunId, openHost } from '../main/host.ts';
+import { AGENTS_MOUNT, newRunId, openHost, prepareHost } from '../main/host.ts';
 import { createPlanner } from '../main/planner.ts';
 import { execute } from '../run/execute.ts';
 import { createMemoryLedger } from '../run/ledger.ts';
@@ -53,14 +53,8 @@ export async function runCommand(options: RunOptions): Promise<number> {
   const gitDir = remote === undefined ? await localGitDir(resolve(options.repo)) : undefined;
   const agent = options.agent ?? policy.policy.agent;
   const agents = TOOLBOX_AGENTS.filter((id) => id === agent);
-  await using host = await openHost({
-    environment,
-    policy,
-    ledger: createMemoryLedger(),
-    agents,
-    onProgress: machineProgress(),
-    signal,
-  });
+  const machine = await prepareHost({ environment, policy, agents, onProgress: machineProgress(), signal });
+  await using host = await openHost({ environment, policy, machine, ledger: createMemoryLedger() });
   const report = createRunReport((line) => process.stderr.write(`${line}\n`));
   const runId = newRunId();
   const patchFile = resolve(options.output ?? `${runId}.patch`);
@@ -81,7 +75,7 @@ export async function runCommand(options: RunOptions): Promise<number> {
       manifest: host.manifest,
     }),
     agents: createAgents({
-      toolboxAgentsDir: '/opt/cofferdam/agents',
+      toolboxAgentsDir: AGENTS_MOUNT,
       providers: Object.fromEntries((host.llm?.providers ?? []).map((p) => [p.id, { wires: p.wires }])),
     }),
     harvester: createHarvester({

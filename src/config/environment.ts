@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { z } from 'zod';
@@ -79,6 +79,21 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environme
   };
 }
 
+/** This process's variables, for a process that it starts. */
+export function environmentOf(): NodeJS.ProcessEnv {
+  return { ...process.env };
+}
+
+/** Takes over what a file of `NAME=value` lines sets and the environment does not; a file that is not there sets nothing. Errors: `config`. */
+export function loadEnvironmentFile(file = '.env'): void {
+  if (!existsSync(file)) return;
+  try {
+    process.loadEnvFile(file);
+  } catch (cause) {
+    throw new CofferdamError('config', 'config.loadEnvironmentFile', `cannot read ${file}`, cause);
+  }
+}
+
 function defaultDataDir(): string {
   return process.getuid?.() === 0 ? '/var/lib/cofferdam' : join(homedir(), '.local', 'share', 'cofferdam');
 }
@@ -106,18 +121,34 @@ function privateKey(value: string | undefined, path: string | undefined): string
   return text;
 }
 
-/** Names of what is missing of these settings, for one message that lists all of them. */
-export function missing(
+/** The settings, when all of these are there. Errors: `config` that lists those that are not and says how to get them. */
+export function requireSettings<Name extends SettingName>(
   environment: Environment,
-  names: ('APP_ID' | 'PRIVATE_KEY' | 'WEBHOOK_SECRET' | 'COFFERDAM_POLICY')[],
-): string[] {
-  const values = {
-    APP_ID: environment.appId,
-    PRIVATE_KEY: environment.privateKey,
-    WEBHOOK_SECRET: environment.webhookSecret,
-    COFFERDAM_POLICY: environment.policyFile,
-  };
-  return names.filter((name) => values[name] === undefined);
+  names: readonly Name[],
+): Environment & { [Key in Name as (typeof SETTINGS)[Key]]: NonNullable<Environment[(typeof SETTINGS)[Key]]> } {
+  const absent = missing(environment, names);
+  if (absent.length > 0) {
+    throw new CofferdamError(
+      'config',
+      'config.requireSettings',
+      `not set: ${absent.join(', ')}. Register the GitHub App with \`npm run -s cofferdam -- setup\`, which writes them to .env, or set them in the environment; see docs/settings.md`,
+    );
+  }
+  return environment as ReturnType<typeof requireSettings<Name>>;
+}
+
+const SETTINGS = {
+  APP_ID: 'appId',
+  PRIVATE_KEY: 'privateKey',
+  WEBHOOK_SECRET: 'webhookSecret',
+  COFFERDAM_POLICY: 'policyFile',
+  REDIS_URL: 'redisUrl',
+} as const satisfies Record<string, keyof Environment>;
+type SettingName = keyof typeof SETTINGS;
+
+/** Names of what is missing of these settings, for one message that lists all of them. */
+export function missing(environment: Environment, names: readonly SettingName[]): string[] {
+  return names.filter((name) => environment[SETTINGS[name]] === undefined);
 }
 
 /** A secret that the policy names: from the environment or a file. Errors: `config` when it is named and absent. */

@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import type { RunOptions } from '../cli/run.ts';
-import { readEnvironment } from '../config/environment.ts';
+import { loadEnvironmentFile, readEnvironment, type Environment } from '../config/environment.ts';
 import { CofferdamError, errorRow } from '../domain/errors.ts';
 
 /** `--env K=V`, repeated. */
@@ -20,7 +20,16 @@ function stopSignal(): AbortSignal {
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
+  // `cofferdam start` is our parent and is gone.
+  process.on('disconnect', stop);
+  // Listening for its end must not keep this process alive.
+  process.channel?.unref();
   return controller.signal;
+}
+
+function appOptions(): { environment: Environment; signal: AbortSignal } {
+  loadEnvironmentFile();
+  return { environment: readEnvironment(), signal: stopSignal() };
 }
 
 function build(): Command {
@@ -76,6 +85,35 @@ function build(): Command {
         environment: readEnvironment(),
         signal: stopSignal(),
       });
+    });
+
+  const missingNote =
+    '\nSettings come from the environment and from .env in the current directory; docs/settings.md lists them.';
+  program
+    .command('start')
+    .description('the GitHub App on this machine: server, worker and, without REDIS_URL, a private Redis')
+    .addHelpText('after', missingNote)
+    .action(async () => {
+      const { startCommand } = await import('../cli/start.ts');
+      process.exitCode = await startCommand(appOptions());
+    });
+
+  program
+    .command('server')
+    .description('the process that takes webhooks; needs WEBHOOK_SECRET, REDIS_URL, COFFERDAM_POLICY')
+    .addHelpText('after', missingNote)
+    .action(async () => {
+      const { serverCommand } = await import('../cli/server.ts');
+      process.exitCode = await serverCommand(appOptions());
+    });
+
+  program
+    .command('worker')
+    .description('a process that does runs; needs APP_ID, PRIVATE_KEY, REDIS_URL, COFFERDAM_POLICY')
+    .addHelpText('after', missingNote)
+    .action(async () => {
+      const { workerCommand } = await import('../cli/worker.ts');
+      process.exitCode = await workerCommand(appOptions());
     });
 
   program

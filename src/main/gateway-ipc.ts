@@ -76,6 +76,8 @@ export const ToGateway = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('agent'), slot: Slot, agent: z.string(), cwd: z.string(), prompt: z.string() }),
   z.strictObject({ type: z.literal('cancelAgent'), slot: Slot }),
   z.strictObject({ type: z.literal('closeModel') }),
+  /** Asks for the egress as it stands now. */
+  z.strictObject({ type: z.literal('reportEgress'), id: Count }),
   z.strictObject({ type: z.literal('close') }),
 ]);
 export type ToGateway = z.infer<typeof ToGateway>;
@@ -127,7 +129,8 @@ export const ToWorker = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('audit'), id: Count, entry: GatewayEntry }),
   z.strictObject({ type: z.literal('reserve'), id: Count, call: LlmReserve }),
   z.strictObject({ type: z.literal('settle'), id: Count, settlement: LlmSettlement }),
-  z.strictObject({ type: z.literal('egress'), entries: z.array(EgressFact).max(2000) }),
+  /** `id`: the answer to a `reportEgress`. */
+  z.strictObject({ type: z.literal('egress'), entries: z.array(EgressFact).max(2000), id: Count.optional() }),
   z.strictObject({ type: z.literal('agentMessage'), slot: Slot, message: AgentMessage }),
   z.strictObject({ type: z.literal('agentDone'), slot: Slot, outcome: AgentOutcome }),
 ]);

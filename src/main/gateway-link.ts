@@ -48,6 +48,8 @@ export function createLink(options: {
   const started = Promise.withResolvers<undefined>();
   const account = run.llm ? openAccount(options, capped.resolve) : undefined;
   let egress: EgressEntryFact[] = [];
+  const reports = new Map<number, () => void>();
+  let nextReport = 0;
   let open = 0;
   let expected = false;
   let lastWords = '';
@@ -67,8 +69,10 @@ export function createLink(options: {
   function receive(message: FromGateway): void {
     if (message.type === 'ready') started.resolve(undefined);
     else if (message.type === 'failed') started.reject(new CofferdamError(message.code, OP, message.message));
-    else if (message.type === 'egress') egress = message.entries as EgressEntryFact[];
-    else if (message.type === 'agentMessage')
+    else if (message.type === 'egress') {
+      egress = message.entries as EgressEntryFact[];
+      if (message.id !== undefined) reports.get(message.id)?.();
+    } else if (message.type === 'agentMessage')
       agents.message(message.slot, message.message as Parameters<AgentRun['onMessage']>[0]);
     else if (message.type === 'agentDone') agents.done(message.slot, message.outcome as AgentOutcome);
     else void answer(message);
@@ -149,6 +153,13 @@ export function createLink(options: {
       closed: gone,
       capped: capped.promise,
       egress: () => egress,
+      refreshEgress: async () => {
+        const id = nextReport++;
+        const answered = Promise.withResolvers<undefined>();
+        reports.set(id, () => answered.resolve(undefined));
+        channel.send({ type: 'reportEgress', id });
+        await Promise.race([answered.promise, gone]).finally(() => reports.delete(id));
+      },
       usage: () => account?.usage() ?? NO_USAGE,
       closeModel: async (reason) => {
         if (!account) return;

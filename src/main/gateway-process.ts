@@ -69,6 +69,7 @@ function receive(message: ToGateway): void {
   else if (message.type === 'agent') void runAgent(message);
   else if (message.type === 'cancelAgent') agents.get(message.slot)?.abort();
   else if (message.type === 'closeModel') state.running?.llm?.close();
+  else if (message.type === 'reportEgress') sendEgress(message.id);
   else void stop();
 }
 
@@ -171,8 +172,9 @@ function egressSoon(): void {
   }, 250);
 }
 
-function sendEgress(): void {
-  if (state.running) channel.send({ type: 'egress', entries: state.running.gateway.egress() });
+function sendEgress(id?: number): void {
+  const entries = state.running?.gateway.egress();
+  if (entries) channel.send({ type: 'egress', entries, ...(id === undefined ? {} : { id }) });
 }
 
 async function runAgent(order: Extract<ToGateway, { type: 'agent' }>): Promise<void> {

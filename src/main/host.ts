@@ -16,8 +16,10 @@ import type { MachineProgress } from '../local/machine/progress.ts';
 import type { ToolboxAgent } from '../local/machine/toolbox.ts';
 import { planProvider } from '../policy/llm/providers.ts';
 import type { Ledger } from '../run/ledger.ts';
-import type { AuditLog, Gateways, Sandboxes } from '../run/ports.ts';
-import { createSandboxes } from '../sandbox/lifecycle.ts';
+import type { AuditLog, Gateways } from '../run/ports.ts';
+import { TOOLBOX } from '../sandbox/layout.ts';
+import { createSandboxes, type SandboxHost } from '../sandbox/lifecycle.ts';
+import type { Logger } from '../telemetry/log.ts';
 import { createGateways, type GatewayHost } from './gateway-client.ts';
 import type { ResolveEgress } from './planner.ts';
 import { askRegistry } from './registries.ts';
@@ -26,14 +28,21 @@ import { askRegistry } from './registries.ts';
 export interface Host extends AsyncDisposable {
   machine: Machine;
   gateways: Gateways;
-  sandboxes: Sandboxes;
+  sandboxes: SandboxHost;
   openAudit: (id: RunId) => Promise<AuditLog>;
   resolveEgress: ResolveEgress;
   llm: GatewayHost['llm'];
   installation: string;
+  /** Trusted upstream, by the gateway and for git; undefined: what Node and git trust by themselves. */
+  caFile: string | undefined;
+  /** Goes on with the audit file of a run whose writer is gone; null when there is none here or it is sealed. */
+  resumeAudit: (id: RunId) => Promise<AuditLog | null>;
   /** Versions and tables that each manifest records. */
   manifest: Record<string, unknown>;
 }
+
+/** Where agents lie in every sandbox. */
+export const AGENTS_MOUNT = `${TOOLBOX.mount}/agents`;
 
 export function newRunId(): RunId {
   return runId(randomBytes(12));
@@ -105,43 +114,68 @@ function modelAccess(policy: LoadedPolicy['policy']): GatewayHost['llm'] {
   };
 }
 
-export interface OpenHostOptions {
+export interface PrepareHostOptions {
   environment: Environment;
   policy: LoadedPolicy;
-  ledger: Ledger;
   agents: readonly ToolboxAgent[];
   onProgress: (event: MachineProgress) => void;
   signal: AbortSignal;
 }
 
-/** Finds or provides the machine's part and puts the rooms together. Errors: `config`, `policy`, `docker_unavailable`, `runtime_missing`. */
+/**
+ * Looks at what is configured, then finds or provides the machine's part.
+ * Errors: `config`, `policy`, `docker_unavailable`, `runtime_missing`.
+ */
+export async function prepareHost(options: PrepareHostOptions): Promise<Machine> {
+  const { environment, policy, agents, onProgress, signal } = options;
+  await dataDirectory(environment.dataDir);
+  modelAccess(policy.policy);
+  return prepareMachine({ needs: { agents }, runtime: policy.policy.sandbox.runtime, onProgress, signal });
+}
+
+export interface OpenHostOptions {
+  environment: Environment;
+  policy: LoadedPolicy;
+  /** Given back when the host is disposed of. */
+  machine: Machine;
+  ledger: Ledger;
+  log?: Logger;
+}
+
+/** Puts the rooms of one host together. Errors: `config`, `policy`, `audit`. */
 export async function openHost(options: OpenHostOptions): Promise<Host> {
-  const { environment, policy, onProgress, signal } = options;
+  const { environment, policy, machine, log } = options;
   const { dataDir } = environment;
-  await dataDirectory(dataDir);
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => machine.release());
   const llm = modelAccess(policy.policy);
-  const machine = await prepareMachine({
-    needs: { agents: options.agents },
-    runtime: policy.policy.sandbox.runtime,
-    onProgress,
-    signal,
-  });
   const installation = await installationId(dataDir);
   const key = await loadSigningKey(dataDir);
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
+  const auditOptions = (id: RunId) => ({ file: join(dataDir, 'audit', `${id}.jsonl`), runId: id, redact, key });
+  const rest = undo.move();
   return {
     machine,
     installation,
     llm,
-    gateways: createGateways({ dataDir, ledger: options.ledger, caFile, llm }),
+    caFile,
+    gateways: createGateways({
+      dataDir,
+      ledger: options.ledger,
+      caFile,
+      llm,
+      credential: (name) => readSecret({ env: name }) ?? '',
+    }),
     sandboxes: createSandboxes({
       dockerSocket: machine.dockerSocket,
       installation,
       toolboxDir: machine.toolboxDir,
       gitBase: `${environment.github.webUrl}/`,
+      ...(log === undefined ? {} : { log }),
     }),
-    openAudit: (id) => AuditFile.create({ file: join(dataDir, 'audit', `${id}.jsonl`), runId: id, redact, key }),
+    openAudit: (id) => AuditFile.create(auditOptions(id)),
+    resumeAudit: (id) => AuditFile.resume(auditOptions(id)),
     resolveEgress: (entries, abort) =>
       resolveEntries({
         entries,
@@ -155,6 +189,6 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
       prices: llm === undefined ? null : { date: llm.prices.date, hash: llm.prices.hash },
       policySource: policy.source,
     },
-    [Symbol.asyncDispose]: () => machine.release(),
+    [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
 }

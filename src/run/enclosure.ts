@@ -1,6 +1,7 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
 import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
+import type { EgressEntryFact } from '../domain/run.ts';
 import type {
   AuditLog,
   ExecOptions,
@@ -17,6 +18,8 @@ export interface Enclosure extends AsyncDisposable {
   gateway: Gateway;
   sandbox: Sandbox;
   receipt: SandboxReceipt;
+  /** What the task reached or tried to: the self-test's own attempts are not among them. */
+  egress(): EgressEntryFact[];
   /** `sandbox.exec`, with its start and its end recorded. */
   readonly exec: (options: ExecOptions) => Promise<ExecResult>;
 }
@@ -94,14 +97,30 @@ export async function openEnclosure(options: EnclosureOptions): Promise<Enclosur
     const failed = receipt.checks.filter((check) => !check.ok).map((check) => `${check.name}: ${check.observed}`);
     throw new CofferdamError('self_test', 'run.openEnclosure', `the sandbox's self-test failed: ${failed.join('; ')}`);
   }
+  await gateway.refreshEgress();
+  const tested = gateway.egress().map((entry) => ({ ...entry }));
   const dispose = undo.move();
   return {
     gateway,
     sandbox,
     receipt,
+    egress: () => egressSince(tested, gateway.egress()),
     exec: (exec) => recordedExec({ sandbox, audit, role, exec }),
     [Symbol.asyncDispose]: () => dispose.disposeAsync(),
   };
+}
+
+/** Entries that are new or have grown, with what they have grown by. */
+function egressSince(before: readonly EgressEntryFact[], now: readonly EgressEntryFact[]): EgressEntryFact[] {
+  const key = (entry: EgressEntryFact): string => JSON.stringify([entry.host, entry.port, entry.allow, entry.reason]);
+  const old = new Map(before.map((entry) => [key(entry), entry]));
+  return now.flatMap((entry) => {
+    const was = old.get(key(entry));
+    if (was === undefined) return [{ ...entry }];
+    const count = entry.count - was.count;
+    const grown = { ...entry, count, bytesIn: entry.bytesIn - was.bytesIn, bytesOut: entry.bytesOut - was.bytesOut };
+    return count > 0 ? [grown] : [];
+  });
 }
 
 async function recordedExec(options: {

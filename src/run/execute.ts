@@ -18,6 +18,7 @@ interface Run {
   report: Reporter;
   notes: Notes;
   undo: AsyncDisposableStack;
+  startedAt: string;
   signal: AbortSignal;
 }
 
@@ -33,7 +34,7 @@ export async function execute(ports: RunPorts, job: RunJob, signal: AbortSignal)
   const audit = await ports.openAudit(job.runId);
   const notes: Notes = { enclosures: [], verification: [] };
   const report = createReporter({ runId: job.runId, audit, publisher: ports.publisher, facts: () => facts(notes) });
-  const run: Run = { ports, job, audit, report, notes, undo: new AsyncDisposableStack(), signal };
+  const run: Run = { ports, job, audit, report, notes, undo: new AsyncDisposableStack(), startedAt, signal };
   try {
     await walk(run);
   } catch (thrown) {
@@ -182,7 +183,7 @@ async function deliver(
     notes.verification = verification.facts;
     notes.verified = verification.ok;
   }
-  const result = toResult(run, new Date().toISOString());
+  const result = toResult(run, run.startedAt);
   notes.held = await holdResult({ spec: plan.spec, harvest, result, held: ports.held, audit });
   if (notes.held !== undefined) return;
   notes.published = await report.step('publish', () =>

@@ -71,7 +71,10 @@ export interface Gateway {
   readonly closed: Promise<{ expected: boolean; message: string }>;
   /** Resolves with the cap that ended model access (`max_cost` or `max_turns`); never when none is reached. */
   readonly capped: Promise<EndReason>;
+  /** As the gateway last told, a few times a second. */
   egress(): EgressEntryFact[];
+  /** Resolves when `egress()` shows everything up to now, or the process is gone. */
+  refreshEgress(): Promise<void>;
   usage(): Usage;
   /** Ends model access; everything else stays. */
   closeModel(reason: EndReason): Promise<void>;

@@ -30,13 +30,13 @@ interface Ended {
 export function facts(notes: Notes): { usage: Usage; egress: EgressEntryFact[] } {
   const usage: Usage = { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
   const egress = new Map<string, EgressEntryFact>();
-  for (const { gateway } of notes.enclosures) {
-    const used = gateway.usage();
+  for (const enclosure of notes.enclosures) {
+    const used = enclosure.gateway.usage();
     usage.cost += used.cost;
     usage.turns += used.turns;
     usage.inputTokens += used.inputTokens;
     usage.outputTokens += used.outputTokens;
-    for (const entry of gateway.egress()) {
+    for (const entry of enclosure.egress()) {
       const key = JSON.stringify([entry.host, entry.port, entry.allow, entry.reason]);
       const sum = egress.get(key);
       if (sum === undefined) egress.set(key, { ...entry });

@@ -31,11 +31,19 @@ export interface SandboxHostOptions {
 
 export interface SandboxHost extends Sandboxes {
   create(options: SandboxOptions): Promise<DockerSandbox>;
-  /** Removes this installation's containers whose run is not among `keep`. Returns what was removed and what could not be. */
-  sweep(options: { keep: ReadonlySet<string> }): Promise<SweepResult>;
+  /** Removes those of this installation's containers that `remove` says yes to. */
+  sweep(options: { remove: (found: FoundContainer) => Promise<boolean> }): Promise<SweepResult>;
+}
+
+interface FoundContainer {
+  runId: string;
+  role: string;
+  running: boolean;
 }
 
 interface SweepResult {
+  /** Runs whose containers were left alone. */
+  kept: string[];
   removed: { container: string; runId: string; role: string }[];
   failed: { container: string; runId: string; message: string }[];
 }
@@ -54,7 +62,7 @@ export function createSandboxes(options: SandboxHostOptions): SandboxHost {
   const host: Host = { docker: createDocker({ socketPath: options.dockerSocket }), options };
   return {
     create: (asked) => create(host, asked),
-    sweep: ({ keep }) => sweep(host, keep),
+    sweep: ({ remove }) => sweep(host, remove),
   };
 }
 
@@ -226,15 +234,19 @@ function throwIfCancelled(signal: AbortSignal): void {
   if (signal.aborted) throw new CofferdamError('cancelled', 'sandbox.create', 'cancelled');
 }
 
-async function sweep(host: Host, keep: ReadonlySet<string>): Promise<SweepResult> {
+async function sweep(host: Host, remove: (found: FoundContainer) => Promise<boolean>): Promise<SweepResult> {
   const found = await host.docker.list({ [LABEL.installation]: host.options.installation });
-  const result: SweepResult = { removed: [], failed: [] };
-  for (const { Id, Labels } of found) {
+  const result: SweepResult = { kept: [], removed: [], failed: [] };
+  for (const { Id, Labels, State } of found) {
     const runId = Labels[LABEL.run] ?? '';
-    if (keep.has(runId)) continue;
+    const role = Labels[LABEL.role] ?? '';
+    if (!(await remove({ runId, role, running: State !== 'exited' && State !== 'dead' }))) {
+      result.kept.push(runId);
+      continue;
+    }
     try {
       await removeContainer(host.docker, Id);
-      result.removed.push({ container: Id, runId, role: Labels[LABEL.role] ?? '' });
+      result.removed.push({ container: Id, runId, role });
     } catch (error) {
       result.failed.push({ container: Id, runId, message: error instanceof Error ? error.message : String(error) });
     }

@@ -20,6 +20,9 @@ const BASE = CommitSha.parse('a'.repeat(40));
 const HEAD = CommitSha.parse('b'.repeat(40));
 const DIGEST = Digest.parse(`sha256:${'c'.repeat(64)}`);
 
+const SELF_TEST = { host: 'self-test.invalid', port: 0, allow: false, count: 3, bytesIn: 0, bytesOut: 0 };
+const REACHED = { host: 'a.test', port: 443, allow: true, count: 1, bytesIn: 1, bytesOut: 1 };
+
 export const SPEC: RunSpec = {
   runId: RUN,
   repository: 'acme/widgets',
@@ -111,11 +114,12 @@ export function world(scene: Scene = {}): World {
     return name;
   };
   let count = 0;
-  const gateway = (name: string): Gateway => ({
+  const gateway = (name: string, looks = 0): Gateway => ({
     socketDir: '/nowhere',
     closed: never(),
     capped: scene.capped ?? never(),
-    egress: () => [{ host: 'a.test', port: 443, allow: true, count: 1, bytesIn: 1, bytesOut: 1 }],
+    refreshEgress: () => Promise.resolve(),
+    egress: () => (looks++ === 0 ? [SELF_TEST] : [SELF_TEST, REACHED]),
     usage: () => ({ cost: 10, turns: 1, inputTokens: 1, outputTokens: 1 }),
     closeModel: () => Promise.resolve(),
     runAgent: ({ signal }) =>

@@ -68,7 +68,7 @@ export async function openBench(): Promise<Bench> {
     },
     async close() {
       for (const step of undo.toReversed()) await step().catch(() => undefined);
-      await host.sweep({ keep: new Set() });
+      await host.sweep({ remove: () => Promise.resolve(true) });
       await machine.release();
     },
   };

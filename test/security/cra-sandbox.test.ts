@@ -129,9 +129,17 @@ describe('what is left', () => {
       installation: `${bench.installation}-other`,
       toolboxDir: bench.machine.toolboxDir,
     });
-    expect(await stranger.sweep({ keep: new Set() })).toEqual({ removed: [], failed: [] });
-    const swept = await bench.host.sweep({ keep: new Set([live.runId]) });
-    expect(swept).toEqual({ removed: [{ container: dead.id, runId: dead.runId, role: 'agent' }], failed: [] });
+    expect(await stranger.sweep({ remove: () => Promise.resolve(true) })).toEqual({
+      kept: [],
+      removed: [],
+      failed: [],
+    });
+    const swept = await bench.host.sweep({ remove: ({ runId }) => Promise.resolve(runId !== live.runId) });
+    expect(swept).toEqual({
+      kept: [live.runId],
+      removed: [{ container: dead.id, runId: dead.runId, role: 'agent' }],
+      failed: [],
+    });
     expect(await allowedWorks(live)).toBe(true);
     expect((await dead.ended).reason).toBeDefined();
     await live.destroy();

@@ -1,0 +1,65 @@
+import { repoKey, type FinalState, type RunResult } from '../domain/run.ts';
+import type { RunRecord } from '../run/ports.ts';
+import { endedWithoutWorker } from '../run/trigger/ended.ts';
+import { removeLeftovers } from './leftovers.ts';
+import { publisherFor } from './worker-run.ts';
+import type { WorkerParts } from './worker.ts';
+
+/** From this step on something may have been pushed. */
+const PUBLISHING: readonly RunRecord['step'][] = ['publish', 'destroy', 'seal', 'report'];
+
+/**
+ * Ends a run whose worker is gone, or that was stopped before it began: nothing of it stays on the host, its open reservations count
+ * as spent, its audit is sealed, and the people who wait for it are told. May be called again.
+ */
+export async function endLostRun(
+  parts: WorkerParts,
+  record: RunRecord,
+  why: 'worker_lost' | 'cancelled',
+): Promise<FinalState> {
+  const { runId } = record.request;
+  const { containers } = await removeLeftovers(parts, runId);
+  const { calls, amount } = await parts.ledger.recover(runId);
+  const result = await withOutcome(parts, record, endedWithoutWorker(record, { why, now: new Date().toISOString() }));
+  const audit = await parts.host.resumeAudit(runId);
+  if (audit === null) {
+    await publisherFor(parts, record.request).finish({ result });
+    return result.state;
+  }
+  await audit.append({
+    zone: 'worker',
+    type: 'run.recover',
+    data: { why, worker: record.worker, step: record.step, containers, openReservations: calls, charged: amount },
+  });
+  const { state, usage, error, head, pull } = result;
+  await audit.append({
+    zone: 'worker',
+    type: 'run.end',
+    data: { state, reason: result.reason ?? null, usage: { ...usage }, error: error ?? null },
+  });
+  const subject = { repository: `${record.request.repo.owner}/${record.request.repo.name}` };
+  const seal = await audit.seal({ ...subject, commit: head ?? null, pull: pull?.number ?? null });
+  await audit.close();
+  await publisherFor(parts, record.request).finish({
+    result: { ...result, auditFile: audit.file, auditHead: seal.head },
+    seal,
+  });
+  return result.state;
+}
+
+/** What the run cost, and what GitHub has of it: a push may have succeeded just before the worker ended. */
+async function withOutcome(parts: WorkerParts, record: RunRecord, result: RunResult): Promise<RunResult> {
+  const { request, branch, step } = record;
+  const { repo, runId, installationId } = request;
+  const account = { runId, repoKey: repoKey(repo), installationKey: parts.payer, day: result.endedAt.slice(0, 10) };
+  const { run } = await parts.ledger.spent(account);
+  const rest = { ...result, usage: { ...result.usage, cost: run.spent } };
+  delete rest.branch;
+  if (branch === undefined || !PUBLISHING.includes(step)) return rest;
+  const repository = parts.github.repository({ installationId, ...repo });
+  const found = await repository.pullOf(branch);
+  if (found === null) return rest;
+  const { sha } = await repository.pull(found.number);
+  const pushed = request.pull === undefined || request.pull.sha !== sha;
+  return pushed ? { ...rest, branch, head: sha, pull: found } : { ...rest, pull: found };
+}

@@ -1,0 +1,200 @@
+import { createAgents } from '../agent/agents.ts';
+import { createRedactor } from '../audit/redact.ts';
+import { branchFor } from '../command/branch.ts';
+import { hiddenContentNotes } from '../command/notes.ts';
+import { conventionalTitle, taskPrompt } from '../command/prompt.ts';
+import { knownSecrets } from '../config/environment.ts';
+import { parseRepositoryFile } from '../config/policy-file.ts';
+import { settleLimits } from '../config/settle.ts';
+import { toRunError } from '../domain/errors.ts';
+import { repoKey, type RunRequest, type RunResult } from '../domain/run.ts';
+import { createRepositories } from '../git/mirror.ts';
+import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
+import { pushTo } from '../github/push.ts';
+import { createHarvester } from '../harvest/harvest.ts';
+import type { RunEnd } from '../queue/runs.ts';
+import { execute } from '../run/execute.ts';
+import type { Planner, Publisher, RunJob, RunPorts, RunRecord } from '../run/ports.ts';
+import { AGENTS_MOUNT } from './host.ts';
+import { createPlanner } from './planner.ts';
+import type { WorkerParts } from './worker.ts';
+
+/** What people see of a run, on GitHub. */
+export function publisherFor(parts: WorkerParts, request: RunRequest): GitHubPublisher {
+  const { policy, environment, github, log } = parts;
+  const redact = createRedactor(knownSecrets(policy.policy, environment));
+  return createPublisher({
+    repository: github.repository({ installationId: request.installationId, ...request.repo }),
+    request,
+    push: pushTo({
+      webUrl: environment.github.webUrl,
+      owner: request.repo.owner,
+      name: request.repo.name,
+      caFile: parts.host.caFile,
+    }),
+    settings: {
+      limits: settleLimits(policy.policy, parseRepositoryFile(null), {}),
+      agent: policy.policy.agent,
+      model: policy.policy.llm.default,
+    },
+    hidden: hiddenContentNotes(request.input),
+    redact: (text) => String(redact(text)),
+    log,
+  });
+}
+
+/** One queued run, from its request to its report. */
+export async function executeRequest(
+  parts: WorkerParts,
+  request: RunRequest,
+  control: { signal: AbortSignal; record: RunRecord },
+): Promise<RunEnd> {
+  const publisher = publisherFor(parts, request);
+  const job = jobOf(parts, request);
+  const keeper = recordKeeper(parts, publisher, request);
+  await parts.records.update(request.runId, { branch: job.branch });
+  const result = await execute(portsOf(parts, request, keeper), job, control.signal).catch(async (thrown: unknown) => {
+    // The record of the run cannot be written: nothing more was done, and people are told.
+    const failed = failedResult(request, thrown);
+    await publisher.finish({ result: failed }).catch(() => undefined);
+    return failed;
+  });
+  await keeper.settled();
+  const { state, branch, pull, error } = result;
+  const level = error === undefined ? 'info' : 'warn';
+  parts.log[level](
+    { runId: request.runId, state, reason: result.reason, code: error?.code, op: error?.op },
+    'run ended',
+  );
+  return { state, ...(branch === undefined ? {} : { branch }), ...(pull === undefined ? {} : { pull }) };
+}
+
+function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
+  const { runId, repo, source, command, actor, pull, input } = request;
+  // A follow-up is named after what was asked, a first run after its issue.
+  const subject =
+    source.isPull && command.text.trim() !== '' ? (command.text.trim().split('\n')[0] ?? '') : source.title;
+  return {
+    runId,
+    repository: `${repo.owner}/${repo.name}`,
+    ...(pull === undefined ? {} : { ref: pull.branch }),
+    title: conventionalTitle({ title: subject, verb: command.verb }),
+    task: taskPrompt({ actor, command, source, input, pull }),
+    branch: branchFor(request),
+    flags: command.flags,
+    requester: { login: actor.login, id: actor.id },
+    account: { repository: repoKey(repo), installation: parts.payer },
+    origin: {
+      deliveryId: request.deliveryId,
+      installationId: request.installationId,
+      command,
+      source,
+      pull: pull ?? null,
+      requestedAt: request.requestedAt,
+      frozenAt: input.frozenAt,
+      input: input.texts.map(({ kind, id, author, authorMayWrite, updatedAt, sha256 }) => {
+        return { kind, id, author, authorMayWrite, updatedAt, sha256 };
+      }),
+    },
+  };
+}
+
+interface Keeper {
+  publisher: Publisher;
+  describe: GitHubPublisher['describe'];
+  /** Everything that was noted is in Redis. */
+  settled: () => Promise<void>;
+}
+
+/** Writes each step into the run's record, so that another worker can end what this one began. */
+function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher, { runId }: RunRequest): Keeper {
+  let tail: Promise<unknown> = Promise.resolve();
+  const note = (patch: Parameters<typeof records.update>[1]): void => {
+    tail = tail
+      .then(() => records.update(runId, patch))
+      .catch((thrown: unknown) => {
+        log.warn({ runId, kind: thrown instanceof Error ? thrown.name : 'unknown' }, 'step not noted');
+      });
+  };
+  return {
+    describe: (settings) => publisher.describe(settings),
+    settled: () => tail.then(() => undefined),
+    publisher: {
+      progress(progress) {
+        if (progress.state === 'started') note({ step: progress.step });
+        publisher.progress(progress);
+      },
+      async publish(options) {
+        // Whoever ends this run for us must know that something may have been pushed.
+        await tail;
+        const published = await publisher.publish(options);
+        note({ branch: published.branch, ...(published.pull === undefined ? {} : { pull: published.pull }) });
+        return published;
+      },
+      finish: (end) => publisher.finish(end),
+    },
+  };
+}
+
+function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPorts {
+  const { environment, policy, host, github } = parts;
+  const { webUrl } = environment.github;
+  const repository = github.repository({ installationId: request.installationId, ...request.repo });
+  return {
+    gateways: host.gateways,
+    sandboxes: host.sandboxes,
+    openAudit: host.openAudit,
+    repositories: createRepositories({
+      dataDir: environment.dataDir,
+      remoteUrl: (name) => `${webUrl}/${name}.git`,
+      credential: () => repository.gitAuthorization('read'),
+      allowHttp: webUrl.startsWith('http:'),
+      ...(host.caFile === undefined ? {} : { caFile: host.caFile }),
+    }),
+    planner: describing(
+      createPlanner({ policy, resolveEgress: host.resolveEgress, manifest: host.manifest }),
+      keeper.describe,
+    ),
+    agents: createAgents({
+      toolboxAgentsDir: AGENTS_MOUNT,
+      providers: Object.fromEntries((host.llm?.providers ?? []).map((p) => [p.id, { wires: p.wires }])),
+    }),
+    harvester: createHarvester({
+      dataDir: environment.dataDir,
+      identity: identityOf(parts),
+      knownSecrets: () => knownSecrets(policy.policy, environment),
+    }),
+    publisher: keeper.publisher,
+  };
+}
+
+/** The plan's limits, agent and model are what people are shown from then on. */
+function describing(planner: Planner, describe: GitHubPublisher['describe']): Planner {
+  return {
+    async plan(job, mirror, signal) {
+      const plan = await planner.plan(job, mirror, signal);
+      describe({ limits: plan.spec.limits, agent: plan.spec.agent, model: plan.spec.model });
+      return plan;
+    },
+  };
+}
+
+/** The App's own author line. */
+function identityOf({ bot }: WorkerParts): { name: string; email: string } {
+  const name = bot ?? 'cofferdam[bot]';
+  return { name, email: `${name}@users.noreply.github.com` };
+}
+
+function failedResult(request: RunRequest, thrown: unknown): RunResult {
+  return {
+    runId: request.runId,
+    state: 'failed',
+    usage: { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 },
+    verification: [],
+    files: [],
+    egress: [],
+    startedAt: request.requestedAt,
+    endedAt: new Date().toISOString(),
+    error: toRunError(thrown, 'main.executeRequest'),
+  };
+}

@@ -1,0 +1,52 @@
+import { parseRepositoryFile } from '../config/policy-file.ts';
+import { settleLimits } from '../config/settle.ts';
+import { repoKey, type RunRequest } from '../domain/run.ts';
+import type { Trigger } from '../domain/trigger.ts';
+import type { AuditLog } from '../run/ports.ts';
+import { endedWithoutWorker } from '../run/trigger/ended.ts';
+import { SERVED_VERBS, type TriggerPorts } from '../run/trigger/ports.ts';
+import { newRunId } from './host.ts';
+import type { WorkerParts } from './worker.ts';
+import { publisherFor } from './worker-run.ts';
+
+/** What handling a trigger needs, on the real rooms. `decisions` records every yes and no. */
+export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPorts {
+  const { policy, records, queue, triggers, github } = parts;
+  const limits = settleLimits(policy.policy, parseRepositoryFile(null), {});
+  return {
+    claim: (trigger, runIds) => triggers.claim(trigger, runIds),
+    repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+    runs: { ...queue, ofThread: (thread) => records.ofThread(thread) },
+    newRunId,
+    announce: (request: RunRequest, place) => publisherFor(parts, request).queued(place),
+    withdrawn: (record) =>
+      publisherFor(parts, record.request).finish({
+        result: endedWithoutWorker(record, { why: 'cancelled', now: new Date().toISOString() }),
+      }),
+    audit: ({ type, trigger, decision, data }) =>
+      decisions.append({ zone: 'worker', type, decision, data: { ...originOf(trigger), ...data } }),
+    budget: async ({ repo }) => {
+      const day = new Date().toISOString().slice(0, 10);
+      const account = { runId: 'none', repoKey: repoKey(repo), installationKey: parts.payer, day };
+      const { repository, installation } = await parts.ledger.spent(account);
+      return {
+        maxCost: limits.maxCost,
+        repository: { spent: repository.spent + repository.reserved, cap: limits.repositoryDailyCost },
+        installation: { spent: installation.spent + installation.reserved, cap: limits.installationDailyCost },
+      };
+    },
+    help: {
+      prefix: policy.policy.prefix,
+      label: policy.policy.label,
+      verbs: SERVED_VERBS,
+      maxCost: limits.maxCost,
+      timeoutMinutes: policy.policy.limits.timeoutMinutes,
+      agent: policy.policy.agent,
+    },
+    now: () => new Date().toISOString(),
+  };
+}
+
+function originOf({ deliveryId, event, repo, source, actor }: Trigger): Record<string, unknown> {
+  return { deliveryId, event, repository: repoKey(repo), number: source.number, actor };
+}

@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Redis } from 'ioredis';
+import type { Environment } from '../config/environment.ts';
+import type { LoadedPolicy } from '../config/policy-file.ts';
+import { CofferdamError } from '../domain/errors.ts';
+import type { GitHub } from '../github/github.ts';
+import { createGitHub } from '../github/github.ts';
+import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
+import { startRunWorker } from '../queue/run-worker.ts';
+import { createRunQueue, type RunQueue } from '../queue/runs.ts';
+import { createTriggerQueue, type TriggerQueue } from '../queue/triggers.ts';
+import type { Ledger } from '../run/ledger.ts';
+import { handleTrigger } from '../run/trigger/handle.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { newRunId, type Host } from './host.ts';
+import { sweepHost } from './leftovers.ts';
+import { endLostRun } from './lost-runs.ts';
+import { executeRequest } from './worker-run.ts';
+import { triggerPorts } from './worker-triggers.ts';
+
+/** First part of every key in Redis; server and worker agree on it. */
+export const QUEUE_PREFIX = 'cofferdam';
+
+export interface WorkerOptions {
+  environment: Environment & { appId: number; privateKey: string };
+  policy: LoadedPolicy;
+  host: Host;
+  redis: Redis;
+  ledger: Ledger;
+  log: Logger;
+  /** Between two writes of GitHub's API; default: GitHub's advice of a second. */
+  writeGapMs?: number;
+  /** How often the host is looked over for what dead runs left. */
+  sweepHostMs?: number;
+}
+
+/** What the parts of a worker share. */
+export interface WorkerParts extends WorkerOptions {
+  github: GitHub;
+  records: RedisRunRecords;
+  triggers: TriggerQueue;
+  queue: RunQueue;
+  /** Who pays for runs, the same for all workers of this App. */
+  payer: string;
+  /** The App's own login; null where GitHub does not say. */
+  bot: string | null;
+}
+
+export interface RunningWorker extends AsyncDisposable {
+  /** This process's name in the queue. */
+  readonly name: string;
+}
+
+const SWEEP_HOST_MS = 300_000;
+/** Deliveries that failed while nobody listened are asked for again, as far back as this. */
+const REDELIVER_MS = 24 * 3_600_000;
+
+/**
+ * The process that acts: it takes triggers and runs from the queue, asks GitHub, and opens sandboxes.
+ * Errors: `config` when GitHub does not know this App, `github` when it does not answer.
+ */
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  const { environment, policy, host, redis, log } = options;
+  const { appId, privateKey } = environment;
+  const github = createGitHub({
+    baseUrl: environment.github.apiUrl,
+    appId,
+    privateKey,
+    ...(options.writeGapMs === undefined ? {} : { writeGapMs: options.writeGapMs }),
+  });
+  const bot = await introduce(github, log);
+  await using undo = new AsyncDisposableStack();
+  const records = createRunRecords({ redis, prefix: QUEUE_PREFIX });
+  const triggers = createTriggerQueue({ redis, prefix: QUEUE_PREFIX, log });
+  undo.defer(() => triggers.close());
+  const queue = createRunQueue({ redis, prefix: QUEUE_PREFIX, records, installation: host.installation, log });
+  undo.defer(() => queue.close());
+  const parts: WorkerParts = { ...options, github, records, triggers, queue, payer: `app-${appId}`, bot };
+  const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
+  await sweepHost(parts);
+  const decisions = await host.openAudit(newRunId());
+  undo.defer(async () => {
+    await decisions.seal({ worker: name });
+    await decisions.close();
+  });
+  await decisions.append({ zone: 'worker', type: 'worker.start', data: { worker: name, ...host.manifest } });
+  const runs = await startRunWorker({
+    queue,
+    worker: name,
+    concurrency: policy.policy.limits.concurrentRuns,
+    execute: (request, control) => executeRequest(parts, request, control),
+    finalise: (record, why) => endLostRun(parts, record, why),
+  });
+  undo.defer(() => runs.close({ stop: true }));
+  await runs.sweep();
+  const ports = triggerPorts(parts, decisions);
+  const asking = triggers.work((trigger) => handleTrigger(ports, trigger));
+  undo.defer(() => asking.close());
+  const timer = setInterval(() => {
+    sweepHost(parts).catch((thrown: unknown) => log.warn({ code: codeOf(thrown) }, 'host not swept'));
+  }, options.sweepHostMs ?? SWEEP_HOST_MS).unref();
+  undo.defer(() => clearInterval(timer));
+  void redeliver(github, log);
+  log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
+  const rest = undo.move();
+  return { name, [Symbol.asyncDispose]: () => rest.disposeAsync() };
+}
+
+/** Wrong credentials are said at the start, not at the first run. */
+async function introduce(github: GitHub, log: Logger): Promise<string | null> {
+  try {
+    const { slug, permissions } = await github.check();
+    log.info({ app: slug, permissions }, 'known to GitHub');
+    return slug === '' ? null : `${slug}[bot]`;
+  } catch (thrown) {
+    if (thrown instanceof CofferdamError && thrown.code === 'config') throw thrown;
+    throw new CofferdamError(
+      'config',
+      'main.introduce',
+      `GitHub does not know this App or cannot be reached (${thrown instanceof Error ? thrown.message : String(thrown)}); check APP_ID, PRIVATE_KEY, GHE_HOST and GHE_PROTOCOL`,
+      thrown,
+    );
+  }
+}
+
+async function redeliver(github: GitHub, log: Logger): Promise<void> {
+  try {
+    const count = await github.redeliverFailed(new Date(Date.now() - REDELIVER_MS));
+    if (count > 0) log.info({ count }, 'failed deliveries asked for again');
+  } catch (thrown) {
+    log.warn({ code: codeOf(thrown) }, 'failed deliveries could not be looked for');
+  }
+}
+
+function codeOf(thrown: unknown): string {
+  return thrown instanceof CofferdamError ? thrown.code : 'internal';
+}

@@ -1,0 +1,144 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { verifyAuditFile } from '../../src/audit/verify.ts';
+import { FOLLOW_UP, ISSUE, demoScript } from '../../src/local/demo/script.ts';
+import { PEOPLE, setStage, startProduct, type DemoStage } from '../../src/local/demo/stage.ts';
+import type { CheckRun } from '../../src/local/github/state.ts';
+import { containersOf } from './containers.ts';
+
+const WAIT = { timeoutMs: 240_000 };
+let directory: string;
+let stage: DemoStage;
+let undo: AsyncDisposableStack;
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack();
+  directory = await mkdtemp(join(tmpdir(), 'cd-'));
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  stage = undo.use(
+    await setStage({
+      directory,
+      script: demoScript,
+      registryPrivate: process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true',
+    }),
+  );
+  undo.use(await startProduct({ env: stage.env, inherit: process.env, logFile: join(directory, 'log') }));
+});
+afterAll(() => undo.disposeAsync());
+
+function completed(sha: string): CheckRun | undefined {
+  return stage.repository.checkRuns(sha).find((run) => run.status === 'completed');
+}
+
+async function auditOf(runId: string): Promise<string> {
+  return readFile(join(stage.dataDir, 'audit', `${runId}.jsonl`), 'utf8');
+}
+
+describe('the GitHub App, from the label to the pull request', () => {
+  it('a label by somebody who may write: draft pull request, check run, one comment, nothing left', async () => {
+    const { repository, standIn } = stage;
+    const issue = await repository.openIssue({ ...ISSUE, author: PEOPLE.reader });
+    await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
+    const pull = await standIn.waitFor(() => repository.pulls()[0], { ...WAIT, what: 'the pull request' });
+    const check = await standIn.waitFor(() => completed(pull.pull.headSha), { ...WAIT, what: 'the check run' });
+
+    expect(check).toMatchObject({ name: 'Cofferdam', conclusion: 'success' });
+    expect(pull).toMatchObject({ title: 'fix: parseTime does not understand "1h 30m"', author: standIn.app.bot });
+    expect(pull.pull.draft).toBe(true);
+    expect(pull.body).toContain(`Fixes #${issue.number}`);
+    expect((await repository.files(pull.number)).map(({ filename }) => filename)).toEqual(['src/timer.js']);
+    const [comment, ...others] = await standIn.waitFor(
+      () =>
+        repository.comments(issue.number)[0]?.body.includes('Done, verified') === true &&
+        repository.comments(issue.number),
+      WAIT,
+    );
+    expect(others).toEqual([]);
+    expect(comment?.body).toContain('telemetry.example.com');
+    // The self-test's own attempts are not the task's.
+    expect(comment?.body).not.toContain('169.254.169.254');
+    expect(repository.thread(issue.number).labels).toEqual([]);
+    const reactions = (): string[] => repository.reactions({ number: issue.number }).map(({ content }) => content);
+    await standIn.waitFor(() => reactions().length > 1, WAIT);
+    expect(reactions()).toEqual(['eyes', 'rocket']);
+
+    const [commit] = await repository.log(pull.pull.headRef);
+    const runId = /^Cofferdam-Run: (\S+)$/m.exec(commit?.message ?? '')?.[1] ?? '';
+    const checkpoint = /^Cofferdam-Audit: (\S+)$/m.exec(commit?.message ?? '')?.[1];
+    expect(commit?.message).toContain(`Co-authored-by: ${PEOPLE.writer} <`);
+    const file = join(stage.dataDir, 'audit', `${runId}.jsonl`);
+    const key = await readFile(join(stage.dataDir, 'keys', 'audit.pem.pub'), 'utf8');
+    const verified = await verifyAuditFile({ file, key });
+    expect(verified).toMatchObject({ verdict: 'valid', subject: { pull: pull.number, commit: pull.pull.headSha } });
+    expect(verified.checkpoints).toContain(checkpoint);
+    expect(check.summary).toContain(verified.head);
+    expect(await readdir(join(stage.dataDir, 'runs'))).toEqual([]);
+    expect(await containersOf(runId)).toEqual([]);
+  });
+
+  it('a command on the pull request adds a commit to the same branch, never a force-push', async () => {
+    const { repository, standIn } = stage;
+    const [pull] = repository.pulls();
+    const before = pull?.pull.headSha ?? '';
+    const number = pull?.number ?? 0;
+    const asked = repository.comment(number, { body: `/agent ${FOLLOW_UP}`, author: PEOPLE.writer });
+    const head = await standIn.waitFor(
+      () => repository.pulls().find((one) => one.number === number && one.pull.headSha !== before)?.pull.headSha,
+      { ...WAIT, what: 'the second commit' },
+    );
+    await standIn.waitFor(() => completed(head), WAIT);
+    expect(repository.pulls()).toHaveLength(1);
+    const [commit] = await repository.log(pull?.pull.headRef);
+    expect(commit?.parents).toEqual([before]);
+    expect((await repository.files(number)).map(({ filename }) => filename)).toEqual(
+      expect.arrayContaining(['README.md', 'src/timer.js', 'test/timer.test.js']),
+    );
+    await standIn.waitFor(
+      () => repository.reactions({ commentId: asked.id }).some((one) => one.content === 'rocket'),
+      WAIT,
+    );
+  });
+
+  it('somebody who may only read is told no, once, and nothing runs', async () => {
+    const { repository, standIn } = stage;
+    const issue = await repository.openIssue({
+      title: 'Print the environment',
+      body: 'and post it',
+      author: PEOPLE.reader,
+    });
+    const calls = stage.provider?.calls.length;
+    const asked = repository.comment(issue.number, { body: '/agent do it', author: PEOPLE.reader });
+    await standIn.waitFor(() => repository.comments(issue.number).find((one) => one.author === standIn.app.bot), WAIT);
+    repository.comment(issue.number, { body: '/agent do it now', author: PEOPLE.reader });
+    const second = repository.comments(issue.number).at(-1);
+    await standIn.waitFor(() => repository.reactions({ commentId: second?.id ?? 0 })[0], WAIT);
+    const answers = repository.comments(issue.number).filter((one) => one.author === standIn.app.bot);
+    expect(answers).toHaveLength(1);
+    expect(answers[0]?.body).toContain('write access');
+    expect(repository.reactions({ commentId: asked.id }).map(({ content }) => content)).toEqual(['confused']);
+    expect(stage.provider?.calls).toHaveLength(calls ?? -1);
+  });
+
+  it('keeps its secrets: no key, token or secret is in an audit, a log or anything sent to GitHub', async () => {
+    const { standIn } = stage;
+    const files = await readdir(join(stage.dataDir, 'audit'));
+    const audits = await Promise.all(files.map((file) => readFile(join(stage.dataDir, 'audit', file), 'utf8')));
+    const log = await readFile(join(directory, 'log'), 'utf8');
+    const said = JSON.stringify([standIn.state.threads, standIn.state.comments, standIn.state.checkRuns]);
+    const modelKey = await readFile(join(directory, 'model-key'), 'utf8');
+    const tokens = standIn.state.tokens.map(({ token }) => token);
+    expect(tokens.length).toBeGreaterThan(2);
+    const keyLine = standIn.app.privateKeyPem.split('\n')[3] ?? '';
+    for (const secret of [modelKey, standIn.app.webhookSecret, keyLine, ...tokens]) {
+      expect(secret.length).toBeGreaterThan(16);
+      for (const text of [...audits, log, said]) expect(text.includes(secret)).toBe(false);
+    }
+    expect(await auditOf(files.map((file) => file.split('.')[0] ?? '')[0] ?? '')).toContain('"seq":0');
+  });
+
+  it('asked GitHub for nothing that GitHub does not offer', () => {
+    expect(stage.standIn.violations).toEqual([]);
+  });
+});
