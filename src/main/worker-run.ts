@@ -7,7 +7,7 @@ import { knownSecrets } from '../config/environment.ts';
 import { parseRepositoryFile } from '../config/policy-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { toRunError } from '../domain/errors.ts';
-import { repoKey, type RunRequest, type RunResult } from '../domain/run.ts';
+import { repoKey, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
@@ -20,7 +20,7 @@ import { createPlanner } from './planner.ts';
 import type { WorkerParts } from './worker.ts';
 
 /** What people see of a run, on GitHub. */
-export function publisherFor(parts: WorkerParts, request: RunRequest): GitHubPublisher {
+export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy?: Actor): GitHubPublisher {
   const { policy, environment, github, log } = parts;
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   return createPublisher({
@@ -38,6 +38,8 @@ export function publisherFor(parts: WorkerParts, request: RunRequest): GitHubPub
       model: policy.policy.llm.default,
     },
     hidden: hiddenContentNotes(request.input),
+    approvedBy,
+    prefix: policy.policy.prefix,
     redact: (text) => String(redact(text)),
     log,
   });
@@ -165,6 +167,7 @@ function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPo
       knownSecrets: () => knownSecrets(policy.policy, environment),
     }),
     publisher: keeper.publisher,
+    held: parts.held,
   };
 }
 

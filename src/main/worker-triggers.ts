@@ -2,12 +2,15 @@ import { parseRepositoryFile } from '../config/policy-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { repoKey, type RunRequest } from '../domain/run.ts';
 import type { Trigger } from '../domain/trigger.ts';
+import { publishHeld } from '../run/held.ts';
 import type { AuditLog } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../run/trigger/ports.ts';
 import { newRunId } from './host.ts';
 import type { WorkerParts } from './worker.ts';
 import { publisherFor } from './worker-run.ts';
+
+const PUBLISH_MS = 5 * 60_000;
 
 /** What handling a trigger needs, on the real rooms. `decisions` records every yes and no. */
 export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPorts {
@@ -25,6 +28,21 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       }),
     audit: ({ type, trigger, decision, data }) =>
       decisions.append({ zone: 'worker', type, decision, data: { ...originOf(trigger), ...data } }),
+    held: {
+      load: (runId) => parts.held.load(runId),
+      publish: async ({ record, kept, trigger }) => {
+        const published = await publishHeld({
+          store: parts.held,
+          kept,
+          publisher: publisherFor(parts, record.request, trigger.actor),
+          audit: decisions,
+          signal: AbortSignal.timeout(PUBLISH_MS),
+        });
+        const { branch, pull } = published;
+        await records.update(record.request.runId, { state: kept.result.state, branch, ...(pull ? { pull } : {}) });
+        return published;
+      },
+    },
     budget: async ({ repo }) => {
       const day = new Date().toISOString().slice(0, 10);
       const account = { runId: 'none', repoKey: repoKey(repo), installationKey: parts.payer, day };

@@ -6,11 +6,13 @@ import type { LoadedPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { GitHub } from '../github/github.ts';
 import { createGitHub } from '../github/github.ts';
+import { createHeldResults } from '../harvest/held.ts';
 import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../queue/runs.ts';
 import { createTriggerQueue, type TriggerQueue } from '../queue/triggers.ts';
 import type { Ledger } from '../run/ledger.ts';
+import type { HeldResults } from '../run/ports.ts';
 import { handleTrigger } from '../run/trigger/handle.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { newRunId, type Host } from './host.ts';
@@ -41,6 +43,8 @@ export interface WorkerParts extends WorkerOptions {
   records: RedisRunRecords;
   triggers: TriggerQueue;
   queue: RunQueue;
+  /** Results that wait for a person. */
+  held: HeldResults;
   /** Who pays for runs, the same for all workers of this App. */
   payer: string;
   /** The App's own login; null where GitHub does not say. */
@@ -76,7 +80,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   undo.defer(() => triggers.close());
   const queue = createRunQueue({ redis, prefix: QUEUE_PREFIX, records, installation: host.installation, log });
   undo.defer(() => queue.close());
-  const parts: WorkerParts = { ...options, github, records, triggers, queue, payer: `app-${appId}`, bot };
+  const held = createHeldResults({ dataDir: environment.dataDir });
+  const parts: WorkerParts = { ...options, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   await sweepHost(parts);
   const decisions = await host.openAudit(newRunId());
