@@ -35,4 +35,16 @@ export default tseslint.config(
     files: ['**/*.js', '**/*.mjs'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
   },
+  // What a browser runs.
+  {
+    files: ['src/web/assets/**/*.js'],
+    languageOptions: {
+      globals: Object.fromEntries(
+        [
+          ...['addEventListener', 'document', 'fetch', 'history', 'location', 'performance', 'setInterval'],
+          ...['DOMParser', 'EventSource', 'FormData', 'HTMLDetailsElement', 'URLSearchParams'],
+        ].map((name) => [name, 'readonly']),
+      ),
+    },
+  },
 );

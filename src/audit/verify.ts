@@ -38,11 +38,11 @@ interface Walk {
   problem?: { line: number; message: string };
 }
 
-/** Yields each line's bytes; a file that does not end in a newline yields its rest with `open: true`. */
-async function* readLines(file: string): AsyncGenerator<{ bytes: Buffer; open: boolean }> {
+/** Yields each line's bytes; content that does not end in a newline yields its rest with `open: true`. */
+async function* readLines(content: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Buffer; open: boolean }> {
   let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of createReadStream(file)) {
-    rest = Buffer.concat([rest, chunk as Buffer]);
+  for await (const chunk of content) {
+    rest = Buffer.concat([rest, chunk]);
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
       yield { bytes: rest.subarray(0, end), open: false };
       rest = rest.subarray(end + 1);
@@ -78,28 +78,20 @@ function checkLine(walk: Walk, bytes: Buffer, open: boolean): string | null {
   return null;
 }
 
-async function walkFile(file: string): Promise<Walk> {
+async function walkLines(content: AsyncIterable<Uint8Array>): Promise<Walk> {
   const walk: Walk = { lines: 0, prev: GENESIS, mono: 0, checkpoints: [] };
-  try {
-    for await (const { bytes, open } of readLines(file)) {
-      const message = checkLine(walk, bytes, open);
-      if (message !== null) {
-        walk.problem = { line: walk.lines + 1, message };
-        break;
-      }
-      walk.lines += 1;
+  for await (const { bytes, open } of readLines(content)) {
+    const message = checkLine(walk, bytes, open);
+    if (message !== null) {
+      walk.problem = { line: walk.lines + 1, message };
+      break;
     }
-  } catch (cause) {
-    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}`, cause);
+    walk.lines += 1;
   }
   return walk;
 }
 
-async function readSeal(file: string): Promise<{ seal: Seal; body: SealBody } | null | 'invalid'> {
-  const text = await readFile(`${file}.seal`, 'utf8').catch((cause: unknown) => {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}.seal`, cause);
-  });
+function parseSeal(text: string | null): { seal: Seal; body: SealBody } | null | 'invalid' {
   if (text === null) return null;
   try {
     const seal = Seal.parse(JSON.parse(text));
@@ -109,9 +101,27 @@ async function readSeal(file: string): Promise<{ seal: Seal; body: SealBody } | 
   }
 }
 
+/** `verifyAudit` for a file and the seal beside it. Errors: `usage` when one of them cannot be read. */
+export async function verifyAuditFile({ file, key }: { file: string; key?: string }): Promise<VerifyResult> {
+  const seal = await readFile(`${file}.seal`, 'utf8').catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}.seal`, cause);
+  });
+  try {
+    return await verifyAudit({ content: createReadStream(file), seal, ...(key === undefined ? {} : { key }) });
+  } catch (cause) {
+    if (cause instanceof CofferdamError) throw cause;
+    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}`, cause);
+  }
+}
+
 /** Recomputes the chain, compares it with the seal and checks the seal's signature with `key` when one is given. */
-export async function verifyAuditFile(options: { file: string; key?: string }): Promise<VerifyResult> {
-  const walk = await walkFile(options.file);
+export async function verifyAudit(options: {
+  content: AsyncIterable<Uint8Array>;
+  seal: string | null;
+  key?: string;
+}): Promise<VerifyResult> {
+  const walk = await walkLines(options.content);
   const base = {
     lines: walk.lines,
     checkpoints: walk.checkpoints,
@@ -125,7 +135,7 @@ export async function verifyAuditFile(options: { file: string; key?: string }): 
   });
   if (walk.problem) return broken(walk.problem.line, walk.problem.message);
   if (walk.lines === 0) return broken(1, 'the file is empty');
-  const sealed = await readSeal(options.file);
+  const sealed = parseSeal(options.seal);
   if (sealed === null) return { ...base, verdict: 'unsealed' };
   if (sealed === 'invalid') return broken(walk.lines, 'the seal is not readable');
   const { seal, body } = sealed;

@@ -137,6 +137,23 @@ function build(): Command {
     });
 
   program
+    .command('open')
+    .description('print a link to one run’s page, signed and valid for minutes; or show an audit file on loopback')
+    .argument('<run>', 'run id, or an audit file named <run id>.jsonl')
+    .option('--minutes <count>', 'how long the link is valid', '15')
+    .option('--serve', 'serve the page on loopback until stopped: for runs of this machine, without a server')
+    .action(async (target: string, options: { minutes: string; serve?: boolean }) => {
+      const { openCommand } = await import('../cli/open.ts');
+      process.exitCode = await openCommand({
+        target,
+        ...options,
+        environment: readEnvironment(),
+        stdout: process.stdout,
+        signal: stopSignal(),
+      });
+    });
+
+  program
     .command('doctor')
     .description('check every prerequisite: found, needed, fix')
     .option('--json', 'write the result as JSON')

@@ -1,0 +1,257 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AuditFile } from '../../src/audit/log.ts';
+import { createRedactor } from '../../src/audit/redact.ts';
+import { loadSigningKey } from '../../src/audit/seal.ts';
+import type { AuditEntry } from '../../src/domain/audit.ts';
+import { RunId } from '../../src/domain/ids.ts';
+
+/** A whole run as its events: made as the worker makes them, with the real writer. */
+
+export const RUN_ID = RunId.parse('r0123456789ab');
+export const BASE = '4f5ece2ea7ddb9665560fb7e311dcf7758c67f3a';
+export const COMMIT = '62f91418fcfbfc1d180ee1f42d9b440d8ddb2878';
+
+export interface Directory extends AsyncDisposable {
+  path: string;
+  /** Where audit files are. */
+  audit: string;
+}
+
+export async function directory(): Promise<Directory> {
+  const path = await mkdtemp(join(tmpdir(), 'cofferdam-log-'));
+  return { path, audit: join(path, 'audit'), [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+export interface RunLog {
+  file: string;
+  put: (entry: AuditEntry) => Promise<void>;
+  seal: (data?: Record<string, unknown>) => Promise<void>;
+}
+
+/** An open log; time passes by a tenth of a second with each line. */
+export async function openLog(dir: Directory, runId = RUN_ID, onLine?: (line: string) => void): Promise<RunLog> {
+  let ms = 0;
+  const log = await AuditFile.create({
+    file: join(dir.audit, `${runId}.jsonl`),
+    runId,
+    redact: createRedactor([]),
+    key: await loadSigningKey(dir.path),
+    mono: () => (ms += 100),
+    now: () => new Date(Date.UTC(2026, 10, 25, 9, 0, 0) + ms),
+    ...(onLine === undefined ? {} : { onLine }),
+  });
+  return {
+    file: log.file,
+    put: (entry) => log.append(entry),
+    async seal(data = { repository: 'octo/kettle', commit: COMMIT, pull: 12 }) {
+      await log.seal(data);
+      await log.close();
+    },
+  };
+}
+
+function step(name: string, state: string, durationMs?: number): AuditEntry {
+  return {
+    zone: 'worker',
+    type: 'run.step',
+    data: { step: name, state, ...(durationMs === undefined ? {} : { durationMs }) },
+  };
+}
+
+const denied = (
+  host: string,
+  port: number,
+  reason: 'ip_literal' | 'not_allowed',
+  type = 'egress.connect',
+): AuditEntry => ({
+  zone: 'gateway',
+  type,
+  decision: { allow: false, rule: 'default', reason },
+  data: { host, ...(port === 0 ? {} : { port }) },
+});
+
+function selfTest(role: string): AuditEntry[] {
+  const checks = ['agent', 'root'].flatMap((who) => [
+    { name: `${who}.gvisor`, ok: true, observed: 'Linux version 4.4.0' },
+    { name: `${who}.raw_address`, ok: true, observed: '1.1.1.1:443 refused (ECONNRESET), 0 bytes' },
+    { name: `${who}.metadata_address`, ok: true, observed: '169.254.169.254:80 refused (ECONNRESET), 0 bytes' },
+  ]);
+  return [
+    { zone: 'worker', type: 'sandbox.create', data: { role, image: 'i', runtime: 'cofferdam' } },
+    denied('1.1.1.1', 443, 'ip_literal'),
+    denied('169.254.169.254', 80, 'ip_literal'),
+    denied('cofferdam-self-test.invalid', 0, 'not_allowed', 'egress.name'),
+    { zone: 'worker', type: 'sandbox.self_test', data: { role, ok: true, checks } },
+  ];
+}
+
+export const MANIFEST: AuditEntry = {
+  zone: 'worker',
+  type: 'run.manifest',
+  data: {
+    spec: {
+      repository: 'octo/kettle',
+      base: BASE,
+      branch: 'cofferdam/12-parse-time',
+      title: 'fix: parseTime understands "1h 30m"',
+      task: 'Make several units work.',
+      agent: 'opencode',
+      model: 'anthropic/claude-sonnet-4-5',
+      limits: { maxCost: 2_000_000, timeoutMs: 300_000, maxTurns: 100 },
+      policy: { rules: [{ host: 'mirror.example', ports: [443], passThrough: true, source: 'npm preset' }], deny: [] },
+      policyDigest: `sha256:${'a'.repeat(64)}`,
+      setup: ['npm ci'],
+      verify: ['npm test'],
+    },
+    origin: {
+      source: { number: 12, title: 'parseTime', url: 'https://github.example/octo/kettle/issues/12', isPull: false },
+      input: [
+        {
+          kind: 'issue',
+          author: 'alice',
+          updatedAt: '2026-11-25T08:00:00Z',
+          sha256: `sha256:${'b'.repeat(64)}`,
+          authorMayWrite: true,
+        },
+      ],
+    },
+    requester: { login: 'alice', id: 7 },
+    versions: { runsc: '20240729.0', docker: '20.10', git: '2.39.5', node: 'v24' },
+    prices: { hash: `sha256:${'c'.repeat(64)}` },
+  },
+};
+
+function command(role: string, argv: string[], code: number, inside: AuditEntry[] = []): AuditEntry[] {
+  const start = { role, 'process.command_args': argv, 'process.user': 'agent', cwd: '/workspace/repo' };
+  return [
+    { zone: 'worker', type: 'process.start', data: start },
+    ...inside,
+    {
+      zone: 'worker',
+      type: 'process.exit',
+      data: {
+        role,
+        'process.command': argv[0],
+        'process.exit.code': code,
+        timedOut: false,
+        durationMs: 100 * (inside.length + 1),
+      },
+    },
+  ];
+}
+
+function call(id: string, cost: number, runCost: number, turns: number): AuditEntry[] {
+  const usage = { input: 7_000, cacheRead: 500, cacheWrite: 0, cacheWrite1h: 0, output: 40 };
+  return [
+    { zone: 'gateway', type: 'llm.reserve', data: { callId: id, model: 'claude-sonnet-4-5', granted: 840_000 } },
+    {
+      zone: 'gateway',
+      type: 'llm.settle',
+      data: { callId: id, outcome: 'usage', cost, usage, status: 200, ms: 90, runCost, turns },
+    },
+  ];
+}
+
+function tool(id: string, title: string, status: string): AuditEntry {
+  return {
+    zone: 'gateway',
+    source: 'sandbox',
+    type: 'agent.tool',
+    data: { kind: 'tool', id, title, status, toolKind: 'execute' },
+  };
+}
+
+function says(text: string): AuditEntry {
+  return { zone: 'gateway', source: 'sandbox', type: 'agent.text', data: { kind: 'text', text } };
+}
+
+const MIRROR: AuditEntry = {
+  zone: 'gateway',
+  type: 'egress.connect',
+  decision: { allow: true, rule: 'npm preset: mirror.example' },
+  data: { host: 'mirror.example', port: 443, addresses: ['203.0.113.80'], tls: 'passed' },
+};
+
+/** Up to the agent's work. */
+export const BEGINNING: AuditEntry[] = [
+  step('mirror', 'started'),
+  step('mirror', 'done', 100),
+  step('spec', 'started'),
+  MANIFEST,
+  step('spec', 'done', 200),
+  step('sandbox', 'started'),
+  ...selfTest('agent'),
+  step('sandbox', 'done', 600),
+  step('clone', 'started'),
+  ...command(
+    'agent',
+    ['/bin/bash', '-c', 'set -e; git init', 'clone', 'http://git.cofferdam.internal/octo/kettle.git'],
+    0,
+  ),
+  step('clone', 'done', 200),
+  step('setup', 'started'),
+  ...command('agent', ['/bin/bash', '-c', 'npm ci'], 0, [MIRROR, MIRROR]),
+  {
+    zone: 'gateway',
+    type: 'egress.end',
+    data: { host: 'mirror.example', port: 443, bytesIn: 2_995_137, bytesOut: 2_065, ms: 600 },
+  },
+  step('setup', 'done', 400),
+  step('agent', 'started'),
+];
+
+/** The agent's work. */
+export const WORK: AuditEntry[] = [
+  ...call('c1', 23_460, 23_460, 1),
+  says('I will look at the parser and its tests first.'),
+  tool('t1', 'bash', 'pending'),
+  tool('t1', 'npm test', 'in_progress'),
+  tool('t1', 'npm test', 'completed'),
+  ...call('c2', 26_540, 50_000, 2),
+  tool('t2', 'curl https://telemetry.example/beacon', 'in_progress'),
+  denied('telemetry.example', 0, 'not_allowed', 'egress.name'),
+  tool('t2', 'curl https://telemetry.example/beacon', 'failed'),
+  {
+    zone: 'gateway',
+    type: 'egress.repeated',
+    decision: { allow: false, rule: 'default', reason: 'ip_literal' },
+    data: { of: 'egress.connect', host: '1.1.1.1', port: 443, more: 1, count: 2 },
+  },
+  says('All tests pass.'),
+  step('agent', 'done', 1_400),
+  { zone: 'gateway', source: 'sandbox', type: 'agent.end', data: { stop: 'end_turn', summary: 'All tests pass.' } },
+];
+
+/** Harvest, verification, end. */
+export const ENDING: AuditEntry[] = [
+  step('harvest', 'started'),
+  { zone: 'worker', type: 'git.commit', data: { tree: 'a'.repeat(40), base: BASE, files: 1 } },
+  step('harvest', 'done', 200),
+  {
+    zone: 'worker',
+    type: 'harvest.done',
+    data: {
+      commit: COMMIT,
+      files: [{ path: 'src/timer.js', status: 'modified', additions: 7, deletions: 3 }],
+      diffHash: `sha256:${'d'.repeat(64)}`,
+    },
+  },
+  step('verify', 'started'),
+  ...selfTest('verify'),
+  {
+    zone: 'worker',
+    type: 'verify.command',
+    data: { command: 'npm test', exitCode: 0, durationMs: 1_900, tail: '\u001b[32mok\u001b[0m 4 tests\n' },
+  },
+  step('verify', 'done', 700),
+  { zone: 'worker', type: 'sandbox.destroyed', data: { role: 'agent' } },
+  { zone: 'worker', type: 'run.end', data: { state: 'succeeded', reason: null, usage: { cost: 50_000 }, error: null } },
+];
+
+export const WHOLE_RUN: AuditEntry[] = [...BEGINNING, ...WORK, ...ENDING];
+
+export async function putAll(log: RunLog, entries: readonly AuditEntry[]): Promise<void> {
+  for (const entry of entries) await log.put(entry);
+}
