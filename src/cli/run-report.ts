@@ -1,7 +1,8 @@
 import type { AgentMessage, RunProgress, Step } from '../run/ports.ts';
 import { formatUsd } from '../domain/ids.ts';
 
-const LABELS: Record<Step, string> = {
+/** Steps of a run in words. */
+export const STEP_LABELS: Record<Step, string> = {
   mirror: 'fetch the repository',
   spec: 'freeze task, limits and policy',
   gateway: 'start the gateway',
@@ -22,9 +23,14 @@ const LABELS: Record<Step, string> = {
 // eslint-disable-next-line no-control-regex -- control characters are what is taken out
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/g;
 
-/** Text from outside on one terminal line. */
+/** Text from outside on one terminal line, without space at its ends. */
 export function terminalText(text: string, max = 160): string {
-  const flat = text.replace(CONTROL, ' ').trim();
+  return terminalLine(text.trim(), max);
+}
+
+/** A line of outside text as it is indented. */
+export function terminalLine(text: string, max: number): string {
+  const flat = text.replace(CONTROL, ' ').trimEnd();
   return flat.length > max ? `${flat.slice(0, max - 1)}…` : flat;
 }
 
@@ -54,10 +60,10 @@ export function createRunReport(write: (line: string) => void): {
     progress(progress) {
       network(progress);
       const at = `${(progress.atMs / 1000).toFixed(1).padStart(6)}s`;
-      if (progress.state === 'started') write(`${at}  → ${LABELS[progress.step]}`);
+      if (progress.state === 'started') write(`${at}  → ${STEP_LABELS[progress.step]}`);
       else
         write(
-          `${at}  ${progress.state === 'done' ? '✓' : '✗'} ${LABELS[progress.step]} (${((progress.durationMs ?? 0) / 1000).toFixed(1)}s)`,
+          `${at}  ${progress.state === 'done' ? '✓' : '✗'} ${STEP_LABELS[progress.step]} (${((progress.durationMs ?? 0) / 1000).toFixed(1)}s)`,
         );
     },
     message(message) {

@@ -174,10 +174,12 @@ function build(): Command {
   program
     .command('demo')
     .description(
-      'the job on this machine without GitHub: a failing test, a real agent in gVisor, branch and patch back',
+      'the whole job on this machine: a local GitHub, a label, a real agent in gVisor, a pull request, a follow-up',
     )
+    .option('--keep', 'leave everything running until Ctrl-C, to look at it')
+    .option('--scripted', 'use the scripted model even if there is a model key in the environment')
     .option('--json', 'end with one JSON line')
-    .action(async (options: { json?: boolean }) => {
+    .action(async (options: { json?: boolean; keep?: boolean; scripted?: boolean }) => {
       const { demoCommand } = await import('../cli/demo.ts');
       process.exitCode = await demoCommand({ ...options, signal: stopSignal() });
     });

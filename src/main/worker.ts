@@ -96,6 +96,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     concurrency: policy.policy.limits.concurrentRuns,
     execute: (request, control) => executeRequest(parts, request, control),
     finalise: (record, why) => endLostRun(parts, record, why),
+    gone: goneHere,
   });
   undo.defer(() => runs.close({ stop: true }));
   await runs.sweep();
@@ -110,6 +111,18 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
   const rest = undo.move();
   return { name, [Symbol.asyncDispose]: () => rest.disposeAsync() };
+}
+
+/** A worker of this host whose process is no more. In a container every worker may be process 1: then its signs of life decide. */
+function goneHere(worker: string): boolean {
+  const [, host, pid] = /^(.*)-(\d+)-[0-9a-f]{6}$/.exec(worker) ?? [];
+  if (host !== hostname() || pid === undefined) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'ESRCH';
+  }
 }
 
 /** Wrong credentials are said at the start, not at the first run. */

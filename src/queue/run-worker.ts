@@ -15,6 +15,8 @@ export interface RunWorkerOptions {
   execute: (request: RunRequest, control: { signal: AbortSignal; record: RunRecord }) => Promise<RunEnd>;
   /** Ends a run whose worker is gone, or that was stopped before it began, where people wait for it. May be called again. */
   finalise: (record: RunRecord, why: 'worker_lost' | 'cancelled') => Promise<FinalState>;
+  /** Says of a worker of this machine that it is certainly gone, before its signs of life run out. */
+  gone?: (worker: string) => boolean;
   /** Signs of life are written at this interval and believed three times as long. */
   heartbeatMs?: number;
   /** How often requests to stop are looked for. */
@@ -92,6 +94,7 @@ async function beat(shift: Shift): Promise<void> {
 /** Is somebody still doing this run? */
 async function attended(shift: Shift, record: RunRecord): Promise<boolean> {
   if (record.worker === shift.options.worker) return shift.active.has(record.request.runId);
+  if (shift.options.gone?.(record.worker) === true) return false;
   return (await shift.options.queue.options.redis.exists(aliveKey(shift, record.worker))) > 0;
 }
 

@@ -1,0 +1,180 @@
+import { open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AuditEvent } from '../domain/audit.ts';
+import { formatUsd } from '../domain/ids.ts';
+import { STEPS, type Step } from '../run/ports.ts';
+import { STEP_LABELS, terminalText } from './run-report.ts';
+
+/** What the audit of one run has shown so far. */
+export interface SeenRun {
+  id: string;
+  state: string | undefined;
+  /** Micro-dollars. */
+  cost: number;
+  /** Since the run began. */
+  seconds: number;
+  file: string;
+}
+
+interface Tail extends SeenRun {
+  offset: number;
+  rest: string;
+  /** Hosts and verdicts that were shown. */
+  shown: Set<string>;
+  turns: number;
+  /** The self-test of a sandbox is going on: what is refused then is its own. */
+  testing: boolean;
+}
+
+export interface Follower extends AsyncDisposable {
+  /** In the order in which they began. */
+  runs(): SeenRun[];
+}
+
+const POLL_MS = 150;
+
+/** Shows runs live, as their audit files grow: the same record that is sealed in the end. */
+export function followRuns(options: { dataDir: string; write: (line: string) => void }): Follower {
+  const directory = join(options.dataDir, 'audit');
+  const tails = new Map<string, Tail>();
+  const stop = new AbortController();
+
+  async function look(): Promise<void> {
+    const names = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith('.jsonl')).sort();
+    for (const name of names) {
+      const file = join(directory, name);
+      const tail = tails.get(name) ?? fresh(name.replace('.jsonl', ''), file);
+      tails.set(name, tail);
+      for (const line of await newLines(tail)) {
+        const event = AuditEvent.safeParse(JSON.parse(line)).data;
+        if (event !== undefined) for (const text of describe(tail, event)) options.write(text);
+      }
+    }
+  }
+
+  const done = (async () => {
+    while (!stop.signal.aborted) {
+      await look();
+      await sleep(POLL_MS, undefined, { signal: stop.signal }).catch(() => undefined);
+    }
+    await look();
+  })();
+  return {
+    runs: () => [...tails.values()].filter(({ shown }) => shown.has('run')),
+    [Symbol.asyncDispose]: () => {
+      stop.abort();
+      return done;
+    },
+  };
+}
+
+function fresh(id: string, file: string): Tail {
+  return {
+    id,
+    file,
+    state: undefined,
+    cost: 0,
+    seconds: 0,
+    offset: 0,
+    rest: '',
+    shown: new Set(),
+    turns: 0,
+    testing: false,
+  };
+}
+
+async function newLines(tail: Tail): Promise<string[]> {
+  const handle = await open(tail.file);
+  try {
+    const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read(
+      Buffer.alloc(size - tail.offset),
+      0,
+      size - tail.offset,
+      tail.offset,
+    );
+    tail.offset += bytesRead;
+    const lines = (tail.rest + buffer.subarray(0, bytesRead).toString('utf8')).split('\n');
+    tail.rest = lines.pop() ?? '';
+    return lines;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** One event as lines in a terminal; most are for those who read the file. */
+function describe(tail: Tail, event: AuditEvent): string[] {
+  const { type, data, decision } = event;
+  const at = `${(event.mono / 1000).toFixed(1).padStart(6)}s`;
+  tail.seconds = event.mono / 1000;
+  if (type.startsWith('run.')) tail.shown.add('run');
+  if (type === 'sandbox.create') tail.testing = true;
+  if (type === 'sandbox.self_test') tail.testing = false;
+  if (type === 'run.step') return step(tail, at, data);
+  // Repeats are written as counts later.
+  if (decision !== undefined && /^egress\.(?!repeated)/.test(type))
+    return tail.testing ? [] : network(tail, decision, data);
+  switch (type) {
+    case 'trigger.authority':
+      return [
+        `      asked   ${said(data['actor'])} ${decision?.allow === true ? 'may write here' : 'may not write here'}`,
+      ];
+    case 'llm.settle':
+      tail.cost = Number(data['runCost']);
+      return [];
+    case 'agent.tool':
+      return tool(tail, data);
+    case 'agent.text':
+      return String(data['text']).trim() === '' ? [] : [`      agent   “${terminalText(String(data['text']))}”`];
+    case 'verify.command':
+      return [`      checked ${terminalText(String(data['command']))} (exit ${String(data['exitCode'])})`];
+    case 'git.push':
+      return [`      push    ${terminalText(String(data['branch']))}`];
+    case 'limit.reached':
+      return [`      limit   ${String(data['reason'])}`];
+    case 'run.end':
+      tail.state = String(data['state']);
+      return [`${at}  ${tail.state === 'succeeded' ? '✓' : '●'} ${tail.state}`];
+    default:
+      return [];
+  }
+}
+
+function step(tail: Tail, at: string, data: Record<string, unknown>): string[] {
+  const name = STEPS.find((one) => one === data['step']);
+  if (name === undefined) return [];
+  if (data['state'] === 'started') return [`${at}  → ${STEP_LABELS[name]}`];
+  const seconds = (Number(data['durationMs'] ?? 0) / 1000).toFixed(1);
+  return [`${at}  ${data['state'] === 'done' ? '✓' : '✗'} ${STEP_LABELS[name]} (${seconds}s)`, ...spent(tail, name)];
+}
+
+/** Money is shown when the step that spends it has ended. */
+function spent(tail: Tail, name: Step): string[] {
+  return name === 'agent' ? [`      spent   ${formatUsd(tail.cost)}`] : [];
+}
+
+/** Hosts once for each verdict; git and the model have hosts of the gateway's own, which are no network. */
+function network(tail: Tail, decision: NonNullable<AuditEvent['decision']>, data: Record<string, unknown>): string[] {
+  const host = terminalText(String(data['host']));
+  const port = typeof data['port'] === 'number' && data['port'] !== 0 ? `:${data['port']}` : '';
+  const key = `${host} ${String(decision.allow)}`;
+  if (tail.shown.has(key) || host.endsWith('.cofferdam.internal') || (decision.allow && port === '')) return [];
+  tail.shown.add(key);
+  return [`      network ${decision.allow ? `allowed ${host}${port}` : `denied  ${host}${port} (${decision.reason})`}`];
+}
+
+/** A tool is named first and described when its arguments are there; a bare name is shown only if nothing more comes. */
+function tool(tail: Tail, data: Record<string, unknown>): string[] {
+  const title = terminalText(String(data['title']));
+  const key = `tool ${String(data['id'])}`;
+  const bare = /^\w+$/.test(title);
+  if (tail.shown.has(key) || (bare && data['status'] !== 'completed')) return [];
+  tail.shown.add(key);
+  return [`      agent   ${title}`];
+}
+
+function said(actor: unknown): string {
+  const login = typeof actor === 'object' && actor !== null && 'login' in actor ? actor.login : '';
+  return terminalText(String(login));
+}
