@@ -1,4 +1,4 @@
-import { settleLimits } from '../config/settle.ts';
+import { settleEgress, settleLimits } from '../config/settle.ts';
 import { loadPolicy, parseRepositoryFile } from '../config/policy-file.ts';
 import type { Environment } from '../config/environment.ts';
 import { newRunId, openHost, prepareHost } from '../main/host.ts';
@@ -30,7 +30,7 @@ export async function execCommand(options: ExecOptions): Promise<number> {
   });
   const machine = await prepareHost({ environment, policy, agents: [], onProgress: machineProgress(), signal });
   await using host = await openHost({ environment, policy, machine, ledger: createMemoryLedger() });
-  const rules = await host.resolveEgress(policy.policy.egress.allow, signal);
+  const rules = await host.resolveEgress(settleEgress(policy, parseRepositoryFile(null)), signal);
   const egress = { rules, deny: policy.policy.egress.deny, gitRepositories: [] };
   const result = await executeCommand(
     host,

@@ -3,13 +3,15 @@ import { readFile } from 'node:fs/promises';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
 import { OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
-import { parseYaml } from './yaml.ts';
+import { itemLines, parseYaml } from './yaml.ts';
 
 export interface LoadedPolicy {
   policy: OperatorPolicy;
   /** SHA-256 of the file's bytes. */
   digest: Digest;
   source: string;
+  /** Line of each entry of `egress.allow`. */
+  allowLines: number[];
 }
 
 /** The policy of `exec` when none is named: no way out, no model. */
@@ -26,7 +28,7 @@ export async function loadPolicy(file: string | undefined): Promise<LoadedPolicy
 
 export function parsePolicy(text: string, source: string): LoadedPolicy {
   const policy = parseYaml({ text, file: source, schema: OperatorPolicy, code: 'policy' });
-  return { policy, digest: digestText(text), source };
+  return { policy, digest: digestText(text), source, allowLines: itemLines(text, ['egress', 'allow']) };
 }
 
 /** `.github/cofferdam.yml`; a missing file is an empty one. Errors: `repository_file`. */

@@ -2,6 +2,9 @@ import { CofferdamError } from '../domain/errors.ts';
 import { microUsd } from '../domain/ids.ts';
 import { stricterHold } from '../policy/diff/hold.ts';
 import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import { DEFAULT_METHODS, DEFAULT_PORTS } from '../policy/egress/decide.ts';
+import { matchesAllow } from '../policy/egress/host.ts';
+import type { LoadedPolicy } from './policy-file.ts';
 
 export interface Flags {
   /** `--max-cost`, dollars. */
@@ -87,11 +90,22 @@ export function settleHold(policy: OperatorPolicy, file: RepositoryFile): HoldSe
   );
 }
 
-/** Entries that the repository's file adds and the operator's `mayAdd` does not hold word for word or by wildcard. */
-export function settleEgress(policy: OperatorPolicy, file: RepositoryFile): EgressEntry[] {
-  const refused = file.egress.allow.filter(
-    (entry) => !policy.egress.mayAdd.some((permitted) => covers(permitted, entry)),
-  );
+/** One entry of an allowlist, and where it came from, as reports name it. */
+export interface SettledEntry {
+  entry: EgressEntry;
+  source: string;
+}
+
+/**
+ * The operator's entries and those of the repository's file, each with its place. Errors: `repository_file` for entries that
+ * the operator's `mayAdd` does not cover, with the lines that an operator would add.
+ */
+export function settleEgress(
+  loaded: Pick<LoadedPolicy, 'policy' | 'allowLines'>,
+  file: Pick<RepositoryFile, 'egress'>,
+): SettledEntry[] {
+  const { allow, mayAdd } = loaded.policy.egress;
+  const refused = file.egress.allow.filter((entry) => !mayAdd.some((permitted) => covers(permitted, entry)));
   if (refused.length > 0) {
     const lines = refused.map((entry) => `- ${typeof entry === 'string' ? entry : `{ host: ${entry.host} }`}`);
     throw new CofferdamError(
@@ -100,22 +114,22 @@ export function settleEgress(policy: OperatorPolicy, file: RepositoryFile): Egre
       `egress.allow asks for hosts that the operator has not opened. An operator would add under egress.mayAdd:\n${lines.join('\n')}`,
     );
   }
-  return [...policy.egress.allow, ...file.egress.allow];
+  return [
+    ...allow.map((entry, index) => ({ entry, source: `policy line ${loaded.allowLines[index] ?? 0}` })),
+    ...file.egress.allow.map((entry) => ({ entry, source: 'repository file' })),
+  ];
 }
 
 function covers(permitted: EgressEntry, wanted: EgressEntry): boolean {
   if (typeof permitted === 'string' || typeof wanted === 'string') return permitted === wanted;
   // What only an operator may say is never taken from a repository.
   if (wanted.allowPrivate || wanted.credential || wanted.passThrough || wanted.upgrade || wanted.unsafe) return false;
-  const host = permitted.host.startsWith('*.')
-    ? wanted.host.endsWith(permitted.host.slice(1)) && wanted.host.length > permitted.host.length - 1
-    : permitted.host === wanted.host;
-  const subset = (of: (string | number)[] | undefined, part: (string | number)[] | undefined): boolean =>
-    of === undefined || (part !== undefined && part.every((item) => of.includes(item)));
+  // What is not named is the default, on both sides: an entry without ports is no permission for all of them.
+  const subset = <T>(of: readonly T[], part: readonly T[]): boolean => part.every((item) => of.includes(item));
   return (
-    host &&
-    subset(permitted.methods, wanted.methods) &&
-    subset(permitted.paths, wanted.paths) &&
-    subset(permitted.ports, wanted.ports)
+    (permitted.host === wanted.host || (!wanted.host.startsWith('*.') && matchesAllow(permitted.host, wanted.host))) &&
+    subset(permitted.methods ?? DEFAULT_METHODS, wanted.methods ?? DEFAULT_METHODS) &&
+    subset(permitted.ports ?? DEFAULT_PORTS, wanted.ports ?? DEFAULT_PORTS) &&
+    (permitted.paths === undefined || (wanted.paths !== undefined && subset(permitted.paths, wanted.paths)))
   );
 }

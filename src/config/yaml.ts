@@ -1,4 +1,4 @@
-import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import { isNode, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import type { ErrorCode } from '../domain/errors.ts';
 import { CofferdamError } from '../domain/errors.ts';
@@ -53,6 +53,15 @@ export function parseYaml<T extends z.ZodType>(options: {
   const parsed = schema.safeParse(value);
   if (!parsed.success) fail(parsed.error.issues.flatMap((issue) => locate(issue, document, lines)));
   return parsed.data as z.output<T>;
+}
+
+/** Lines (from 1) of the items of a list in a file that has been parsed before. */
+export function itemLines(text: string, path: readonly string[]): number[] {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, version: '1.2' });
+  const list = document.getIn(path, true);
+  if (!isSeq(list)) return [];
+  return list.items.map((item) => (isNode(item) && item.range ? lines.linePos(item.range[0]).line : 1));
 }
 
 function locate(issue: z.core.$ZodIssue, document: Document.Parsed, lines: LineCounter): FileProblem[] {

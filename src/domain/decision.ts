@@ -23,6 +23,7 @@ export const DENY_REASONS = [
   'too_many_connections',
   'timeout',
   'bytes_limit',
+  'miss_limit',
   'git_push',
   'git_repository_not_allowed',
   'llm_endpoint',

@@ -15,6 +15,9 @@ export const ByteSize = z.union([z.number(), z.string()]).transform((value, cont
 export const PRESETS = ['npm', 'pip', 'cargo', 'go', 'maven', 'apt', 'github'] as const;
 export const PresetName = z.enum(PRESETS);
 export type PresetName = z.infer<typeof PresetName>;
+/** The presets that stand for package registries; `github` is the git proxy. */
+export const RegistryName = PresetName.exclude(['github']);
+export type RegistryName = z.infer<typeof RegistryName>;
 
 /** An exact name or `*.` and a suffix; canonical checks (IDNA, public suffixes) are in `policy/`. */
 const HostPattern = z.string().min(1).max(253);
@@ -58,6 +61,8 @@ export const OperatorEgress = z.strictObject({
   caFile: z.string().optional(),
   /** The company mirror answers the presets' hosts from private addresses. */
   presetsAllowPrivate: z.boolean().default(false),
+  /** Addresses of registries by preset, instead of asking the ecosystem's client. */
+  registries: z.partialRecord(RegistryName, z.array(z.url({ protocol: /^https?$/ })).min(1)).default({}),
 });
 export type OperatorEgress = z.infer<typeof OperatorEgress>;
 
@@ -174,8 +179,11 @@ export type RepositoryFile = z.infer<typeof RepositoryFile>;
 
 /** What the gateway of one run enforces: presets are resolved to hosts, `mayAdd` is settled. Frozen in the manifest. */
 export interface EgressPolicy {
-  /** `source` is what a report names: `npm preset`, `policy line 12`. */
-  rules: (EgressRule & { source: string })[];
+  /**
+   * `source` is what a report names: `npm preset`, `policy line 12`. `registry`: the rule is a preset's, so that query,
+   * headers and misses are bound too.
+   */
+  rules: (EgressRule & { source: string; registry?: RegistryName | undefined })[];
   deny: string[];
   /** Repositories that the git proxy serves, `owner/name` lower-case. */
   gitRepositories: string[];

@@ -12,6 +12,7 @@ const STATUS: Partial<Record<DenyReason, number>> = {
   too_many_connections: 429,
   name_limit: 429,
   bytes_limit: 429,
+  miss_limit: 429,
   timeout: 504,
   name_not_found: 502,
   resolver_failed: 502,

@@ -13,13 +13,20 @@ export interface Budget {
   connection(): Slot;
   /** False when these bytes may not go out. */
   spend(host: string, bytes: number): boolean;
+  /** May a registry be asked for this? A name that nobody has published is a message to whoever reads its log. */
+  mayAskRegistry(resource: string): Decision;
+  /** The registry has such a thing. */
+  registryFound(resource: string): void;
   open(): { connections: number; halfOpen: number };
 }
 
 type Limits = Pick<
   GatewayLimits,
-  'connections' | 'halfOpen' | 'connectionsTotal' | 'bytesOutPerHost' | 'bytesOutTotal'
+  'connections' | 'halfOpen' | 'connectionsTotal' | 'bytesOutPerHost' | 'bytesOutTotal' | 'registryMisses'
 >;
+
+/** Paths that are remembered as found; only for runs that have used up their misses. */
+const MAX_HITS = 50_000;
 
 export function createBudget(limits: Limits): Budget {
   let connections = 0;
@@ -62,5 +69,21 @@ export function createBudget(limits: Limits): Budget {
     return true;
   }
 
-  return { connection, spend, open: () => ({ connections, halfOpen }) };
+  const misses = new Set<string>();
+  const hits = new Set<string>();
+
+  // Counted as a miss until it is answered, so that many at once are not more than one after the other.
+  function mayAskRegistry(resource: string): Decision {
+    if (hits.has(resource) || misses.has(resource)) return allow('limits');
+    if (misses.size >= limits.registryMisses) return deny('limit: registryMisses', 'miss_limit');
+    misses.add(resource);
+    return allow('limits');
+  }
+
+  function registryFound(resource: string): void {
+    misses.delete(resource);
+    if (hits.size < MAX_HITS) hits.add(resource);
+  }
+
+  return { connection, spend, mayAskRegistry, registryFound, open: () => ({ connections, halfOpen }) };
 }

@@ -30,6 +30,11 @@ export interface Origin extends Destination {
   requests: number;
 }
 
+/** How what a registry has is counted. */
+export function resourceOf(at: Destination, path: string): string {
+  return `${at.host}:${at.port}${path}`;
+}
+
 export interface Outgoing {
   request: IncomingMessage;
   origin: Origin;
@@ -47,9 +52,12 @@ export async function exchange(context: ExchangeContext, outgoing: Outgoing, res
   const { started, forms, head } = start(context, outgoing);
   response.once('close', () => started.destroy());
   const answer = await sendBody(context, { outgoing, started, head });
+  const status = answer.statusCode ?? 502;
+  if (outgoing.rule.registry !== undefined && status < 400)
+    context.budget.registryFound(resourceOf(outgoing.origin, outgoing.path));
   const headers = incomingHeaders(answer.rawHeaders);
   response.writeHead(
-    answer.statusCode ?? 502,
+    status,
     answer.statusMessage,
     forms.length === 0 ? headers : headers.map((value) => scrubText(value, forms)),
   );
@@ -100,6 +108,7 @@ function start(
     rawHeaders: request.rawHeaders,
     authority: authorityOf(origin),
     readOnly,
+    registry: rule.registry,
     ...(credential ? { credential } : {}),
   });
   if (outgoing.upgrade === true) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket');

@@ -13,7 +13,7 @@ import { checkHead, isDnsOverHttps } from '../policy/egress/http-head.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
 import { endSocket, sendDenial } from './answers.ts';
 import type { Dialer } from './dialer.ts';
-import { exchange, exchangeUpgrade, type ExchangeContext, type Origin } from './exchange.ts';
+import { exchange, exchangeUpgrade, resourceOf, type ExchangeContext, type Origin } from './exchange.ts';
 import { createHttpFront } from './front.ts';
 import type { GuardedStream } from './guard.ts';
 import { printable, type Destination } from './recorder.ts';
@@ -128,9 +128,20 @@ async function forwardRequest(context: ForwardContext, one: Exchange): Promise<v
       await refuse(context, response, { at, decision: judged.decision, what: judged.what, data });
       return;
     }
+    const limit =
+      judged.rule.registry === undefined ? undefined : context.budget.mayAskRegistry(resourceOf(at, judged.path));
+    if (limit?.allow === false) {
+      await refuse(context, response, { at, decision: limit, data });
+      return;
+    }
     await context.recorder.judged({ type: 'egress.request', ...at, decision: judged.decision, data });
     await exchange(context, { request, origin, path: judged.path, rule: judged.rule }, response);
   } catch (error) {
+    // The client went away in the middle: nobody was denied anything.
+    if (response.destroyed && !(error instanceof Refused)) {
+      context.recorder.note('egress.aborted', { ...at, ...data });
+      return;
+    }
     const decision = error instanceof Refused ? error.decision : deny('upstream', 'dial_failed');
     await refuse(context, response, { at, decision, data });
   }
@@ -197,7 +208,8 @@ function judge(
   });
   if (!decision.allow) return refused(decision);
   if (!rule) return refused(deny('default', 'not_allowed'));
-  return { ok: true, decision, path: path.path + path.query, rule };
+  // No ecosystem's client needs a query to read, so a registry never sees one.
+  return { ok: true, decision, path: rule.registry === undefined ? path.path + path.query : path.path, rule };
 }
 
 export function headOf(request: IncomingMessage): { method: string; version: string; rawHeaders: string[] } {

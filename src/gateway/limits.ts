@@ -22,6 +22,8 @@ export interface GatewayLimits {
   /** Distinct names that a wildcard may allow, and the length of the label that it stands for. */
   wildcardNames: number;
   wildcardLabel: number;
+  /** Distinct paths of registries that were answered with "not found"; after that only paths that were found before. */
+  registryMisses: number;
   /** Denials that get an event of their own; later ones are counted by reason. */
   distinctDenials: number;
   /** Milliseconds between two writes of aggregated counts. */
@@ -42,6 +44,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   names: 2000,
   wildcardNames: 64,
   wildcardLabel: 40,
+  registryMisses: 400,
   distinctDenials: 500,
   flushMs: 30_000,
 };

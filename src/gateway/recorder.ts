@@ -6,6 +6,7 @@
 import type { AuditEntry } from '../domain/audit.ts';
 import type { Decision } from '../domain/decision.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
+import { classOf, wouldAllow } from '../policy/egress/report.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** Where something goes, or was meant to go. Port 0 for a look-up and for what could not be read. */
@@ -75,8 +76,10 @@ export function createRecorder(options: {
 
   /** The counter of this denial; a full table counts by type and reason only. */
   function repeatOf(judged: Judged & { decision: { allow: false } }): Repeat {
-    const { type, host, port, decision } = judged;
-    const key = `${type}|${host}|${port}|${decision.reason}|${decision.rule}`;
+    const { type, host, port, decision, data } = judged;
+    // Each thing that was asked for is told once, with what was asked; only its repeats are counted.
+    const { method = '', path = '' } = (data ?? {}) as { method?: string; path?: string };
+    const key = [type, host, port, decision.reason, decision.rule, method, path].join('|');
     const known = repeats.get(key);
     if (known) return known;
     const full = repeats.size >= options.limits.distinctDenials;
@@ -98,7 +101,7 @@ export function createRecorder(options: {
     repeat.count += 1;
     if (repeat.count > 1) return;
     repeat.written = 1;
-    await options.append(entry(repeat.judged));
+    await options.append(entry(explained(repeat.judged, decision)));
   }
 
   async function flush(): Promise<void> {
@@ -106,12 +109,14 @@ export function createRecorder(options: {
       const more = repeat.count - repeat.written;
       if (more === 0) continue;
       repeat.written = repeat.count;
-      const { type, host, port, decision } = repeat.judged;
+      const { type, host, port, decision, data } = repeat.judged;
+      const { method, path } = (data ?? {}) as { method?: string; path?: string };
+      const asked = { ...(method === undefined ? {} : { method }), ...(path === undefined ? {} : { path }) };
       await options.append({
         zone: 'gateway',
         type: 'egress.repeated',
         decision,
-        data: { of: type, host, port, more, count: repeat.count },
+        data: { of: type, host, port, ...asked, more, count: repeat.count },
       });
     }
   }
@@ -130,6 +135,21 @@ export function createRecorder(options: {
       options.onChange?.();
     },
     egress: () => [...entries.values()].map((found) => ({ ...found })),
+  };
+}
+
+/** With what kind of denial it is, and the line of policy that would allow it. */
+function explained(judged: Judged, decision: Decision & { allow: false }): Judged {
+  const { host, port, data } = judged;
+  const asked = { host, port, ...(data as { method?: string; path?: string } | undefined) };
+  const line = host === OTHER ? undefined : wouldAllow(asked, decision.reason);
+  return {
+    ...judged,
+    data: {
+      ...data,
+      class: classOf(asked, decision.reason),
+      ...(line === undefined ? {} : { wouldAllow: line }),
+    },
   };
 }
 

@@ -32,6 +32,35 @@ function appOptions(): { environment: Environment; signal: AbortSignal } {
   return { environment: readEnvironment(), signal: stopSignal() };
 }
 
+function addPolicyCommands(program: Command): void {
+  const policy = program.command('policy').description('ask what the egress policy allows');
+  const common = (command: Command): Command =>
+    command
+      .option('--policy <file>', 'operator policy (default: COFFERDAM_POLICY)')
+      .option('--repository-file <file>', 'a repository’s .github/cofferdam.yml, settled with the policy')
+      .option('--json', 'write the result as JSON');
+  common(policy.command('test'))
+    .description('would this be allowed? Prints allow or deny with the rule')
+    .argument('<host[:port]>', 'port 443 when there is none')
+    .argument('[method]', 'such as GET; without it, the connection is judged')
+    .argument('[path]', 'such as /v1/things', '/')
+    .addHelpText('after', '\nExit codes: 0 allowed, 1 denied, 2 wrong usage or policy.')
+    .action(async (target: string, method: string | undefined, path: string, options: Record<string, never>) => {
+      const { policyTestCommand } = await import('../cli/policy.ts');
+      process.exitCode = await policyTestCommand({ ...options, target, method, path, ...surroundings() });
+    });
+  common(policy.command('explain'))
+    .description('the effective rules, and where each came from')
+    .action(async (options: Record<string, never>) => {
+      const { policyExplainCommand } = await import('../cli/policy.ts');
+      process.exitCode = await policyExplainCommand({ ...options, ...surroundings() });
+    });
+}
+
+function surroundings(): { environment: Environment; signal: AbortSignal; stdout: NodeJS.WriteStream } {
+  return { environment: readEnvironment(), signal: stopSignal(), stdout: process.stdout };
+}
+
 function build(): Command {
   const program = new Command('cofferdam');
   program
@@ -135,6 +164,8 @@ function build(): Command {
         stdout: process.stdout,
       });
     });
+
+  addPolicyCommands(program);
 
   program
     .command('open')

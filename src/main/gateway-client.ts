@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +16,8 @@ import { lintPolicy } from '../policy/egress/lint.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import type { Ledger } from '../run/ledger.ts';
 import type { Gateway, GatewayOptions, Gateways } from '../run/ports.ts';
+import { APT_CONFIGURATION } from '../sandbox/environment.ts';
+import { APT_FILE } from '../sandbox/layout.ts';
 import { AGENT_SLOTS, SOCKET_NAME, type GatewayStart } from './gateway-ipc.ts';
 import { createLink } from './gateway-link.ts';
 import { servableRepositories } from './gateway-repositories.ts';
@@ -76,7 +78,7 @@ function checkPolicy(run: GatewayOptions): void {
   throw new CofferdamError('policy', OP, problems.map((problem) => `${problem.rule}: ${problem.message}`).join('\n'));
 }
 
-/** `<dataDir>/runs/<id>/s<n>`: only the socket and the CA file lie there, since the directory is mounted into the sandbox. */
+/** `<dataDir>/runs/<id>/s<n>`: only the socket and what clients are told about certificates lie there, since the directory is mounted into the sandbox. */
 async function makeSocketDir(dataDir: string, runId: string): Promise<string> {
   const runDir = join(dataDir, 'runs', runId);
   await mkdir(runDir, { recursive: true, mode: 0o700 });
@@ -90,6 +92,7 @@ async function makeSocketDir(dataDir: string, runId: string): Promise<string> {
       await mkdir(socketDir);
       // The sandbox's agent is not root and has to enter; who may come here on the host is decided one level up.
       await chmod(socketDir, 0o755);
+      await writeFile(join(socketDir, APT_FILE), APT_CONFIGURATION, { mode: 0o644 });
       return socketDir;
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;

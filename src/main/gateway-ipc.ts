@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import { z } from 'zod';
 import { AuditEntry } from '../domain/audit.ts';
 import { RunId } from '../domain/ids.ts';
-import { EgressRule, WIRES } from '../domain/policy.ts';
+import { EgressRule, RegistryName, WIRES } from '../domain/policy.ts';
 import { LlmReserve, LlmSettlement } from '../gateway/llm/port.ts';
 
 /** Bytes of one message: to the worker (it parses hostile input), to the gateway (CA bundle and price table). */
@@ -23,6 +23,8 @@ export const CONTROL_FD = 3;
 /** What lies in the run's socket directory. */
 export const SOCKET_NAME = 'gateway.sock';
 export const CA_NAME = 'ca.pem';
+/** The same certificates for Java. */
+export const TRUST_STORE_NAME = 'ca.jks';
 
 const Text = z.string().max(65_536);
 const Count = z.number().int().nonnegative();
@@ -32,7 +34,7 @@ export const GatewayStart = z.strictObject({
   runId: RunId,
   socketDir: z.string(),
   policy: z.strictObject({
-    rules: z.array(EgressRule.extend({ source: z.string() })),
+    rules: z.array(EgressRule.extend({ source: z.string(), registry: RegistryName.optional() })),
     deny: z.array(z.string()),
     gitRepositories: z.array(z.string()),
   }),

@@ -23,6 +23,7 @@ import { dialledRequests } from '../gateway/llm/dialled.ts';
 import { createLlmHandler, type LlmHandler } from '../gateway/llm/handler.ts';
 import { LlmReserveAnswer, LlmSettleAnswer } from '../gateway/llm/port.ts';
 import type { Service } from '../gateway/services.ts';
+import { javaTrustStore } from '../gateway/tls/trust-store.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import {
   AGENT_SLOTS,
@@ -33,6 +34,7 @@ import {
   openChannel,
   SOCKET_NAME,
   ToGateway,
+  TRUST_STORE_NAME,
   type Channel,
   type GatewayStart,
   type ToWorker,
@@ -80,6 +82,7 @@ async function start(settings: GatewayStart): Promise<void> {
     // The run's own authority for what is read, the bundle for what is passed through.
     const trusted = running.gateway.authority + settings.ca;
     await writeFile(join(settings.socketDir, CA_NAME), trusted, { mode: 0o644 });
+    await writeFile(join(settings.socketDir, TRUST_STORE_NAME), javaTrustStore(trusted), { mode: 0o644 });
     await running.gateway.listen(join(settings.socketDir, SOCKET_NAME));
     if (settings.user) dropRights(settings.user);
     checkRepositories(repositories);

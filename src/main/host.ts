@@ -10,7 +10,6 @@ import { CofferdamError } from '../domain/errors.ts';
 import { runId, type RunId } from '../domain/ids.ts';
 import { priceTable } from '../gateway/llm/prices.ts';
 import type { LlmProvider } from '../gateway/llm/port.ts';
-import { resolveEntries } from '../gateway/presets.ts';
 import { prepareMachine, type Machine } from '../local/machine/machine.ts';
 import type { MachineProgress } from '../local/machine/progress.ts';
 import type { ToolboxAgent } from '../local/machine/toolbox.ts';
@@ -20,9 +19,9 @@ import type { AuditLog, Gateways } from '../run/ports.ts';
 import { TOOLBOX } from '../sandbox/layout.ts';
 import { createSandboxes, type SandboxHost } from '../sandbox/lifecycle.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { createEgress } from './egress.ts';
 import { createGateways, type GatewayHost } from './gateway-client.ts';
 import type { ResolveEgress } from './planner.ts';
-import { askRegistry } from './registries.ts';
 
 /** The host's side of runs: what `exec`, `run` and the worker are composed of. */
 export interface Host extends AsyncDisposable {
@@ -49,7 +48,7 @@ export function newRunId(): RunId {
 }
 
 /** An id that lasts as long as the data directory: what containers are labelled with. */
-async function installationId(dataDir: string): Promise<string> {
+export async function installationId(dataDir: string): Promise<string> {
   const file = join(dataDir, 'installation');
   const known = await readFile(file, 'utf8').catch(() => '');
   if (/^[a-z0-9]{16}$/.test(known)) return known;
@@ -58,7 +57,7 @@ async function installationId(dataDir: string): Promise<string> {
   return fresh;
 }
 
-async function dataDirectory(dataDir: string): Promise<void> {
+export async function dataDirectory(dataDir: string): Promise<void> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o711 });
     // Gateways run as other users and must be able to pass through; what is private below has its own mode.
@@ -153,6 +152,7 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
   const key = await loadSigningKey(dataDir);
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
+  const resolveEgress = await createEgress({ policy, machine, installation, dataDir });
   const auditOptions = (id: RunId) => ({ file: join(dataDir, 'audit', `${id}.jsonl`), runId: id, redact, key });
   const rest = undo.move();
   return {
@@ -176,13 +176,7 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
     }),
     openAudit: (id) => AuditFile.create(auditOptions(id)),
     resumeAudit: (id) => AuditFile.resume(auditOptions(id)),
-    resolveEgress: (entries, abort) =>
-      resolveEntries({
-        entries,
-        ask: askRegistry,
-        allowPrivate: policy.policy.egress.presetsAllowPrivate,
-        signal: abort,
-      }),
+    resolveEgress,
     manifest: {
       versions: machine.versions,
       image: machine.image.id,

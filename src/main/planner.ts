@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { settleEgress, settleHold, settleLimits } from '../config/settle.ts';
+import { settleEgress, settleHold, settleLimits, type SettledEntry } from '../config/settle.ts';
 import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
-import type { EgressEntry, EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import type { EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
 import { repoKey } from '../domain/run.ts';
 import { readFileAt } from '../git/plumbing.ts';
 import type { Mirror, Planner, RunJob } from '../run/ports.ts';
@@ -12,7 +12,7 @@ const REPOSITORY_FILE = '.github/cofferdam.yml';
 const MAX_REPOSITORY_FILE = 262_144;
 
 /** Presets to hosts; resolved once when the policy is loaded, never from anything that a run says. */
-export type ResolveEgress = (entries: EgressEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
+export type ResolveEgress = (entries: SettledEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
 
 /** SHA-256 over the JSON text of a value whose keys are in a fixed order. */
 export function digestJson(value: unknown): Digest {
@@ -57,7 +57,7 @@ export function createPlanner(options: {
   return {
     async plan(job, mirror, signal) {
       const file = await repositoryFile(mirror, signal);
-      const rules = await options.resolveEgress(settleEgress(policy, file), signal);
+      const rules = await options.resolveEgress(settleEgress(options.policy, file), signal);
       const repository = options.repositoryName ?? job.repository;
       const [owner = '', name = ''] = repository.split('/');
       const egress: EgressPolicy = { rules, deny: policy.egress.deny, gitRepositories: [repoKey({ owner, name })] };

@@ -1,14 +1,8 @@
-import { PassThrough } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { toRunError } from '../domain/errors.ts';
-import type { SandboxSettings } from '../domain/policy.ts';
-import { demultiplex } from './demultiplex.ts';
 import { createDocker } from './docker.ts';
 import type { Docker } from './docker.ts';
 import { TOOLBOX } from './layout.ts';
-import { refusePreload, requirements } from './lifecycle.ts';
-import { removeContainer } from './sandbox.ts';
-import { containerSpec } from './spec.ts';
+import { probe, type ProbeHost } from './probe.ts';
 
 /** One prerequisite, as `cofferdam doctor` shows it. */
 export interface Prerequisite {
@@ -19,13 +13,6 @@ export interface Prerequisite {
   fix: string;
 }
 
-interface DoctorOptions {
-  dockerSocket: string;
-  installation: string;
-  toolboxDir: string;
-  settings: SandboxSettings;
-}
-
 const PROBE_MS = 30_000;
 const NO_FIX = '';
 
@@ -33,7 +20,7 @@ const NO_FIX = '';
  * Looks at the Docker host as a run would use it: the daemon answers, knows the runtime and the image, and a probe container
  * of that runtime shows gVisor. Never throws; what could not be looked at has `ok: false`.
  */
-export async function checkSandboxHost(options: DoctorOptions): Promise<Prerequisite[]> {
+export async function checkSandboxHost(options: ProbeHost): Promise<Prerequisite[]> {
   const docker = createDocker({ socketPath: options.dockerSocket });
   const { settings } = options;
   const daemon = await attempt(() => docker.info());
@@ -61,13 +48,13 @@ export async function checkSandboxHost(options: DoctorOptions): Promise<Prerequi
     fix: hasImage ? NO_FIX : 'build or load the sandbox image',
   });
   if (!registered || !hasImage) return found;
-  const probe = await attempt(() => probeRuntime(docker, options));
+  const runs = await attempt(() => probeRuntime(docker, options));
   found.push({
     name: 'gvisor',
-    ok: 'value' in probe && probe.value,
-    found: 'error' in probe ? probe.error : probe.value ? 'a probe container runs under it' : 'another kernel',
+    ok: 'value' in runs && runs.value,
+    found: 'error' in runs ? runs.error : runs.value ? 'a probe container runs under it' : 'another kernel',
     needed: 'a probe container that runs under gVisor',
-    fix: 'value' in probe && probe.value ? NO_FIX : `let the runtime ${settings.runtime} be runsc`,
+    fix: 'value' in runs && runs.value ? NO_FIX : `let the runtime ${settings.runtime} be runsc`,
   });
   return found;
 }
@@ -81,33 +68,7 @@ async function attempt<T>(make: () => Promise<T>): Promise<{ value: T } | { erro
 }
 
 /** A container without any way out that prints the kernel's log and ends. */
-async function probeRuntime(docker: Docker, options: DoctorOptions): Promise<boolean> {
-  const { settings } = options;
-  const { image, hostCpus } = await requirements(docker, settings);
-  const spec = containerSpec({
-    installation: options.installation,
-    runId: 'probe',
-    role: 'probe',
-    settings,
-    socketDir: undefined,
-    toolboxDir: options.toolboxDir,
-    image,
-    hostCpus,
-    command: [TOOLBOX.busybox, 'dmesg'],
-  });
-  const id = await docker.create(spec, `cofferdam-probe-${process.pid}-${Date.now()}`);
-  try {
-    await refusePreload(docker, id);
-    const output = new PassThrough();
-    let text = '';
-    output.on('data', (piece: Buffer) => (text.length < 65_536 ? (text += piece.toString('utf8')) : undefined));
-    const attached = await docker.attach(id);
-    attached.on('error', () => undefined);
-    const finished = demultiplex(attached, { stdout: output, stderr: output }).catch(() => undefined);
-    await docker.start(id);
-    await Promise.race([finished, delay(PROBE_MS, undefined, { ref: false })]);
-    return text.includes('Starting gVisor');
-  } finally {
-    await removeContainer(docker, id).catch(() => undefined);
-  }
+async function probeRuntime(docker: Docker, options: ProbeHost): Promise<boolean> {
+  const text = await probe(docker, options, { command: () => [TOOLBOX.busybox, 'dmesg'], limitMs: PROBE_MS });
+  return text.includes('Starting gVisor');
 }

@@ -1,4 +1,4 @@
-import { AGENT, CA_FILE, SOCKET_MOUNT } from './layout.ts';
+import { AGENT, APT_FILE, CA_FILE, SOCKET_MOUNT, TRUST_STORE } from './layout.ts';
 
 /** Variables of an image that change which code another program loads or whom it talks to: they never reach a command. */
 const IMAGE_REFUSED =
@@ -17,7 +17,20 @@ const CA_VARIABLES = [
   'CARGO_HTTP_CAINFO',
   'AWS_CA_BUNDLE',
   'DENO_CERT',
+  'HTTPLIB2_CA_CERTS',
+  'GRPC_DEFAULT_SSL_ROOTS_FILE_PATH',
 ] as const;
+
+/**
+ * Root has no capability in a sandbox: apt cannot become another user for its downloads, nor write into the directories
+ * that it gave to that user when the image was made. And its own TLS reads no variable. Lies beside the certificates, so
+ * that it holds in any image.
+ */
+export const APT_CONFIGURATION = `APT::Sandbox::User "root";
+APT::Update::Pre-Invoke { "cd /var/lib/apt/lists && { test -O partial || { rmdir partial && mkdir -m 700 partial; }; }"; };
+Dir::Cache "/var/tmp/";
+Acquire::https::CAInfo "${SOCKET_MOUNT}/${CA_FILE}";
+`;
 
 export interface EnvironmentOptions {
   user: 'agent' | 'root';
@@ -50,7 +63,12 @@ export function commandEnvironment(options: EnvironmentOptions): string[] {
   })) {
     variables.set(name, value);
   }
-  if (options.ca) for (const name of CA_VARIABLES) variables.set(name, `${SOCKET_MOUNT}/${CA_FILE}`);
+  if (options.ca) {
+    for (const name of CA_VARIABLES) variables.set(name, `${SOCKET_MOUNT}/${CA_FILE}`);
+    const store = `${SOCKET_MOUNT}/${TRUST_STORE}`;
+    variables.set('JAVA_TOOL_OPTIONS', `-Djavax.net.ssl.trustStore=${store} -Djavax.net.ssl.trustStoreType=JKS`);
+    variables.set('APT_CONFIG', `${SOCKET_MOUNT}/${APT_FILE}`);
+  }
   for (const [name, value] of Object.entries(gitVariables(options.gitBase))) variables.set(name, value);
   for (const [name, value] of Object.entries(options.extra)) variables.set(name, value);
   return [...variables].map(([name, value]) => `${name}=${value}`);

@@ -26,6 +26,10 @@ export const TOOLBOX = {
 /** The run's socket directory, inside. */
 export const SOCKET_MOUNT = '/run/cofferdam';
 export const CA_FILE = 'ca.pem';
+/** The same certificates in Java's format. */
+export const TRUST_STORE = 'ca.jks';
+/** What apt has to know about a sandbox. */
+export const APT_FILE = 'apt.conf';
 
 /** The one socket that a mount may hold. */
 export const SOCKET_NAME = 'gateway.sock';

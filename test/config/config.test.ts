@@ -96,16 +96,22 @@ describe('the repository file', () => {
     ['{ host: evildocs.example.com, methods: [GET] }', false],
     ['{ host: a.docs.example.com, methods: [GET, POST] }', false],
     ['{ host: a.docs.example.com, methods: [GET], allowPrivate: true }', false],
+    ['{ host: a.docs.example.com, methods: [GET], ports: [443] }', true],
+    ['{ host: a.docs.example.com, methods: [GET], ports: [22] }', false],
+    ['{ host: a.docs.example.com }', false],
+    ['{ host: a.b.docs.example.com, methods: [GET] }', false],
+    ['{ host: "*.a.docs.example.com", methods: [GET] }', false],
+    ['{ host: "*.docs.example.com", methods: [GET] }', true],
     ['pip', true],
     ['npm', false],
   ])('may add %s only within mayAdd: %s', (entry, allowed) => {
-    const { policy } = parsePolicy(
+    const loaded = parsePolicy(
       'egress: { allow: [], mayAdd: [pip, { host: "*.docs.example.com", methods: [GET] }] }',
       'p',
     );
     const file = parseRepositoryFile(`egress: { allow: [${entry}] }`);
-    if (allowed) expect(settleEgress(policy, file)).toHaveLength(1);
-    else expect(problem(() => settleEgress(policy, file))).toContain('egress.mayAdd');
+    if (allowed) expect(settleEgress(loaded, file)).toHaveLength(1);
+    else expect(problem(() => settleEgress(loaded, file))).toContain('egress.mayAdd');
   });
 });
 

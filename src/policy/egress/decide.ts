@@ -3,6 +3,7 @@ import { allow, deny, type Decision } from '../../domain/decision.ts';
 import type { EgressPolicy } from '../../domain/policy.ts';
 import { matchesAllow, matchesDeny } from './host.ts';
 import { matchesPath } from './path.ts';
+import { fitsRegistry } from './registry.ts';
 
 export type PolicyRule = EgressPolicy['rules'][number];
 
@@ -93,7 +94,11 @@ export function judgeRequest(policy: EgressPolicy, question: RequestQuestion): R
   const rules = rulesOf(policy, question.host, question.port);
   const byMethod = rules.filter((rule) => (rule.methods ?? DEFAULT_METHODS).includes(question.method));
   if (byMethod.length === 0) return { decision: deny(connect.decision.rule, 'method_not_allowed') };
-  const byPath = byMethod.filter((rule) => rule.paths?.some((pattern) => matchesPath(pattern, question.path)) ?? true);
+  const byPath = byMethod.filter(
+    (rule) =>
+      (rule.paths?.some((pattern) => matchesPath(pattern, question.path)) ?? true) &&
+      (rule.registry === undefined || fitsRegistry(question.path)),
+  );
   const [first] = byPath;
   if (first === undefined) return { decision: deny(connect.decision.rule, 'path_not_allowed') };
   const chosen =

@@ -5,7 +5,9 @@
  * readers may still understand differently (framing, two hosts), and everything is dropped that is not the upstream's business.
  */
 import type { DenyReason } from '../../domain/decision.ts';
+import type { RegistryName } from '../../domain/policy.ts';
 import { canonicalAuthority } from './host.ts';
+import { registryHeaders } from './registry.ts';
 
 export interface RequestHead {
   method: string;
@@ -106,6 +108,8 @@ export interface OutgoingHeaders {
   authority: string;
   /** Only the usual headers of a download, cut to size. */
   readOnly: boolean;
+  /** Only what this ecosystem's clients send, in a fixed form. */
+  registry?: RegistryName | undefined;
   /** What the gateway adds; the client's own header of this name goes, and the answer comes uncompressed. */
   credential?: { name: string; value: string };
 }
@@ -121,6 +125,8 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
     if (DROPPED.has(lower) || replaced.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;
     return !options.readOnly || (READ_ONLY.has(lower) && value.length <= MAX_READ_VALUE);
   });
+  const { registry } = options;
+  if (registry !== undefined) return ['Host', options.authority, ...registryHeaders(registry, kept)];
   const added = credential ? [credential.name, credential.value, 'Accept-Encoding', 'identity'] : [];
   return ['Host', options.authority, ...kept.flat(), ...added];
 }

@@ -1,0 +1,200 @@
+/**
+ * The registry presets with each ecosystem's real client, its ordinary configuration, its real registry, inside a real
+ * sandbox: a package is installed, and publishing is refused and recorded.
+ *
+ * The default image has npm, pip and apt. The other clients come from the distribution through the `apt` preset.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { RegistryName } from '../../src/domain/policy.ts';
+import { prepareMachine } from '../../src/local/machine/machine.ts';
+import type { RegistryPlace } from '../../src/policy/egress/registry.ts';
+import { lastLine, product, type Product } from '../e2e/product.ts';
+
+// Packages come over a network and are unpacked in gVisor, on whatever machine this is.
+vi.setConfig({ testTimeout: 900_000 });
+
+let p: Product;
+let isPrivate: boolean;
+let registries: Record<RegistryName, { places: RegistryPlace[] }>;
+
+async function policy(presets: RegistryName[]): Promise<string> {
+  const file = join(p.dir, `${presets.join('-')}.yml`);
+  // Where registries answer from private addresses they are a company mirror, which an operator has to say.
+  await writeFile(
+    file,
+    `egress: { allow: [${presets.join(', ')}], presetsAllowPrivate: ${String(isPrivate)} }\nsandbox: { processes: 1024 }\n`,
+  );
+  return file;
+}
+
+beforeAll(async () => {
+  p = await product();
+  const machine = await prepareMachine({ onProgress: () => undefined });
+  isPrivate = machine.registryPrivate;
+  await machine.release();
+  const explained = await p.run([
+    'policy',
+    'explain',
+    '--json',
+    '--policy',
+    await policy(['npm', 'pip', 'cargo', 'go', 'maven', 'apt']),
+  ]);
+  expect(explained.stderr).not.toContain('cofferdam:');
+  registries = lastLine(explained)['registries'] as typeof registries;
+});
+
+afterAll(async () => {
+  await p[Symbol.asyncDispose]();
+});
+
+interface Line {
+  type: string;
+  decision?: { allow: boolean; reason?: string; rule: string };
+  data: { host?: string; method?: string; path?: string };
+}
+
+/** Runs a script as root in a sandbox whose policy has these presets; what it printed, and what was recorded. */
+async function inSandbox(presets: RegistryName[], script: string): Promise<{ output: string; events: Line[] }> {
+  const args = ['exec', '--json', '--user', 'root', '--timeout', '15m', '--policy', await policy(presets)];
+  const ended = await p.run([...args, '--', 'bash', '-ec', `cd /tmp\n${script}`]);
+  expect(ended.code, `${ended.stdout}\n${ended.stderr}`).toBe(0);
+  const text = await readFile(String(lastLine(ended)['auditFile']), 'utf8');
+  return {
+    output: ended.stdout,
+    events: text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Line),
+  };
+}
+
+/** Sends an upload as a publisher would, whatever the client itself offers, and never fails. */
+function upload(preset: RegistryName): string {
+  const base = registries[preset].places[0]?.address.replace(/\/+$/, '') ?? '';
+  return `for method in PUT POST DELETE; do curl -sS -X $method -d x -H 'Authorization: Bearer x' '${base}/cofferdam-upload' || true; done`;
+}
+
+function expectUploadsRefused(events: Line[]): void {
+  for (const method of ['PUT', 'POST', 'DELETE']) {
+    const found = events.filter(
+      ({ data }) => data.method === method && data.path?.endsWith('/cofferdam-upload') === true,
+    );
+    expect(found.map(({ decision }) => decision?.reason)).toEqual(['method_not_allowed']);
+  }
+  const written = events.filter(
+    ({ type, data }) => type === 'egress.request' && !['GET', 'HEAD'].includes(data.method ?? ''),
+  );
+  expect(written.every(({ decision }) => decision?.allow === false)).toBe(true);
+}
+
+function allowedRequests(events: Line[], preset: RegistryName): Line[] {
+  return events.filter(
+    ({ type, decision }) =>
+      type === 'egress.request' && decision?.allow === true && decision.rule.startsWith(`${preset} preset`),
+  );
+}
+
+test('npm installs, a scoped package too, and cannot publish', async () => {
+  const { output, events } = await inSandbox(
+    ['npm'],
+    `npm install --no-audit --no-fund ms@2.1.3 @types/ms@2.1.0
+    node -p 'require("ms/package.json").version + require("@types/ms/package.json").name'
+    mkdir mine && cd mine && echo '{"name":"cofferdam-never-published","version":"0.0.1"}' >package.json
+    registry=$(npm config get registry)
+    npm publish "--\${registry#https:}:_authToken=x" && echo PUBLISHED || echo refused
+    ${upload('npm')}`,
+  );
+  expect(output).toContain('2.1.3@types/ms');
+  expect(output).not.toContain('PUBLISHED');
+  expectUploadsRefused(events);
+  expect(allowedRequests(events, 'npm').length).toBeGreaterThan(3);
+  expect(
+    events.some(
+      ({ data, decision }) =>
+        data.path === '/cofferdam-never-published' &&
+        data.method === 'PUT' &&
+        decision?.reason === 'method_not_allowed',
+    ),
+  ).toBe(true);
+});
+
+test('pip installs and cannot upload', async () => {
+  const { output, events } = await inSandbox(
+    ['pip'],
+    `pip install --quiet --root-user-action=ignore idna==3.7
+    python3 -c 'import idna; print("idna", idna.__version__)'
+    ${upload('pip')}`,
+  );
+  expect(output).toContain('idna 3.7');
+  expectUploadsRefused(events);
+  expect(allowedRequests(events, 'pip').length).toBeGreaterThan(1);
+});
+
+test('apt installs and cannot upload', async () => {
+  const { output, events } = await inSandbox(
+    ['apt'],
+    `apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install jq
+    echo '{"installed":"jq works"}' | jq -r .installed
+    ${upload('apt')}`,
+  );
+  expect(output).toContain('jq works');
+  expectUploadsRefused(events);
+  expect(allowedRequests(events, 'apt').length).toBeGreaterThan(3);
+});
+
+/** Packages of the distribution, with their dependencies, from inside. */
+function aptInstall(packages: string): string {
+  return `apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install ${packages} >/tmp/apt.log 2>&1 || { tail -n 20 /tmp/apt.log; exit 1; }`;
+}
+
+test('cargo fetches and builds with a crate, and cannot publish', async () => {
+  const { output, events } = await inSandbox(
+    ['apt', 'cargo'],
+    `${aptInstall('cargo-web')}
+    mkdir -p app/src && cd app
+    printf '[package]\\nname = "app"\\nversion = "0.0.1"\\nedition = "2021"\\nlicense = "MIT"\\ndescription = "x"\\n[dependencies]\\nitoa = "=1.0.11"\\n' >Cargo.toml
+    echo 'fn main() { println!("itoa says {}", itoa::Buffer::new().format(4711)); }' >src/main.rs
+    cargo run --quiet
+    cargo publish --token x --allow-dirty --no-verify && echo PUBLISHED || echo refused
+    ${upload('cargo')}`,
+  );
+  expect(output).toContain('itoa says 4711');
+  expect(output).not.toContain('PUBLISHED');
+  expectUploadsRefused(events);
+  expect(allowedRequests(events, 'cargo').some(({ data }) => data.path?.includes('itoa'))).toBe(true);
+});
+
+test('go downloads a module, verified with the checksum database, and cannot upload', async () => {
+  const { output, events } = await inSandbox(
+    ['apt', 'go'],
+    `${aptInstall('golang-go')}
+    mkdir app && cd app && go mod init app
+    go get rsc.io/quote@v1.5.2
+    go mod verify
+    ${upload('go')}`,
+  );
+  expect(output).toContain('all modules verified');
+  expectUploadsRefused(events);
+  expect(allowedRequests(events, 'go').some(({ data }) => data.path?.includes('/sumdb/') === true)).toBe(true);
+});
+
+test('maven gets an artifact and cannot deploy', async () => {
+  // Java's package cannot be configured without the right to give files away, so its parts are unpacked as they are.
+  const { output, events } = await inSandbox(
+    ['apt', 'maven'],
+    `apt-get -q update >/dev/null && apt-get -q -y --no-install-recommends --download-only install maven >/dev/null
+    for deb in /var/tmp/archives/*.deb; do dpkg -x "$deb" parts; done
+    cp -a parts/usr/. /usr/ && cp -a parts/etc/. /etc/
+    export JAVA_HOME=$(echo /usr/lib/jvm/java-*-openjdk-*)
+    /usr/share/maven/bin/mvn -B -q dependency:get -Dartifact=org.slf4j:slf4j-api:2.0.13 -Dtransitive=false
+    ls ~/.m2/repository/org/slf4j/slf4j-api/2.0.13
+    ${upload('maven')}`,
+  );
+  expect(output).toContain('slf4j-api-2.0.13.jar');
+  expectUploadsRefused(events);
+  expect(
+    allowedRequests(events, 'maven').some(({ data }) => data.path?.endsWith('/slf4j-api-2.0.13.jar') === true),
+  ).toBe(true);
+});
