@@ -187,7 +187,7 @@ test('maven gets an artifact and cannot deploy', async () => {
     `apt-get -q update >/dev/null && apt-get -q -y --no-install-recommends --download-only install maven >/dev/null
     for deb in /var/tmp/archives/*.deb; do dpkg -x "$deb" parts; done
     cp -a parts/usr/. /usr/ && cp -a parts/etc/. /etc/
-    export JAVA_HOME=$(echo /usr/lib/jvm/java-*-openjdk-*)
+    export JAVA_HOME=$(echo /usr/lib/jvm/java-[1-9][0-9]-openjdk-*)
     /usr/share/maven/bin/mvn -B -q dependency:get -Dartifact=org.slf4j:slf4j-api:2.0.13 -Dtransitive=false
     ls ~/.m2/repository/org/slf4j/slf4j-api/2.0.13
     ${upload('maven')}`,
