@@ -21,7 +21,7 @@ import { createGitProxy, type ServedRepository } from '../gateway/git-proxy.ts';
 import { GATEWAY_LIMITS } from '../gateway/limits.ts';
 import { dialledRequests } from '../gateway/llm/dialled.ts';
 import { createLlmHandler, type LlmHandler } from '../gateway/llm/handler.ts';
-import { LlmReserveAnswer, LlmSettleAnswer } from '../gateway/llm/port.ts';
+import { LlmReserveAnswer } from '../gateway/llm/port.ts';
 import type { Service } from '../gateway/services.ts';
 import { javaTrustStore } from '../gateway/tls/trust-store.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
@@ -157,8 +157,7 @@ function composeLlm(settings: GatewayStart, llm: NonNullable<GatewayStart['llm']
     request: dialledRequests({ dialer, ca: settings.ca }).request,
     ask: {
       reserve: async (call) => LlmReserveAnswer.parse(await calls.call((id) => ({ type: 'reserve', id, call }))),
-      settle: async (settlement) =>
-        LlmSettleAnswer.parse(await calls.call((id) => ({ type: 'settle', id, settlement }))),
+      settle: (settlement) => calls.call((id) => ({ type: 'settle', id, settlement })).then(() => undefined),
     },
     onEvent: ({ type, decision, data }) => {
       const entry: AuditEntry = { zone: 'gateway', type, ...(decision ? { decision } : {}), data };

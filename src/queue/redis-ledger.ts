@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import { accountKeys, checkAmount, checkReserve } from '../run/ledger.ts';
-import type { Ledger, LedgerAccount, Reservation, ReserveRequest } from '../run/ledger.ts';
+import type { Ledger, LedgerAccount, ReserveRequest } from '../run/ledger.ts';
 
 /*
  * The ledger that all workers of an installation share. Each operation is one Lua script, so that it is atomic, on one
@@ -39,17 +39,22 @@ end
 const RESERVE = `${COMMON}
 local prefix, run, id = ARGV[1], ARGV[2], ARGV[3]
 local known = redis.call('HGET', KEYS[1], id)
-if known then return { 1, known } end
-local e = cjson.decode(ARGV[4])
+local e = cjson.decode(known or ARGV[4])
 local names = { 'run', 'repository', 'installation' }
-local tightest, left
+local tightest, left, unspent, ofRun
 for n, key in ipairs(keys(prefix, run, e)) do
   local sums = redis.call('HMGET', key, 'spent', 'reserved')
-  local rest = math.max(0, num(ARGV[5 + n]) - num(sums[1]) - num(sums[2]))
+  local open = math.max(0, num(ARGV[5 + n]) - num(sums[1]))
+  local rest = math.max(0, open - num(sums[2]))
   if left == nil or rest < left then tightest, left = names[n], rest end
+  if unspent == nil or open < unspent then unspent = open end
+  if n == 1 then ofRun = num(sums[1]) end
 end
-local granted = math.min(num(e.a), left)
-if granted < math.min(num(ARGV[5]), num(e.a)) then return { 0, tightest, int(left) } end
+if known then return { 1, known, int(ofRun), int(unspent) } end
+local amount = num(e.a)
+local needed = math.min(num(ARGV[5]), amount)
+if needed > left then return { 0, tightest, int(left), needed <= unspent and 1 or 0 } end
+local granted = math.min(amount, math.max(needed, math.floor(left / 2)))
 e.a = int(granted)
 for n, key in ipairs(keys(prefix, run, e)) do
   redis.call('HINCRBY', key, 'reserved', int(granted))
@@ -58,7 +63,7 @@ end
 local entry = cjson.encode(e)
 redis.call('HSET', KEYS[1], id, entry)
 redis.call('EXPIRE', KEYS[1], ${RUN_TTL_SECONDS})
-return { 1, entry }
+return { 1, entry, int(ofRun), int(unspent) }
 `;
 
 /** KEYS: calls. ARGV: prefix, run, call, actual. */
@@ -89,8 +94,13 @@ return { calls, int(amount) }
 /** An entry as the scripts keep it. The amount is text, because Lua's JSON keeps 14 digits of a number. */
 const Entry = z.object({ s: z.enum(['o', 'e']), a: z.string(), r: z.string(), i: z.string(), d: z.string() });
 const Reserved = z.union([
-  z.tuple([z.literal(1), z.string()]),
-  z.tuple([z.literal(0), z.enum(['run', 'repository', 'installation']), z.string()]),
+  z.tuple([z.literal(1), z.string(), z.string(), z.string()]),
+  z.tuple([
+    z.literal(0),
+    z.enum(['run', 'repository', 'installation']),
+    z.string(),
+    z.union([z.literal(0), z.literal(1)]),
+  ]),
 ]);
 
 export interface RedisLedgerOptions {
@@ -109,7 +119,11 @@ export function createRedisLedger({
 }: RedisLedgerOptions): Ledger {
   const callsKey = (runId: string): string => `${prefix}calls:${runId}`;
   const run = <T>(op: string, work: () => Promise<T>): Promise<T> => guarded({ op, work, timeoutMs });
-  const end = async (op: string, { runId, callId }: Reservation, actual: number): Promise<void> => {
+  const end = async (
+    op: string,
+    { runId, callId }: { runId: string; callId: string },
+    actual: number,
+  ): Promise<void> => {
     checkAmount(actual, op);
     await run(op, () => redis.eval(END, 1, callsKey(runId), prefix, runId, callId, String(actual)));
   };
@@ -122,12 +136,15 @@ export function createRedisLedger({
       const args = [prefix, runId, callId, newEntry(request), String(atLeast), ...limits];
       const answer = await run('queue.ledger.reserve', () => redis.eval(RESERVE, 1, callsKey(runId), ...args));
       const reserved = Reserved.parse(answer);
-      if (reserved[0] === 0) return { ok: false, cap: reserved[1], left: Number(reserved[2]) };
+      if (reserved[0] === 0) {
+        return { ok: false, cap: reserved[1], left: Number(reserved[2]), held: reserved[3] === 1 };
+      }
       const { a, r, i, d } = Entry.parse(JSON.parse(reserved[1]));
-      return { ok: true, reservation: { runId, callId, repoKey: r, installationKey: i, day: d, amount: Number(a) } };
+      const reservation = { runId, callId, repoKey: r, installationKey: i, day: d, amount: Number(a) };
+      return { ok: true, reservation, spent: Number(reserved[2]), left: Number(reserved[3]) };
     },
     settle: (reservation, actual) => end('queue.ledger.settle', reservation, actual),
-    release: (reservation) => end('queue.ledger.release', reservation, 0),
+    release: (call) => end('queue.ledger.release', call, 0),
     spent: async (account) => {
       const keys = accountKeys(account);
       const standing = async (key: string): Promise<{ spent: number; reserved: number }> => {

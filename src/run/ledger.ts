@@ -26,7 +26,11 @@ export interface Reservation extends LedgerAccount {
   amount: number;
 }
 
-type ReserveResult = { ok: true; reservation: Reservation } | { ok: false; cap: CapName; left: number };
+export type ReserveResult =
+  /** `spent`: by the run, in all its attempts. `left`: of the tightest cap, not counting what other calls hold. */
+  | { ok: true; reservation: Reservation; spent: number; left: number }
+  /** `held`: calls under way hold what is missing, and may give it back. */
+  | { ok: false; cap: CapName; left: number; held: boolean };
 
 /**
  * Money of all runs of one installation, in integer micro-dollars. Every operation is atomic, and repeating it with the
@@ -39,8 +43,8 @@ export interface Ledger {
   reserve(request: ReserveRequest): Promise<ReserveResult>;
   /** Ends a reservation with what the call cost, which may be more than was reserved. */
   settle(reservation: Reservation, actual: number): Promise<void>;
-  /** Ends a reservation of a call that certainly cost nothing. */
-  release(reservation: Reservation): Promise<void>;
+  /** Ends the reservation of a call that certainly cost nothing; also one of which nobody knows whether it was made. */
+  release(call: { runId: string; callId: string }): Promise<void>;
   spent(account: LedgerAccount): Promise<Record<CapName, Standing>>;
   /** Counts every open reservation of a dead run as spent; how many there were and how much. */
   recover(runId: string): Promise<{ calls: number; amount: number }>;
@@ -69,8 +73,8 @@ export function createMemoryLedger(): Ledger {
     };
   }
 
-  function end(reservation: Reservation, actual: number): void {
-    const id = callKey(reservation);
+  function end(call: { runId: string; callId: string }, actual: number): void {
+    const id = callKey(call);
     const held = open.get(id);
     if (held === undefined) return;
     open.delete(id);
@@ -86,25 +90,27 @@ export function createMemoryLedger(): Ledger {
   return {
     reserve: (request) => {
       checkReserve(request);
-      const known = open.get(callKey(request)) ?? ended.get(callKey(request));
-      if (known !== undefined) return Promise.resolve({ ok: true, reservation: known });
       const { amount, atLeast = amount, caps } = request;
       const standing = all(request);
-      const granted = grant({ amount, atLeast, caps, standing });
+      const known = open.get(callKey(request)) ?? ended.get(callKey(request));
+      const granted = grant({ amount: known === undefined ? amount : 0, atLeast, caps, standing });
       if (!granted.ok) return Promise.resolve(granted);
+      const { left } = granted;
+      const { spent } = standing.run;
+      if (known !== undefined) return Promise.resolve({ ok: true, reservation: known, spent, left });
       for (const cap of CAP_NAMES) standing[cap].reserved += granted.granted;
       const { runId, repoKey, installationKey, day, callId } = request;
       const reservation = { runId, repoKey, installationKey, day, callId, amount: granted.granted };
       open.set(callKey(reservation), reservation);
-      return Promise.resolve({ ok: true, reservation });
+      return Promise.resolve({ ok: true, reservation, spent, left });
     },
     settle: (reservation, actual) => {
       checkAmount(actual, 'run.ledger.settle');
       end(reservation, actual);
       return Promise.resolve();
     },
-    release: (reservation) => {
-      end(reservation, 0);
+    release: (call) => {
+      end(call, 0);
       return Promise.resolve();
     },
     spent: (account) => Promise.resolve(structuredClone(all(account))),

@@ -2,10 +2,11 @@ import type { AuditEntry } from '../domain/audit.ts';
 import type { Limits } from '../domain/policy.ts';
 import type { EndReason, Usage } from '../domain/run.ts';
 import { formatUsd } from '../domain/ids.ts';
-import { ledgerDay, reachedShares } from '../policy/llm/budget.ts';
+import { ledgerDay } from '../policy/llm/budget.ts';
 import type { CapName } from '../policy/llm/budget.ts';
 import type { TokenUsage } from '../policy/llm/prices.ts';
-import type { Ledger, Reservation } from './ledger.ts';
+import type { Ledger, Reservation, ReserveResult } from './ledger.ts';
+import { createSteering } from './steering.ts';
 
 /** One call that the gateway wants to forward. Amounts in micro-dollars. */
 interface CallRequest {
@@ -14,6 +15,8 @@ interface CallRequest {
   atLeast: number;
   provider: string;
   model: string;
+  /** Whether the request has a place for words of the host. */
+  tellable: boolean;
   [detail: string]: unknown;
 }
 
@@ -22,11 +25,13 @@ interface CallEnd {
   outcome: 'usage' | 'reserved' | 'released';
   cost: number;
   usage?: TokenUsage | undefined;
+  /** HTTP status of the provider; 0 when there was no answer. */
+  status: number;
   [detail: string]: unknown;
 }
 
 type CallAnswer =
-  | { ok: true; granted: number }
+  | { ok: true; granted: number; notices: string[] }
   | { ok: false; reason: 'llm_budget' | 'llm_turns' | 'llm_closed' | 'audit_unavailable'; say: string };
 
 export interface ModelAccountOptions {
@@ -41,26 +46,40 @@ export interface ModelAccountOptions {
   elapsedMs: () => number;
   /** Told once, when a cap ends model access. */
   onCapped: (reason: EndReason & ('max_cost' | 'max_turns')) => void;
+  /** How long a call waits for money that calls under way hold. */
+  waitMs?: number;
 }
 
 /** The worker's side of a run's model calls: the answers that its gateway process waits for. */
 export interface ModelAccount {
   /** Holds the worst case and records it, or refuses. The record is durable before this resolves with `ok`. */
   reserve(call: CallRequest): Promise<CallAnswer>;
-  /** Ends a call with its price; what the agent is to be told with its next request. */
-  settle(end: CallEnd): Promise<{ notices: string[] }>;
+  /** Ends a call, once; later ends of the same call change nothing. */
+  settle(end: CallEnd): Promise<void>;
   usage(): Usage;
-  /** From now on every call is refused. */
+  /** Ends model access: every further `reserve` is refused. Calls under way may still settle. */
   close(): void;
-  /** After the gateway is gone: what it left open counts as spent. */
+  /** After the gateway is gone: what it left open counts as spent. Errors: those of the ledger, after every call was tried. */
   finish(): Promise<void>;
 }
 
+/** Money that another run holds comes back without a word to us. */
+const POLL_MS = 500;
+
+interface OpenCall {
+  reservation: Reservation;
+  notices: string[];
+  /** What it cost, once that is known; the ledger may not know it yet. */
+  cost?: number;
+}
+
 export function createModelAccount(options: ModelAccountOptions): ModelAccount {
-  const { ledger, account, limits, audit } = options;
-  const open = new Map<string, Reservation>();
+  const { ledger, account, limits, audit, waitMs = 15_000 } = options;
+  const open = new Map<string, OpenCall>();
   const usage: Usage = { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
-  const told = new Set<string>();
+  const steering = createSteering({ limits, elapsedMs: options.elapsedMs, turns: () => usage.turns });
+  /** Calls that wait for one under way to end. */
+  const waiting: (() => void)[] = [];
   let closed = false;
   let capped = false;
 
@@ -71,78 +90,113 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
   }
 
   async function reserve(call: CallRequest): Promise<CallAnswer> {
-    if (closed) return { ok: false, reason: 'llm_closed', say: 'model access of this run has ended' };
+    if (closed) return ended();
     if (usage.turns >= limits.maxTurns) {
       cap('max_turns');
       return { ok: false, reason: 'llm_turns', say: `all ${limits.maxTurns} turns of this run are used up` };
     }
     // Counted before the first wait, so that parallel calls cannot slip past the limit together.
     usage.turns += 1;
+    const answer = await admit(call).catch((error: unknown) => {
+      usage.turns -= 1;
+      throw error;
+    });
+    if (!answer.ok) usage.turns -= 1;
+    return answer;
+  }
+
+  async function admit(call: CallRequest): Promise<CallAnswer> {
+    const { callId } = call;
+    const result = await held(call);
+    if (!result.ok) {
+      if (closed) return ended();
+      // What calls under way hold may come back; without any the cap is reached for good.
+      if (open.size === 0) cap('max_cost');
+      return { ok: false, reason: 'llm_budget', say: refusal(result.cap, result.left, call.atLeast) };
+    }
+    const { reservation } = result;
+    if (closed) {
+      await ledger.release(reservation);
+      return ended();
+    }
+    const notices = call.tellable ? steering.due({ ...result, atLeast: call.atLeast }) : [];
+    open.set(callId, { reservation, notices });
+    try {
+      await audit({ zone: 'gateway', type: 'llm.reserve', data: { ...call, granted: reservation.amount } });
+      if (notices.length > 0) await audit({ zone: 'worker', type: 'llm.notice', data: { callId, notices } });
+    } catch {
+      // Stays open until the ledger has let go of it.
+      open.set(callId, { reservation, notices: [], cost: 0 });
+      steering.takeBack(notices);
+      await ledger.release(reservation);
+      open.delete(callId);
+      wake();
+      return { ok: false, reason: 'audit_unavailable', say: 'the call could not be recorded, so it was not made' };
+    }
+    return { ok: true, granted: reservation.amount, notices };
+  }
+
+  /** Asks the ledger, again and again while others hold what is missing. */
+  async function held(call: CallRequest): Promise<ReserveResult> {
     const { callId, amount, atLeast } = call;
     const caps = {
       run: limits.maxCost,
       repository: limits.repositoryDailyCost,
       installation: limits.installationDailyCost,
     };
-    let result;
-    try {
-      result = await ledger.reserve({ ...account, day: ledgerDay(options.now()), callId, amount, atLeast, caps });
-    } catch (error) {
-      usage.turns -= 1;
-      throw error;
+    const until = performance.now() + waitMs;
+    for (;;) {
+      const day = ledgerDay(options.now());
+      const asked = ledger.reserve({ ...account, day, callId, amount, atLeast, caps });
+      const result = await asked.catch((error: unknown) => {
+        // Whether it was made is not known, and nobody will use it.
+        void ledger.release({ runId: account.runId, callId }).catch(() => undefined);
+        throw error;
+      });
+      const left = until - performance.now();
+      if (result.ok || !result.held || closed || left <= 0) return result;
+      await somethingEnds(Math.min(left, POLL_MS));
     }
-    if (!result.ok) {
-      usage.turns -= 1;
-      // What calls under way hold may come back; without any the cap is reached for good.
-      if (open.size === 0) cap('max_cost');
-      return { ok: false, reason: 'llm_budget', say: refusal(result.cap, result.left, atLeast) };
-    }
-    const { reservation } = result;
-    open.set(callId, reservation);
-    try {
-      await audit({ zone: 'gateway', type: 'llm.reserve', data: { ...call, granted: reservation.amount } });
-    } catch {
-      await end({ callId, outcome: 'released', cost: 0 });
-      return { ok: false, reason: 'audit_unavailable', say: 'the call could not be recorded, so it was not made' };
-    }
-    return { ok: true, granted: reservation.amount };
   }
 
-  async function end({ callId, outcome, cost }: CallEnd): Promise<boolean> {
-    const reservation = open.get(callId);
-    if (reservation === undefined) return false;
-    if (outcome === 'released') await ledger.release(reservation);
-    else await ledger.settle(reservation, cost);
-    open.delete(callId);
+  function somethingEnds(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      waiting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  function wake(): void {
+    for (const go of waiting.splice(0)) go();
+  }
+
+  async function end({ callId, outcome, cost, status }: CallEnd): Promise<boolean> {
+    const call = open.get(callId);
+    if (call === undefined) return false;
+    call.cost = outcome === 'released' ? 0 : cost;
+    // Words that reached no model are said again.
+    if (outcome === 'released' || status < 200 || status > 299) steering.takeBack(call.notices);
+    if (outcome === 'released') await ledger.release(call.reservation);
+    else await ledger.settle(call.reservation, cost);
+    // The account may have been finished meanwhile, and has counted this call then.
+    if (!open.delete(callId)) return false;
     if (outcome === 'released') usage.turns -= 1;
     else usage.cost += cost;
+    wake();
     return true;
   }
 
-  async function settle(ended: CallEnd): Promise<{ notices: string[] }> {
-    if (!(await end(ended))) return { notices: [] };
+  async function settle(ended: CallEnd): Promise<void> {
+    if (!(await end(ended))) return;
     if (ended.usage !== undefined) {
       const { input, cacheRead, cacheWrite, cacheWrite1h, output } = ended.usage;
       usage.inputTokens += input + cacheRead + cacheWrite + cacheWrite1h;
       usage.outputTokens += output;
     }
     await audit({ zone: 'gateway', type: 'llm.settle', data: { ...ended, runCost: usage.cost, turns: usage.turns } });
-    return { notices: notices() };
-  }
-
-  /** Each share of each limit is told once, and of several reached at once the highest. */
-  function notices(): string[] {
-    const measures: [string, number, number][] = [
-      ['budget', usage.cost, limits.maxCost],
-      ['turns', usage.turns, limits.maxTurns],
-      ['time', options.elapsedMs(), limits.timeoutMs],
-    ];
-    return measures.flatMap(([name, used, limit]) => {
-      const fresh = reachedShares(used, limit).filter((share) => !told.has(`${name}${share}`));
-      for (const share of fresh) told.add(`${name}${share}`);
-      const share = fresh.at(-1);
-      return share === undefined ? [] : [words(name, share)];
-    });
   }
 
   return {
@@ -151,16 +205,25 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
     usage: () => ({ ...usage }),
     close: () => {
       closed = true;
+      wake();
     },
     finish: async () => {
       closed = true;
+      wake();
+      // Only what was opened here: another worker may have taken the run over, and its calls are its own.
+      const left = [...open.values()];
       open.clear();
-      const { amount, calls } = await ledger.recover(account.runId);
-      if (calls === 0) return;
+      if (left.length === 0) return;
+      const amount = left.reduce((sum, { reservation, cost = reservation.amount }) => sum + cost, 0);
       usage.cost += amount;
-      await audit({ zone: 'worker', type: 'llm.recover', data: { calls, cost: amount } });
+      await Promise.all(left.map(({ reservation, cost = reservation.amount }) => ledger.settle(reservation, cost)));
+      await audit({ zone: 'worker', type: 'llm.recover', data: { calls: left.length, cost: amount } });
     },
   };
+}
+
+function ended(): CallAnswer {
+  return { ok: false, reason: 'llm_closed', say: 'model access of this run has ended' };
 }
 
 function refusal(cap: CapName, left: number, needed: number): string {
@@ -170,11 +233,4 @@ function refusal(cap: CapName, left: number, needed: number): string {
     installation: 'of this installation for today',
   };
   return `the budget ${whose[cap]} does not cover this call: ${formatUsd(left)} left, up to ${formatUsd(needed)} needed`;
-}
-
-function words(name: string, share: number): string {
-  const percent = Math.round(share * 100);
-  return percent >= 95
-    ? `[Cofferdam] ${percent} % of the ${name} of this run is used. Stop now: leave the work in a consistent state and end.`
-    : `[Cofferdam] ${percent} % of the ${name} of this run is used. Finish what you have begun and end soon.`;
 }

@@ -51,6 +51,8 @@ export async function openSandboxedAgent(options: {
   agent: string;
   wire: Wire;
   script: Script;
+  /** Words of the host for a call that can carry some. */
+  notices?: () => string[];
 }): Promise<SandboxedAgent> {
   const { machine, agent, wire } = options;
   await using undo = new AsyncDisposableStack();
@@ -67,8 +69,9 @@ export async function openSandboxedAgent(options: {
     prices: freezePrices([operatorRow(MODEL, { inputPerMTok: 3, outputPerMTok: 15 })], '2026-11-24'),
     runHash: 'run-hash',
     ask: {
-      reserve: (call) => Promise.resolve({ ok: true, granted: call.amount }),
-      settle: () => Promise.resolve({ notices: [] }),
+      reserve: (call) =>
+        Promise.resolve({ ok: true, granted: call.amount, notices: call.tellable ? (options.notices?.() ?? []) : [] }),
+      settle: () => Promise.resolve(),
     },
     request: (url, { method, headers, signal }) => httpRequest(url, { method, headers, signal }),
     onEvent: (event) => events.push(event),

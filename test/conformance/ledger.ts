@@ -39,9 +39,15 @@ export function ledgerConformance(create: () => Promise<Ledger>, { runs }: { run
         ok: false,
         cap,
         left: 400,
+        held: false,
       });
       expect(await ledger.reserve({ ...account, callId: 'c', amount: 400, caps })).toMatchObject({ ok: true });
-      expect(await ledger.reserve({ ...account, callId: 'd', amount: 1, caps })).toEqual({ ok: false, cap, left: 0 });
+      expect(await ledger.reserve({ ...account, callId: 'd', amount: 1, caps })).toEqual({
+        ok: false,
+        cap,
+        left: 0,
+        held: true,
+      });
     },
   );
 
@@ -49,9 +55,10 @@ export function ledgerConformance(create: () => Promise<Ledger>, { runs }: { run
     const ledger = await create();
     const caps = { ...wide, run: 300 };
     const smaller = await ledger.reserve({ ...account, callId: 'a', amount: 500, atLeast: 200, caps });
-    expect(smaller).toMatchObject({ ok: true, reservation: { amount: 300 } });
+    // Half of what is left, so that another call fits beside it.
+    expect(smaller).toMatchObject({ ok: true, reservation: { amount: 200 }, spent: 0, left: 300 });
     const none = await ledger.reserve({ ...account, callId: 'b', amount: 500, atLeast: 200, caps });
-    expect(none).toEqual({ ok: false, cap: 'run', left: 0 });
+    expect(none).toEqual({ ok: false, cap: 'run', left: 100, held: true });
   });
 
   test('a call is reserved once and ends once', async () => {
@@ -74,6 +81,7 @@ export function ledgerConformance(create: () => Promise<Ledger>, { runs }: { run
       ok: false,
       cap: 'run',
       left: 0,
+      held: false,
     });
   });
 
@@ -83,11 +91,21 @@ export function ledgerConformance(create: () => Promise<Ledger>, { runs }: { run
     const ask = (over: Partial<LedgerAccount>, callId: string): ReturnType<Ledger['reserve']> =>
       ledger.reserve({ ...account, ...over, callId, amount: 800, caps });
     expect(await ask({}, 'a')).toMatchObject({ ok: true });
-    expect(await ask({ runId: 'r2' }, 'a')).toEqual({ ok: false, cap: 'repository', left: 200 });
-    expect(await ask({ runId: 'r3', repoKey: 'o/b' }, 'a')).toEqual({ ok: false, cap: 'installation', left: 700 });
+    expect(await ask({ runId: 'r2' }, 'a')).toEqual({ ok: false, cap: 'repository', left: 200, held: true });
+    expect(await ask({ runId: 'r3', repoKey: 'o/b' }, 'a')).toEqual({
+      ok: false,
+      cap: 'installation',
+      left: 700,
+      held: true,
+    });
     expect(await ask({ runId: 'r4', day: '2026-11-25' }, 'a')).toMatchObject({ ok: true });
     // The run's own budget never starts anew.
-    expect(await ask({ day: '2026-11-25', repoKey: 'o/b' }, 'b')).toEqual({ ok: false, cap: 'run', left: 200 });
+    expect(await ask({ day: '2026-11-25', repoKey: 'o/b' }, 'b')).toEqual({
+      ok: false,
+      cap: 'run',
+      left: 200,
+      held: true,
+    });
   });
 
   test('a call counts on the day of its reservation', async () => {
@@ -127,6 +145,7 @@ export function ledgerConformance(create: () => Promise<Ledger>, { runs }: { run
       ok: false,
       cap: 'run',
       left: 999_999_999_999_998,
+      held: true,
     });
   });
 

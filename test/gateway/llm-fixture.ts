@@ -47,6 +47,7 @@ export interface LaneOptions {
   cap?: number;
   limits?: Partial<LlmHandlerLimits>;
   models?: string[];
+  /** Words of the host for a call that can carry some. */
   notices?: () => string[];
   ask?: (port: LlmWorkerPort) => LlmWorkerPort;
   /** Instead of the scripted provider. */
@@ -78,14 +79,14 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
       const result = await ledger.reserve({ ...payer, callId, amount, atLeast, caps });
       if (!result.ok) return { ok: false, reason: 'llm_budget', say: `the budget of the ${result.cap} is used up` };
       open.set(callId, result.reservation);
-      return { ok: true, granted: result.reservation.amount };
+      const notices = call.tellable ? (options.notices?.() ?? []) : [];
+      return { ok: true, granted: result.reservation.amount, notices };
     },
     settle: async (settlement) => {
       lists.settlements.push(settlement);
       const reservation = open.get(settlement.callId);
       open.delete(settlement.callId);
       if (reservation !== undefined) await ledger.settle(reservation, settlement.cost);
-      return { notices: [] };
     },
   };
   const row = operatorRow('m', {
@@ -104,7 +105,6 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
     onEvent: (event) => lists.events.push(event),
     placeholderKey: PLACEHOLDER,
     ...(options.limits === undefined ? {} : { limits: options.limits }),
-    ...(options.notices === undefined ? {} : { notices: options.notices }),
   });
   const server = createServer(handler);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

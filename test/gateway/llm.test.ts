@@ -205,7 +205,7 @@ test('LLM-001 64 parallel calls at a budget that is one micro-dollar short of te
   const at: Lane = await lane({
     cap,
     reply: async () => {
-      await expect.poll(() => at.reserves.length).toBe(64);
+      await expect.poll(() => at.reserves.length, { timeout: 20_000 }).toBe(64);
       return { text: 'x', usage: { input: 5, output: 100 } };
     },
   });
@@ -322,7 +322,7 @@ test('one line of megabytes is passed on and not kept', async () => {
     for (let i = 0; i < 8; i++) res.write(line);
     res.end('\n\ndata: {"type":"message_delta","usage":{"output_tokens":1}}\n\n');
   });
-  const at = await lane({ baseUrl, limits: { maxMeteredBytes: 2 ** 20, maxOutputTokens: 4_000_000 } });
+  const at = await lane({ baseUrl, cap: 1e9, limits: { maxMeteredBytes: 2 ** 20, maxOutputTokens: 4_000_000 } });
   const response = await call(at, 'anthropic', true, 4_000_000);
   expect((await response.text()).length).toBeGreaterThan(8 * 2 ** 20);
   await at.quiet();
@@ -412,28 +412,6 @@ test('closing ends model access at once: calls under way are broken off and char
   expect(refused.status).toBe(400);
   expect(await refused.text()).toContain('has ended');
   expect((await at.standing()).reserved).toBe(0);
-});
-
-test('the words of the host go with the next request, in the shape of the wire', async () => {
-  for (const wire of WIRES) {
-    const queue = ['80 % of the budget is used: finish soon.'];
-    const at = await lane({ wire, notices: () => queue.splice(0) });
-    const tools = {
-      anthropic: [{ name: 't', input_schema: { type: 'object' } }],
-      'openai-chat': [{ type: 'function', function: { name: 't', parameters: {} } }],
-      'openai-responses': [{ type: 'function', name: 't', parameters: {} }],
-      gemini: [{ functionDeclarations: [{ name: 't' }] }],
-    };
-    // A request for a title does not carry it: nobody would act on it.
-    await (await call(at, wire, true)).text();
-    expect(queue).toHaveLength(1);
-    for (let i = 0; i < 2; i++)
-      await (await post(at.url + PATHS[wire].stream, { ...smallest(wire, true), tools: tools[wire] })).text();
-    const carrying = at.provider.calls.map((seen) => seen.texts.join('\n').includes('finish soon'));
-    expect(carrying).toEqual([false, true, false]);
-    expect(at.events).toContainEqual(expect.objectContaining({ type: 'llm.notice' }));
-    await agrees(at);
-  }
 });
 
 test('counting tokens is forwarded and free', async () => {

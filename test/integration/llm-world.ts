@@ -180,6 +180,7 @@ async function openDesk(options: { run: WorldRun; limits: Limits; ledger: Ledger
     now: () => `${dayOf(scene.day)}T12:00:00.000Z`,
     elapsedMs: () => 0,
     onCapped: () => undefined,
+    waitMs: 10,
   });
   const alive = async <T>(work: () => Promise<T>): Promise<T> => {
     const living = (): void => {

@@ -9,7 +9,7 @@ import { deny } from '../../domain/decision.ts';
 import { affordableOutput, worstCase } from '../../policy/llm/bound.ts';
 import { callInputBound, limitOutput } from '../../policy/llm/judge.ts';
 import type { LlmCall } from '../../policy/llm/judge.ts';
-import { addNotices } from '../../policy/llm/notices.ts';
+import { addNotices, takesNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
 import { sendError, sendModels } from './answers.ts';
@@ -17,7 +17,7 @@ import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
 import { chooseWire, judge, noteForeignKeys, parseTarget, readBody } from './intake.ts';
 import type { IntakeContext } from './intake.ts';
-import { LLM_LIMITS } from './port.ts';
+import { LLM_LIMITS, NOTICE_BYTES } from './port.ts';
 import type { LlmEvent, LlmHandlerLimits, LlmProvider, LlmReserve, LlmSettlement, LlmWorkerPort } from './port.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
@@ -34,8 +34,6 @@ export interface LlmHandlerOptions {
   limits?: Partial<LlmHandlerLimits>;
   /** What agents are configured with in place of a key; any other credential is recorded. */
   placeholderKey: string;
-  /** Further words of the host for the agent's next request; called once for each. */
-  notices?: () => readonly string[];
   /** Monotonic milliseconds. */
   now?: () => number;
 }
@@ -48,21 +46,16 @@ export interface LlmHandler {
   active(): number;
 }
 
-interface Context extends IntakeContext, Required<Omit<LlmHandlerOptions, 'limits' | 'notices' | 'placeholderKey'>> {
-  notices: () => readonly string[];
-  /** Notices that came with settlements and wait for the next request. */
-  waiting: string[];
+interface Context extends IntakeContext, Required<Omit<LlmHandlerOptions, 'limits' | 'placeholderKey'>> {
   closed: AbortController;
 }
 
 /** Makes the handler for one run's gateway. */
 export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
   const context: Context = {
-    notices: () => [],
     now: () => performance.now(),
     ...options,
     limits: { ...LLM_LIMITS, ...options.limits },
-    waiting: [],
     stripped: new Set(),
     closed: new AbortController(),
   };
@@ -170,7 +163,6 @@ interface Forwarding {
 /** Reserve, send, settle. */
 async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   const { provider, res, context, refuse } = at;
-  if (call.main) noteNotices(call, context, provider);
   const ready = prepare(call, context.limits);
   if (call.kind === 'count') {
     await send(call, ready.body, at);
@@ -188,6 +180,7 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
     atLeast: ready.atLeast,
     inputTokens: ready.input,
     outputTokens: call.output,
+    tellable: ready.tellable,
   };
   const answer = await context.ask.reserve(asked);
   if (!answer.ok) {
@@ -198,21 +191,22 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   const settle = async (
     ended: Pick<LlmSettlement, 'outcome' | 'cost' | 'status' | 'aborted'> & Partial<LlmSettlement>,
   ): Promise<void> => {
-    const { notices } = await context.ask.settle({ callId, ms: context.now() - started, ...ended });
-    context.waiting.push(...notices);
+    await context.ask.settle({ callId, ms: context.now() - started, ...ended });
   };
   if (res.destroyed || context.closed.signal.aborted) {
     await settle({ outcome: 'released', cost: 0, status: 0, aborted: true });
     if (context.closed.signal.aborted) refuse('model access of this run has ended', deny('llm.closed', 'llm_closed'));
     return;
   }
-  const exchanged = await send(call, fit(call, ready, answer.granted), at);
+  addNotices(call, answer.notices);
+  const exchanged = await send(call, fit(call, ready, answer), at);
   await settle(settlement(call, { exchanged, granted: answer.granted, input: ready.input }));
 }
 
 interface Ready {
   body: Buffer;
-  /** Upper bound of the input tokens. */
+  tellable: boolean;
+  /** Upper bound of the input tokens, with room for what the host has to say. */
   input: number;
   amount: number;
   atLeast: number;
@@ -220,10 +214,13 @@ interface Ready {
 
 function prepare(call: LlmCall, limits: LlmHandlerLimits): Ready {
   const body = serialise(call);
-  const input = callInputBound(call, body.length);
+  // Only a step of the agent's work: who asks for a title would not act on it.
+  const tellable = call.main && takesNotices(call);
+  const input = callInputBound(call, body.length + (tellable ? NOTICE_BYTES : 0));
   const priced = { row: call.row, wire: call.wire, input, cache: call.found.cache };
   return {
     body,
+    tellable,
     input,
     amount: worstCase({ ...priced, output: call.output }),
     atLeast: worstCase({ ...priced, output: Math.min(call.output, limits.minOutputTokens) }),
@@ -231,8 +228,8 @@ function prepare(call: LlmCall, limits: LlmHandlerLimits): Ready {
 }
 
 /** A smaller grant lowers the output limit; the input's bound stays, since fewer digits make no longer body. */
-function fit(call: LlmCall, ready: Ready, granted: number): Buffer {
-  if (granted >= ready.amount) return ready.body;
+function fit(call: LlmCall, ready: Ready, { granted, notices }: { granted: number; notices: string[] }): Buffer {
+  if (granted >= ready.amount) return notices.length === 0 ? ready.body : serialise(call);
   const { row, wire, found, output } = call;
   const affordable = affordableOutput({
     row,
@@ -248,13 +245,6 @@ function fit(call: LlmCall, ready: Ready, granted: number): Buffer {
 
 function serialise(call: LlmCall): Buffer {
   return Buffer.from(JSON.stringify(call.body));
-}
-
-function noteNotices(call: LlmCall, context: Context, provider: LlmProvider): void {
-  const notices = [...context.waiting.splice(0), ...context.notices()];
-  if (notices.length === 0) return;
-  addNotices(call, notices);
-  context.onEvent({ type: 'llm.notice', data: { provider: provider.id, notices } });
 }
 
 function send(call: LlmCall, body: Buffer, { provider, res, context }: Forwarding): Promise<Exchanged> {

@@ -23,6 +23,8 @@ export const LlmReserve = z.strictObject({
   /** Micro-dollars: the worst case with the whole output limit, and with the least that is of use. */
   amount: Micro,
   atLeast: Micro,
+  /** Whether the request has a place for words of the host. */
+  tellable: z.boolean(),
   /** Upper bound of the input tokens, and the output limit. */
   inputTokens: Tokens,
   outputTokens: Tokens,
@@ -31,7 +33,12 @@ export type LlmReserve = z.infer<typeof LlmReserve>;
 
 /** `granted` lies between `atLeast` and `amount`. */
 export const LlmReserveAnswer = z.union([
-  z.strictObject({ ok: z.literal(true), granted: Micro }),
+  z.strictObject({
+    ok: z.literal(true),
+    granted: Micro,
+    /** Words of the host that this request has to carry, such as "80 % of the budget is used"; only where it can. */
+    notices: z.array(z.string().max(200)).max(4),
+  }),
   z.strictObject({
     ok: z.literal(false),
     reason: z.enum(['llm_budget', 'llm_turns', 'llm_closed', 'audit_unavailable']),
@@ -68,14 +75,13 @@ export const LlmSettlement = z.strictObject({
 });
 export type LlmSettlement = z.infer<typeof LlmSettlement>;
 
-/** Words of the host that the agent's next request carries, such as "80 % of the budget is used". */
-export const LlmSettleAnswer = z.strictObject({ notices: z.array(z.string().max(1000)).max(8) });
-export type LlmSettleAnswer = z.infer<typeof LlmSettleAnswer>;
+/** What the notices of one call can add to its body, at most. */
+export const NOTICE_BYTES = 1024;
 
 /** The worker's side. It has recorded a call durably before it answers `reserve`, and counts turns there. */
 export interface LlmWorkerPort {
   reserve(call: LlmReserve): Promise<LlmReserveAnswer>;
-  settle(settlement: LlmSettlement): Promise<LlmSettleAnswer>;
+  settle(settlement: LlmSettlement): Promise<void>;
 }
 
 /** A provider that this run may use, with its key. */
@@ -89,7 +95,7 @@ export interface LlmProvider {
 
 /** For the audit; nothing waits for it, since no effect follows. Values of keys and bodies are never in it. */
 export interface LlmEvent {
-  type: 'llm.refuse' | 'llm.strip' | 'llm.foreign_key' | 'llm.upstream' | 'llm.notice';
+  type: 'llm.refuse' | 'llm.strip' | 'llm.foreign_key' | 'llm.upstream';
   decision?: Decision;
   data: Record<string, unknown>;
 }
