@@ -1,12 +1,13 @@
 /**
- * Registers the GitHub App by GitHub's manifest flow. Trust assumptions: anybody on this machine can reach the loopback
- * port, so every request needs the one-time token (as `token`, or as the `state` that GitHub hands back); what GitHub
- * answers is parsed, and only known fields are written.
+ * Registers the GitHub App by GitHub's manifest flow. Trust assumptions: anybody on this machine, and any page in the
+ * browser, can reach the loopback port, so the page needs a one-time token and the way back another one (GitHub's `state`),
+ * and the Host header must be ours; what GitHub answers is parsed, and only known fields are written.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { open, readFile } from 'node:fs/promises';
+import { access, open, readFile, rm, type FileHandle } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { resolve as absolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -16,7 +17,8 @@ import { CofferdamError } from '../domain/errors.ts';
 const Conversion = z.object({
   id: z.number().int(),
   pem: z.string().min(1),
-  webhook_secret: z.string().min(1),
+  /** Null when the App has no webhook. */
+  webhook_secret: z.string().min(1).nullable(),
   html_url: z.url(),
   client_id: z.string().optional(),
   client_secret: z.string().optional(),
@@ -47,67 +49,114 @@ export async function manifest(options: { publicUrl: string; redirectUrl: string
 }
 
 interface Flow {
+  /** Opens the page. */
   token: string;
+  /** Goes to GitHub and comes back with the code. */
+  state: string;
+  /** `http://127.0.0.1:PORT`. */
+  origin: string;
   environment: Environment;
   publicUrl: string;
   organization: string | undefined;
   output: string;
+  /** A code is being turned in, or was: it is valid once. */
+  busy: boolean;
+  print: (line: string) => void;
   done: (result: { url: string } | Error) => void;
 }
 
-function authorised(flow: Flow, given: string | null): boolean {
+interface Answer {
+  status: number;
+  title: string;
+  body: string;
+  /** Where the page's form may be sent. */
+  formAction?: string;
+}
+
+function same(given: string | null, secret: string): boolean {
   const a = Buffer.from(given ?? '');
-  const b = Buffer.from(flow.token);
+  const b = Buffer.from(secret);
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-function send(res: ServerResponse, status: number, body: string, formAction: string): void {
+function send(res: ServerResponse, { status, title, body, formAction = "'none'" }: Answer): void {
   res.writeHead(status, {
     'content-type': 'text/html; charset=utf-8',
     'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; form-action ${formAction}; frame-ancestors 'none'`,
     'referrer-policy': 'no-referrer',
     'cache-control': 'no-store',
   });
-  res.end(body);
+  res.end(page(title, body));
 }
 
-async function handle(flow: Flow, req: IncomingMessage, res: ServerResponse): Promise<void> {
-  const origin = `http://${req.headers.host ?? ''}`;
-  const url = new URL(req.url ?? '/', origin);
-  const github = flow.environment.github.webUrl;
-  if (req.method !== 'GET' || !authorised(flow, url.searchParams.get('token') ?? url.searchParams.get('state'))) {
-    send(
-      res,
-      403,
-      page('Not this way', '<p>Open the exact link that <code>cofferdam setup</code> printed.</p>'),
-      "'none'",
-    );
-    return;
+async function route(flow: Flow, req: IncomingMessage): Promise<Answer> {
+  const refused = { status: 403, title: 'Not this way' };
+  const own = new URL(flow.origin).host;
+  const url = URL.parse(`${flow.origin}${req.url ?? '/'}`);
+  // A name of somebody else's that points here gets nothing, whatever it knows.
+  if (req.method !== 'GET' || req.headers.host !== own || url?.host !== own) {
+    return { ...refused, body: '<p>This page is for the browser of this machine.</p>' };
   }
-  if (url.pathname === '/') {
-    const json = JSON.stringify(await manifest({ publicUrl: flow.publicUrl, redirectUrl: `${origin}/registered` }));
-    const owner = flow.organization === undefined ? '' : `/organizations/${encodeURIComponent(flow.organization)}`;
-    const action = `${github}${owner}/settings/apps/new?state=${flow.token}`;
-    const body = `<p>GitHub will show the permissions and create the App; its keys are then written to <code>${html(flow.output)}</code> on this machine.</p>
+  if (url.pathname === '/' && same(url.searchParams.get('token'), flow.token)) return startPage(flow);
+  if (url.pathname === '/registered' && same(url.searchParams.get('state'), flow.state)) {
+    return registered(flow, url.searchParams.get('code'));
+  }
+  return { ...refused, body: '<p>Open the exact link that <code>cofferdam setup</code> printed.</p>' };
+}
+
+async function startPage(flow: Flow): Promise<Answer> {
+  const github = flow.environment.github.webUrl;
+  const json = JSON.stringify(await manifest({ publicUrl: flow.publicUrl, redirectUrl: `${flow.origin}/registered` }));
+  const owner = flow.organization === undefined ? '' : `/organizations/${encodeURIComponent(flow.organization)}`;
+  const action = `${github}${owner}/settings/apps/new?state=${flow.state}`;
+  const body = `<p>GitHub will show the permissions and create the App; its keys are then written to <code>${html(flow.output)}</code> on this machine.</p>
 <p>Webhooks will go to <code>${html(flow.publicUrl)}/api/github/webhooks</code>.</p>
 <form method="post" action="${html(action)}"><input type="hidden" name="manifest" value="${html(json)}"><button>Register the App on ${html(new URL(github).host)}</button></form>`;
-    send(res, 200, page('Register Cofferdam', body), new URL(github).origin);
-    return;
+  return { status: 200, title: 'Register Cofferdam', body, formAction: new URL(github).origin };
+}
+
+async function registered(flow: Flow, code: string | null): Promise<Answer> {
+  const again = `<p><a href="/?token=${flow.token}">Back to the start</a></p>`;
+  if (flow.busy) return { status: 409, title: 'Already at it', body: '<p>The App is being registered.</p>' };
+  if (code === null || !/^[A-Za-z0-9_-]{1,200}$/.test(code)) {
+    return { status: 400, title: 'Not registered', body: `<p>GitHub sent no usable code.</p>${again}` };
   }
-  if (url.pathname !== '/registered') {
-    send(res, 404, page('Nothing here', ''), "'none'");
-    return;
+  flow.busy = true;
+  try {
+    const app = await takeIn(flow, code);
+    const secret =
+      app.webhook_secret === null
+        ? '<p>GitHub gave no webhook secret: set one in the App’s settings and as <code>WEBHOOK_SECRET</code>.</p>'
+        : '';
+    flow.done({ url: app.html_url });
+    const body = `<p>The App is registered and <code>${html(flow.output)}</code> is written.</p>${secret}<p>Next: <a href="${html(app.html_url)}/installations/new">install it on a repository</a>, then run <code>npm run -s cofferdam -- start</code>.</p>`;
+    return { status: 200, title: 'Done', body };
+  } catch (thrown) {
+    const message = thrown instanceof CofferdamError ? thrown.message : 'unexpected failure';
+    flow.print(`not registered: ${message}`);
+    flow.busy = false;
+    return { status: 502, title: 'That did not work', body: `<p>${html(message)}</p>${again}` };
   }
-  const app = await convert(flow, url.searchParams.get('code') ?? '');
-  await writeSettings(flow, app);
-  const install = `<p>The App is registered and <code>${html(flow.output)}</code> is written. Next: <a href="${html(app.html_url)}/installations/new">install it on a repository</a>, then run <code>npm run -s cofferdam -- start</code>.</p>`;
-  send(res, 200, page('Done', install), "'none'");
-  flow.done({ url: app.html_url });
+}
+
+/** The file is made before the code is turned in, since the code is valid once and the key is shown once. */
+async function takeIn(flow: Flow, code: string): Promise<z.infer<typeof Conversion>> {
+  const file = await open(flow.output, 'wx', 0o600).catch((cause: unknown) => {
+    throw inTheWay(flow.output, cause);
+  });
+  try {
+    const app = await convert(flow, code);
+    await writeSettings(flow, file, app);
+    return app;
+  } catch (thrown) {
+    await rm(flow.output, { force: true });
+    throw thrown;
+  } finally {
+    await file.close();
+  }
 }
 
 async function convert(flow: Flow, code: string): Promise<z.infer<typeof Conversion>> {
-  if (!/^[A-Za-z0-9_-]{1,200}$/.test(code))
-    throw new CofferdamError('github', 'cli.setup', 'GitHub sent no usable code; start again');
   const answer = await fetch(`${flow.environment.github.apiUrl}/app-manifests/${code}/conversions`, {
     method: 'POST',
     headers: { accept: 'application/vnd.github+json', 'user-agent': 'cofferdam' },
@@ -121,45 +170,45 @@ async function convert(flow: Flow, code: string): Promise<z.infer<typeof Convers
     throw new CofferdamError(
       'github',
       'cli.setup',
-      `GitHub answered ${answer.status}; the code is valid for one hour and once, start again`,
+      `GitHub answered ${answer.status}; a code is valid once and for an hour`,
     );
   return parsed.data;
 }
 
-/** The file must not exist: an App's key is never overwritten. */
-async function writeSettings(flow: Flow, app: z.infer<typeof Conversion>): Promise<void> {
-  const { environment } = flow;
-  const github = new URL(environment.github.webUrl);
-  const lines = [
-    `APP_ID=${app.id}`,
-    `PRIVATE_KEY=${Buffer.from(app.pem).toString('base64')}`,
-    `WEBHOOK_SECRET=${app.webhook_secret}`,
-    `COFFERDAM_PUBLIC_URL=${flow.publicUrl}`,
-    ...(app.client_id === undefined ? [] : [`GITHUB_CLIENT_ID=${app.client_id}`]),
-    ...(app.client_secret === undefined ? [] : [`GITHUB_CLIENT_SECRET=${app.client_secret}`]),
-    ...(github.host === 'github.com'
-      ? []
-      : [`GHE_HOST=${github.host}`, `GHE_PROTOCOL=${github.protocol.replace(':', '')}`]),
-  ];
-  if (lines.some((line) => /[\r\n]/.test(line)))
-    throw new CofferdamError('github', 'cli.setup', 'GitHub sent a value with a line break');
-  const handle = await open(flow.output, 'wx', 0o600).catch((cause: unknown) => {
-    throw new CofferdamError(
-      'config',
-      'cli.setup',
-      `cannot create ${flow.output}; move an older one away first`,
-      cause,
-    );
-  });
-  try {
-    await handle.writeFile(`${lines.join('\n')}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+function inTheWay(output: string, cause?: unknown): CofferdamError {
+  return new CofferdamError('config', 'cli.setup', `cannot create ${output}; move an older one away first`, cause);
 }
 
-/** Serves the page on loopback until the App is registered. Exit codes: 0 registered, 130 stopped. */
+async function writeSettings(flow: Flow, file: FileHandle, app: z.infer<typeof Conversion>): Promise<void> {
+  const { environment } = flow;
+  const github = new URL(environment.github.webUrl);
+  const elsewhere = github.host !== 'github.com';
+  const settings: Record<string, string | number | undefined> = {
+    APP_ID: app.id,
+    PRIVATE_KEY: Buffer.from(app.pem).toString('base64'),
+    WEBHOOK_SECRET: app.webhook_secret ?? undefined,
+    COFFERDAM_PUBLIC_URL: flow.publicUrl,
+    COFFERDAM_POLICY: environment.policyFile === undefined ? undefined : absolute(environment.policyFile),
+    GITHUB_CLIENT_ID: app.client_id,
+    GITHUB_CLIENT_SECRET: app.client_secret,
+    GHE_HOST: elsewhere ? github.host : undefined,
+    GHE_PROTOCOL: elsewhere ? github.protocol.replace(':', '') : undefined,
+  };
+  const lines = Object.entries(settings).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${quoted(name, String(value))}`],
+  );
+  await file.writeFile(`${lines.join('\n')}\n`);
+  await file.sync();
+}
+
+/** A value as Node and compose read it from an .env file. Errors: `github` when there is no such form. */
+function quoted(name: string, value: string): string {
+  if (/^[A-Za-z0-9_.:/+=@%,-]*$/.test(value)) return value;
+  if (/^[^'\r\n]*$/.test(value)) return `'${value}'`;
+  throw new CofferdamError('github', 'cli.setup', `${name} has a value that an .env file cannot hold`);
+}
+
+/** Serves the page on loopback until the App is registered. Exit codes: 0 registered, 130 stopped. Errors: `config`. */
 export async function setupCommand(options: {
   output: string;
   organization?: string | undefined;
@@ -167,39 +216,56 @@ export async function setupCommand(options: {
   signal: AbortSignal;
   print?: (line: string) => void;
 }): Promise<number> {
-  const { environment, signal } = options;
+  const { environment, signal, output } = options;
   const print = options.print ?? ((line) => process.stdout.write(`${line}\n`));
-  if (environment.publicUrl === undefined) {
+  const { publicUrl } = environment;
+  if (publicUrl === undefined) {
     throw new CofferdamError(
       'config',
       'cli.setup',
       'set COFFERDAM_PUBLIC_URL to the address at which GitHub can reach this server, such as https://cofferdam.example.com',
     );
   }
-  const token = randomBytes(24).toString('base64url');
+  // Said before anything is registered; it is made sure of again when it is written.
+  const taken = await access(output).then(
+    () => true,
+    () => false,
+  );
+  if (taken) throw inTheWay(output);
   const { promise, resolve } = Promise.withResolvers<{ url: string } | Error>();
+  const [token, state] = [randomBytes(24).toString('base64url'), randomBytes(24).toString('base64url')];
+  const { organization } = options;
   const flow: Flow = {
     token,
+    state,
+    origin: '',
     environment,
-    publicUrl: environment.publicUrl,
-    organization: options.organization,
-    output: options.output,
+    publicUrl,
+    organization,
+    output,
+    busy: false,
+    print,
     done: resolve,
   };
   const server = createServer((req, res) => {
-    handle(flow, req, res).catch((thrown: unknown) => {
-      const message = thrown instanceof CofferdamError ? thrown.message : 'unexpected failure';
-      send(res, 500, page('That did not work', `<p>${html(message)}</p>`), "'none'");
-    });
+    route(flow, req).then(
+      (answer) => send(res, answer),
+      () => send(res, { status: 500, title: 'That did not work', body: '' }),
+    );
   });
   server.listen(0, '127.0.0.1');
   await new Promise((ready) => server.once('listening', ready));
+  flow.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   signal.addEventListener('abort', () => resolve(new Error('stopped')), { once: true });
-  print(`Open http://127.0.0.1:${(server.address() as AddressInfo).port}/?token=${token}`);
+  print(`Open ${flow.origin}/?token=${token}`);
   const result = await promise;
-  server.close();
-  server.closeIdleConnections();
+  await new Promise<void>((closed) => {
+    server.close(() => closed());
+    // The last page is on its way; a browser's spare connections are not waited for.
+    server.closeIdleConnections();
+    setTimeout(() => server.closeAllConnections(), 2_000).unref();
+  });
   if (result instanceof Error) return 130;
-  print(`registered ${result.url}; settings are in ${options.output}`);
+  print(`registered ${result.url}; settings are in ${output}`);
   return 0;
 }

@@ -18,8 +18,8 @@ type End = Awaited<Sandbox['ended']>;
 
 /** What the host can see of this sandbox besides Docker's word. */
 export interface HostView {
-  /** Disk use is watched; otherwise only Docker's host knows it. */
-  disk: boolean;
+  /** How the limit of disk is held: watched from here, exact by `tmpfs`, or by nobody, since Docker's storage is not visible. */
+  disk: 'watched' | 'tmpfs' | 'none';
   /** A sandbox whose Docker calls hang can be ended. */
   processes: boolean;
 }
@@ -126,7 +126,8 @@ async function watch(options: {
     const limit = asked.settings.diskMode === 'tmpfs' ? Number.POSITIVE_INFINITY : asked.settings.disk;
     watchDisk({ facts, limit, floor: diskFloor, everyMs: DISK_LOOK_MS, onFull, signal });
   }
-  return { disk, processes: (await sandboxProcesses(facts.Id)).length > 0 };
+  const held = asked.settings.diskMode === 'tmpfs' ? 'tmpfs' : disk ? 'watched' : 'none';
+  return { disk: held, processes: (await sandboxProcesses(facts.Id)).length > 0 };
 }
 
 function goneError(end: End): CofferdamError {

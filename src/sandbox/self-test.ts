@@ -32,6 +32,13 @@ const EXPECTED = [
   'sockets',
 ] as const;
 
+/** A limit that nobody holds is none, so `none` ends the run. */
+const DISK: Record<HostView['disk'], string> = {
+  watched: 'watched',
+  tmpfs: 'tmpfs: exact',
+  none: "not visible from here: show Docker's data directory to this process, or set sandbox.diskMode to tmpfs",
+};
+
 /** Runs the proof as the agent and as root, and adds what Docker says about the container. Any surprise makes `ok` false. */
 export async function selfTest(options: {
   context: ExecContext;
@@ -45,8 +52,8 @@ export async function selfTest(options: {
     const found = await inside(context, user, signal);
     checks.push(...found.map((check) => ({ ...check, name: `${user}.${check.name}` })));
   }
-  // Said, not judged: these decide how a limit is held, not whether the sandbox is closed.
-  checks.push({ name: 'host.disk', ok: true, observed: view.disk ? 'watched' : 'not visible from here' });
+  checks.push({ name: 'host.disk', ok: view.disk !== 'none', observed: DISK[view.disk] });
+  // Said, not judged: without it a sandbox that no longer answers takes its host out of service.
   checks.push({ name: 'host.processes', ok: true, observed: view.processes ? 'visible' : 'not visible from here' });
   return { ok: checks.every((check) => check.ok), checks };
 }

@@ -35,6 +35,18 @@ export async function npmRegistry(signal?: AbortSignal): Promise<URL> {
   return url;
 }
 
+/** What npm is configured for here, as lines of a configuration file: its registry, and proxies where it uses any. */
+export async function npmSettings(signal?: AbortSignal): Promise<string[]> {
+  const proxies = await Promise.all(
+    ['proxy', 'https-proxy', 'noproxy'].map(async (name) => {
+      const { stdout } = await mustRun(['npm', 'config', 'get', name], { signal });
+      return { name, value: stdout.trim() };
+    }),
+  );
+  const set = proxies.filter(({ value }) => value !== '' && value !== 'null' && value !== 'undefined');
+  return [`registry=${(await npmRegistry(signal)).href}`, ...set.map(({ name, value }) => `${name}=${value}`)];
+}
+
 /** Whether a host resolves to an address that is not of the public internet (a company mirror, a proxy of this machine). */
 export async function isPrivateHost(host: string): Promise<boolean> {
   const name = host.replace(/^\[|\]$/g, '');

@@ -1,18 +1,19 @@
 import { createHash } from 'node:crypto';
-import { spawn } from 'node:child_process';
-import { copyFile, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readFile, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { CofferdamError } from '../../domain/errors.ts';
 import { ensureBaseImage } from './base-image.ts';
-import { followToEnd, imageId } from './docker.ts';
-import { aptProxyLines, hostCaFile } from './host.ts';
+import { buildImage, writeBuildInputs } from './build.ts';
+import { imageId } from './docker.ts';
 import { installLocked, packageVersion } from './npm.ts';
 import type { Note } from './progress.ts';
 
 const IMAGE_DIRECTORY = path.join(import.meta.dirname, '../../sandbox/image');
 const MODULES = path.join(import.meta.dirname, '../../../node_modules');
 const REPOSITORY = 'cofferdam/sandbox';
+/** The first major version of Node that runs this project. */
+const NODE_MAJOR = 24;
 
 export interface SandboxImage {
   /** `cofferdam/sandbox:<hash of its inputs>`. */
@@ -21,15 +22,19 @@ export interface SandboxImage {
   id: string;
 }
 
-/** The directory of the Node binary that this checkout brings for this processor. Errors: `config` when it is not installed. */
-export async function bundledNode(): Promise<{ directory: string; version: string }> {
+/**
+ * The Node that sandboxes get: the binary that this checkout brings for this processor, or where it brings none (as in the
+ * product's own image) the one that runs this. Errors: `config` when that one is too old.
+ */
+export async function bundledNode(): Promise<{ file: string; version: string }> {
   const directory = path.join(MODULES, `node-linux-${process.arch}`);
-  try {
-    return { directory, version: await packageVersion(directory) };
-  } catch (cause) {
-    const message = `no Node for ${process.platform}-${process.arch} in node_modules: run \`npm ci --ignore-scripts\``;
-    throw new CofferdamError('config', 'local.bundledNode', message, cause);
+  const version = await packageVersion(directory).catch(() => undefined);
+  if (version !== undefined) return { file: path.join(directory, 'bin/node'), version };
+  if (Number.parseInt(process.versions.node, 10) >= NODE_MAJOR) {
+    return { file: process.execPath, version: process.versions.node };
   }
+  const message = `no Node for ${process.platform}-${process.arch} in node_modules: run \`npm install --no-save --ignore-scripts\``;
+  throw new CofferdamError('config', 'local.bundledNode', message);
 }
 
 /** The tag of the image that this checkout describes: it changes with the Dockerfile and with what is copied into the image. */
@@ -60,7 +65,11 @@ export async function ensureImage(options: {
   const context = path.join(options.work, `image-${process.pid}`);
   try {
     await writeContext(context, options.signal);
-    await build({ ...options, context, ref });
+    await buildImage({ ...options, context, ref, labels: { 'cofferdam.image': 'sandbox' } });
+    // The first stage is kept as untagged layers; nothing uses them again, since the next build has other inputs.
+    await docker
+      .pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.stage=system'] } })
+      .catch(() => undefined);
   } finally {
     await rm(context, { recursive: true, force: true });
   }
@@ -73,20 +82,18 @@ export async function ensureImage(options: {
 }
 
 async function writeContext(context: string, signal: AbortSignal | undefined): Promise<void> {
-  const runtime = path.join(context, 'runtime');
-  await mkdir(path.join(context, 'build'), { recursive: true });
-  await mkdir(path.join(runtime, 'bin'), { recursive: true });
+  await mkdir(context, { recursive: true });
   await copyFile(path.join(IMAGE_DIRECTORY, 'Dockerfile'), path.join(context, 'Dockerfile'));
-  const apt = await aptProxyLines(signal);
-  const ca = await hostCaFile();
-  if (ca !== undefined) {
-    await copyFile(ca, path.join(context, 'build/ca.pem'));
-    apt.push('Acquire::https::CAInfo "/tmp/build/ca.pem";');
-  }
-  await writeFile(path.join(context, 'build/apt.conf'), apt.map((line) => `${line}\n`).join(''));
-  const { directory } = await bundledNode();
-  await copyFile(path.join(directory, 'bin/node'), path.join(runtime, 'bin/node'));
-  const staging = path.join(context, 'npm');
+  await writeBuildInputs(path.join(context, 'build'), signal);
+  await writeNodeRuntime(path.join(context, 'runtime'), signal);
+}
+
+/** Node and npm as they lie below /usr/local. */
+export async function writeNodeRuntime(runtime: string, signal: AbortSignal | undefined): Promise<void> {
+  await mkdir(path.join(runtime, 'bin'), { recursive: true });
+  const { file } = await bundledNode();
+  await copyFile(file, path.join(runtime, 'bin/node'));
+  const staging = `${runtime}-npm`;
   await mkdir(staging);
   await installLocked({ manifest: IMAGE_DIRECTORY, target: staging, signal });
   await cp(path.join(staging, 'node_modules/npm'), path.join(runtime, 'lib/node_modules/npm'), { recursive: true });
@@ -94,32 +101,4 @@ async function writeContext(context: string, signal: AbortSignal | undefined): P
   for (const name of ['npm', 'npx']) {
     await symlink(`../lib/node_modules/npm/bin/${name}-cli.js`, path.join(runtime, 'bin', name));
   }
-}
-
-async function build(options: {
-  docker: Docker;
-  context: string;
-  ref: string;
-  note: Note;
-  signal?: AbortSignal | undefined;
-}): Promise<void> {
-  const { docker, context, ref, signal } = options;
-  const op = 'local.buildImage';
-  const tar = spawn('tar', ['-C', context, '--owner=0', '--group=0', '-c', '.'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const stream = await docker.buildImage(tar.stdout, {
-    t: ref,
-    networkmode: 'host',
-    labels: { 'cofferdam.image': 'sandbox' },
-    forcerm: true,
-    ...(signal === undefined ? {} : { abortSignal: signal }),
-  });
-  await followToEnd(docker, stream, op, (line) => {
-    if (line.startsWith('Step ')) options.note(line.trim().slice(0, 100));
-  });
-  // The first stage is kept as untagged layers; nothing uses them again, since the next build has other inputs.
-  await docker
-    .pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.stage=system'] } })
-    .catch(() => undefined);
 }

@@ -74,7 +74,7 @@ export async function prepareMachine(options: PrepareOptions): Promise<Machine> 
     await mkdir(paths.work);
     const docker = await provideDocker({ paths, runtime, env, needs, onProgress, signal, undo });
     const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
-    const toolboxDir = await provideToolbox({ paths, needs, onProgress, signal });
+    const toolboxDir = await provideToolbox({ paths, needs, env, onProgress, signal });
     const release = undo[0] ?? (() => Promise.resolve());
     return { ...(await describe({ docker, image, toolboxDir, runtime, signal })), release };
   } catch (error) {
@@ -112,7 +112,9 @@ async function provideDocker(
         const value = await findExistingDocker({ dockerHost, runtime, work: paths.work, note, signal });
         return { value, text: value.found === undefined ? 'none with gVisor' : value.found.socket };
       });
-  await provideProgram(context, [
+  const asItIs = env['COFFERDAM_DOCKER'] === 'existing';
+  if (asItIs && found === undefined) throw noExistingDocker(runtime, passedOver);
+  await provideProgram({ ...context, asItIs }, [
     'git',
     ...(needs.redis === true ? (['redis'] as const) : []),
     ...(found === undefined ? (['docker', 'mmdebstrap'] as const) : []),
@@ -131,9 +133,19 @@ async function provideDocker(
   });
 }
 
-async function provideProgram(context: Context, needs: readonly ProgramNeed[]): Promise<void> {
+/** `COFFERDAM_DOCKER=existing` was said, as the product's own image does: nothing is started or installed here. */
+function noExistingDocker(runtime: string, passedOver: readonly string[]): CofferdamError {
+  const message = `no usable Docker, and COFFERDAM_DOCKER=existing forbids to start one. Its daemon.json needs this runtime, with the path of runsc there: ${runtimeFragment(runtime)}\n${passedOver.join('\n')}`;
+  return new CofferdamError('docker_unavailable', 'local.provideDocker', message.trim());
+}
+
+async function provideProgram(context: Context & { asItIs: boolean }, needs: readonly ProgramNeed[]): Promise<void> {
   const missing = await missingPrograms(needs);
   if (missing.length === 0) return;
+  if (context.asItIs) {
+    const message = `missing here: ${missing.join(', ')}; COFFERDAM_DOCKER=existing forbids to install anything`;
+    throw new CofferdamError('docker_unavailable', 'local.provideProgram', message);
+  }
   await step(context.onProgress, 'packages', async (note) => {
     note(`installing ${missing.join(', ')} with apt-get`);
     await installPrograms(missing, context.signal);
@@ -149,10 +161,16 @@ function provideImage(context: Context & { socket: string }): Promise<SandboxIma
   });
 }
 
-function provideToolbox(context: Context & { needs: MachineNeeds }): Promise<string> {
-  const { paths, needs, onProgress, signal } = context;
+function provideToolbox(context: Context & { needs: MachineNeeds; env: NodeJS.ProcessEnv }): Promise<string> {
+  const { paths, needs, env, onProgress, signal } = context;
   return step(onProgress, 'toolbox', async (note) => {
-    const { directory, built } = await ensureToolbox({ root: paths.toolbox, agents: needs.agents ?? [], note, signal });
+    const { directory, built } = await ensureToolbox({
+      root: paths.toolbox,
+      agents: needs.agents ?? [],
+      partsFrom: env['COFFERDAM_TOOLBOX_PARTS'],
+      note,
+      signal,
+    });
     return { value: directory, text: `${built ? 'made' : 'found'} ${directory}` };
   });
 }

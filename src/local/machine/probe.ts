@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
 import { followToEnd, imageId } from './docker.ts';
 import { findProgram } from './packages.ts';
-import { inspectRunsc, isRecentRunsc, OLDEST_RUNSC } from './runsc.ts';
+import { inspectRunsc, isRecentRunsc, OLDEST_RUNSC, parseRunscVersion } from './runsc.ts';
 import { librariesOf } from './toolbox-inputs.ts';
 
 const PROBE_IMAGE = 'cofferdam/probe:latest';
@@ -22,12 +22,7 @@ const Info = z.object({
  * Asks a daemon whether it has the runtime, and then a container of that runtime whether it is gVisor: registration alone
  * proves nothing. Never throws for what the daemon is or lacks.
  */
-export async function probeRuntime(options: {
-  docker: Docker;
-  runtime: string;
-  work: string;
-  signal?: AbortSignal | undefined;
-}): Promise<Usable> {
+export async function probeRuntime(options: ProbeOptions): Promise<Usable> {
   const { docker, runtime } = options;
   try {
     const info = Info.parse(await docker.info());
@@ -38,37 +33,60 @@ export async function probeRuntime(options: {
     if (!flags.some((flag) => /^--?host-uds=(open|all)$/.test(flag))) {
       return { usable: false, why: `its runtime ${runtime} lacks the argument --host-uds=open` };
     }
-    const runsc = entry.path === undefined ? undefined : await inspectRunsc(entry.path, options.signal);
-    if (runsc !== undefined && !isRecentRunsc(runsc.version)) {
-      return { usable: false, why: `its runsc ${runsc.version} is older than ${OLDEST_RUNSC}` };
-    }
-    const output = await runProbe(options);
+    const local = entry.path === undefined ? undefined : await inspectRunsc(entry.path, options.signal);
+    const output = await runProbe({ ...options, argv: DMESG, binds: [] });
     if (!output.includes('gVisor'))
       return { usable: false, why: `a container of its runtime ${runtime} does not run under gVisor` };
-    return { usable: true, runsc: runsc?.version ?? 'unknown' };
+    const version = local?.version ?? (await askInside(entry.path, options));
+    if (version === undefined) return { usable: false, why: `its runtime ${runtime} does not say its version` };
+    if (!isRecentRunsc(version)) return { usable: false, why: `its runsc ${version} is older than ${OLDEST_RUNSC}` };
+    return { usable: true, runsc: version };
   } catch (error) {
     if (options.signal?.aborted === true) throw error;
     return { usable: false, why: error instanceof Error ? error.message : String(error) };
   }
 }
 
-/** The kernel log as a container of the runtime sees it. */
-async function runProbe(options: {
+interface ProbeOptions {
   docker: Docker;
   runtime: string;
   work: string;
   signal?: AbortSignal | undefined;
-}): Promise<string> {
+}
+
+/**
+ * The version of a runsc that lies on the Docker host and not here, as for a worker in a container: a container of that very
+ * runtime runs it. Undefined when it does not answer.
+ */
+async function askInside(runsc: string | undefined, options: ProbeOptions): Promise<string | undefined> {
+  const name = runsc ?? 'runsc';
+  // dockerd looks a bare name up on its own PATH.
+  const places = path.isAbsolute(name) ? [name] : [`/usr/local/bin/${name}`, `/usr/bin/${name}`];
+  const mount = '/bin/runsc';
+  for (const Source of places) {
+    const binds = [{ Type: 'bind' as const, Source, Target: mount, ReadOnly: true }];
+    const output = await runProbe({ ...options, argv: [mount, '--version'], binds }).catch(() => '');
+    const version = parseRunscVersion(output);
+    if (version !== undefined) return version;
+  }
+  return undefined;
+}
+
+const DMESG = ['/lib/loader', '--library-path', '/lib', '/bin/dmesg'];
+
+/** What a command says in a container of the runtime. */
+async function runProbe(options: ProbeOptions & { argv: string[]; binds: Docker.MountSettings[] }): Promise<string> {
   const { docker } = options;
   if ((await imageId(docker, PROBE_IMAGE)) === undefined) await importProbeImage(options);
   const container = await docker.createContainer({
     Image: PROBE_IMAGE,
-    Cmd: ['/lib/loader', '--library-path', '/lib', '/bin/dmesg'],
+    Cmd: options.argv,
     Labels: { 'cofferdam.role': 'probe' },
     NetworkDisabled: true,
     HostConfig: {
       Runtime: options.runtime,
       NetworkMode: 'none',
+      Mounts: options.binds,
       CapDrop: ['ALL'],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'json-file', Config: { 'max-size': '1m' } },

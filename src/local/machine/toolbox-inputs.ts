@@ -39,8 +39,7 @@ export async function toolboxInputs(options: {
   tools: ToolboxTools;
   signal?: AbortSignal | undefined;
 }): Promise<ToolboxInputs> {
-  const bundled = await bundledNode();
-  const node = { file: path.join(bundled.directory, 'bin/node'), version: bundled.version };
+  const node = await bundledNode();
   return {
     node,
     tools: options.tools,

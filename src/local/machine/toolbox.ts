@@ -81,27 +81,29 @@ function programsOf(agent: ToolboxAgent): AgentProgram[] {
   );
 }
 
+interface ToolboxParts {
+  inputs: ToolboxInputs;
+  /** Directory with the patched Node. */
+  node: string;
+  /** Directory of each agent. */
+  agents: ReadonlyMap<ToolboxAgent, string>;
+}
+
 /**
- * Provides a toolbox with these agents and returns its directory, `<root>/<hash of its inputs>`. A finished one is used again.
- * The caller holds the machine's lock. Errors: `config`, `docker_unavailable` (the package registry's error is in the message).
+ * Fetches and makes the large parts of toolboxes under `<root>/parts`, as far as they are not there. Also done while the
+ * product's image is built, so that a container needs no package archive for them.
  */
-export async function ensureToolbox(options: {
+export async function ensureParts(options: {
   root: string;
   agents: readonly ToolboxAgent[];
   note: Note;
   signal?: AbortSignal | undefined;
-}): Promise<{ directory: string; built: boolean }> {
-  const { root, note, signal } = options;
-  const tools = await ensureTools(path.join(root, 'parts', `tools-${process.arch}`), signal);
-  const inputs = await toolboxInputs({ agents: options.agents, tools, signal });
-  const directory = path.join(root, await toolboxHash(inputs));
-  if (await exists(directory)) {
-    await utimes(directory, new Date(), new Date());
-    return { directory, built: false };
-  }
-  await removeUnused(root);
-  const parts = path.join(root, 'parts');
+}): Promise<ToolboxParts> {
+  const { note, signal } = options;
+  const parts = path.join(options.root, 'parts');
   await mkdir(parts, { recursive: true });
+  const tools = await ensureTools(path.join(parts, `tools-${process.arch}`), signal);
+  const inputs = await toolboxInputs({ agents: options.agents, tools, signal });
   const node = await ensurePart(
     path.join(parts, `node-${inputs.node.version}-${process.arch}${TOOLBOX.mount.replaceAll('/', '-')}`),
     async (staging) => {
@@ -109,19 +111,54 @@ export async function ensureToolbox(options: {
       await patchNode({ file: path.join(staging, 'node'), inputs, signal });
     },
   );
-  const agentParts = new Map<ToolboxAgent, string>();
+  const agents = new Map<ToolboxAgent, string>();
   for (const agent of options.agents) {
-    const manifest = path.join(MANIFESTS, agent);
-    const name = await partName(agent);
-    agentParts.set(
-      agent,
-      await ensurePart(path.join(parts, name), async (staging) => {
-        note(`fetching the agent ${agent}`);
-        await installLocked({ manifest, target: staging, signal });
-      }),
+    const directory = path.join(parts, await partName(agent));
+    const fetch = async (staging: string): Promise<void> => {
+      note(`fetching the agent ${agent}`);
+      await installLocked({ manifest: path.join(MANIFESTS, agent), target: staging, signal });
+    };
+    agents.set(agent, await ensurePart(directory, fetch));
+  }
+  return { inputs, node, agents };
+}
+
+/** Takes over parts that were made elsewhere, such as in the product's image. */
+async function copyParts(from: string, root: string): Promise<void> {
+  const parts = path.join(root, 'parts');
+  await mkdir(parts, { recursive: true });
+  for (const name of await readdir(path.join(from, 'parts'))) {
+    const source = path.join(from, 'parts', name);
+    await ensurePart(path.join(parts, name), (staging) =>
+      cp(source, staging, { recursive: true, verbatimSymlinks: true }),
     );
   }
-  await ensurePart(directory, (staging) => assemble({ staging, inputs, node, agentParts }));
+}
+
+/**
+ * Provides a toolbox with these agents and returns its directory, `<root>/<hash of its inputs>`. A finished one is used again.
+ * The caller holds the machine's lock. Errors: `config`, `docker_unavailable` (the package registry's error is in the message).
+ */
+export async function ensureToolbox(options: {
+  root: string;
+  agents: readonly ToolboxAgent[];
+  /** A directory with ready parts. */
+  partsFrom?: string | undefined;
+  note: Note;
+  signal?: AbortSignal | undefined;
+}): Promise<{ directory: string; built: boolean }> {
+  const { root, partsFrom } = options;
+  if (partsFrom !== undefined) await copyParts(partsFrom, root);
+  const parts = await ensureParts(options);
+  const directory = path.join(root, await toolboxHash(parts.inputs));
+  if (await exists(directory)) {
+    await utimes(directory, new Date(), new Date());
+    return { directory, built: false };
+  }
+  await removeUnused(root);
+  await ensurePart(directory, (staging) =>
+    assemble({ staging, inputs: parts.inputs, node: parts.node, agentParts: parts.agents }),
+  );
   return { directory, built: true };
 }
 

@@ -1,0 +1,9 @@
+import { chromium, type Browser } from 'playwright-core';
+import { findProgram, installPrograms } from '../../src/local/machine/packages.ts';
+
+/** Starts headless Chromium; where it is not installed, Debian's is. */
+export async function browser(): Promise<Browser> {
+  const name = 'chromium-headless-shell';
+  if ((await findProgram(name)) === undefined) await installPrograms(['browser']);
+  return chromium.launch({ executablePath: (await findProgram(name)) ?? name, args: ['--no-sandbox'] });
+}
