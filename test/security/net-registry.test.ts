@@ -1,5 +1,5 @@
 /**
- * NET-020, NET-021, NET-022, DNS-002: a registry as a way out. The real gateway over a real Unix socket, TLS terminated, a
+ * NET-020, NET-021, NET-022: a registry as a way out. The real gateway over a real Unix socket, TLS terminated, a
  * hermetic registry behind a real TLS stack. Judged at the sink; each denial has an allowed twin in the same run.
  */
 import { afterEach, describe, expect, test } from 'vitest';
