@@ -22,6 +22,8 @@ RUN set -eu; \
     if [ -s /tmp/build/npmrc ]; then cp /tmp/build/npmrc "$HOME/.npmrc"; fi; \
     if [ -s /tmp/build/ca.pem ]; then export NODE_EXTRA_CA_CERTS=/tmp/build/ca.pem; fi; \
     npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-update-notifier; \
+    koffi="$(node -p "'@koromix/koffi-linux-' + process.arch + '@' + require('./node_modules/koffi/package.json').version")"; \
+    npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-update-notifier "$koffi"; \
     rm node_modules/.package-lock.json
 # The parts of the toolbox that come from package archives: only these sources and lock files decide on them.
 COPY src/domain ./src/domain

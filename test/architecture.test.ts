@@ -88,7 +88,7 @@ beforeAll(async () => {
     tsConfig: { fileName: 'tsconfig.json' },
   });
   result = cruised.output as ICruiseResult;
-});
+}, 120_000);
 
 describe('the import map', () => {
   it('sees the whole product', () => {

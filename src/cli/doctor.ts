@@ -1,11 +1,19 @@
-import { statfs } from 'node:fs/promises';
+import { readdir, statfs } from 'node:fs/promises';
+import path from 'node:path';
 import { loadPolicy } from '../config/policy-file.ts';
 import { missing, type Environment } from '../config/environment.ts';
 import { toRunError } from '../domain/errors.ts';
-import { machinePaths } from '../local/machine/directory.ts';
-import { findExistingDocker } from '../local/machine/existing.ts';
+import { SandboxSettings } from '../domain/policy.ts';
+import { ensureMachineDirectory, machinePaths } from '../local/machine/directory.ts';
+import type { MachinePaths } from '../local/machine/directory.ts';
+import { socketOf } from '../local/machine/docker.ts';
+import { answers } from '../local/machine/engine.ts';
+import { candidateSockets } from '../local/machine/existing.ts';
 import { findProgram } from '../local/machine/packages.ts';
 import { findRunsc, isRecentRunsc, OLDEST_RUNSC } from '../local/machine/runsc.ts';
+import { runtimeFragment, writeKernelSession } from '../local/machine/runtime-entry.ts';
+import { createKernelRecorder } from '../main/kernel-client.ts';
+import { checkSandboxHost } from '../sandbox/doctor.ts';
 
 interface Finding {
   name: string;
@@ -24,37 +32,29 @@ async function program(name: string, needed: string, fix: string): Promise<Findi
   return { name, ok: path !== undefined, found: path ?? 'nothing', needed, fix };
 }
 
-/** An existing Docker that passes the probe, or what a private one is made of. */
-async function docker(environment: Environment, runtime: string): Promise<Finding[]> {
+/** What the sandbox room says of the Docker that runs would use, or what a private one is made of. */
+async function docker(environment: Environment, settings: SandboxSettings): Promise<Finding[]> {
   const paths = machinePaths();
-  const { found, passedOver } = await findExistingDocker({
-    dockerHost: environment.dockerHost,
-    runtime,
-    work: paths.work,
-    note: () => undefined,
-  });
-  if (found)
-    return [
-      {
-        name: 'docker with gVisor',
-        ok: true,
-        found: `${found.socket}, gVisor ${found.runsc}`,
-        needed: `a Docker whose runtime "${runtime}" is gVisor`,
-        fix: '',
-      },
-    ];
+  await ensureMachineDirectory(paths);
+  // The entry that is shown names this file.
+  await writeKernelSession(paths.kernel);
+  const sockets = candidateSockets(environment.dockerHost).map((address) => socketOf(address) ?? address);
+  for (const dockerSocket of [...sockets, paths.engineSocket]) {
+    if (await answers(dockerSocket)) return lookAt(dockerSocket, paths, settings);
+  }
   const root = process.getuid?.() === 0;
   const runsc = await findRunsc(paths).catch(() => undefined);
   const dockerd = await findProgram('dockerd');
+  const entry = runtimeFragment({ runtime: settings.runtime, kernelDir: paths.kernel });
   return [
     {
-      name: 'docker with gVisor',
+      name: 'docker',
       ok: root && dockerd !== undefined,
-      found: `no usable Docker (${passedOver.join('; ')}); ${dockerd === undefined ? 'no dockerd' : `a private one can be started with ${dockerd}`}`,
-      needed: `a Docker whose runtime "${runtime}" is gVisor, or root and dockerd for a private one`,
+      found: `none answers at ${sockets.join(', ')}; ${dockerd === undefined ? 'no dockerd' : `a private one can be started with ${dockerd}`}`,
+      needed: `a Docker whose runtime "${settings.runtime}" is gVisor, or root and dockerd for a private one`,
       fix: root
         ? 'apt-get install docker.io (exec and demo do it by themselves)'
-        : `register runsc as the runtime "${runtime}" in /etc/docker/daemon.json, or run as root`,
+        : `add to /etc/docker/daemon.json, with the path of your runsc: ${entry}; or run as root`,
     },
     {
       name: 'runsc',
@@ -64,6 +64,35 @@ async function docker(environment: Environment, runtime: string): Promise<Findin
       fix: 'apt-get install runsc (Debian’s backports or next release; exec and demo fetch it by themselves)',
     },
   ];
+}
+
+async function lookAt(dockerSocket: string, paths: MachinePaths, settings: SandboxSettings): Promise<Finding[]> {
+  const kernel = createKernelRecorder();
+  try {
+    const found = await checkSandboxHost({
+      dockerSocket,
+      installation: 'doctor',
+      toolboxDir: await anyToolbox(paths.toolbox),
+      settings,
+      kernel,
+      runtimeEntry: runtimeFragment({ runtime: settings.runtime, kernelDir: paths.kernel }),
+    });
+    // The image is made by the first command that needs it.
+    return found.map((finding) =>
+      finding.name === 'image' && !finding.ok
+        ? { ...finding, optional: true, fix: `${finding.fix} (exec and demo do it by themselves)` }
+        : finding,
+    );
+  } finally {
+    await kernel.close();
+  }
+}
+
+/** One that an earlier command made. */
+async function anyToolbox(root: string): Promise<string | undefined> {
+  const names = await readdir(root).catch(() => []);
+  const name = names.find((candidate) => /^[0-9a-f]{12}$/.test(candidate));
+  return name === undefined ? undefined : path.join(root, name);
 }
 
 async function disk(environment: Environment): Promise<Finding> {
@@ -78,12 +107,12 @@ async function disk(environment: Environment): Promise<Finding> {
   };
 }
 
-async function policy(environment: Environment): Promise<{ finding: Finding; runtime: string }> {
+async function policy(environment: Environment): Promise<{ finding: Finding; settings: SandboxSettings }> {
   try {
     const loaded = await loadPolicy(environment.policyFile);
     return {
       finding: { name: 'policy', ok: true, found: loaded.source, needed: 'a valid policy file', fix: '' },
-      runtime: loaded.policy.sandbox.runtime,
+      settings: loaded.policy.sandbox,
     };
   } catch (thrown) {
     return {
@@ -94,7 +123,7 @@ async function policy(environment: Environment): Promise<{ finding: Finding; run
         needed: 'a valid policy file',
         fix: 'correct the named line',
       },
-      runtime: 'cofferdam',
+      settings: SandboxSettings.parse({}),
     };
   }
 }
@@ -118,7 +147,7 @@ export async function doctorCommand(options: {
   stdout: { write(text: string): unknown };
 }): Promise<number> {
   const { environment } = options;
-  const { finding, runtime } = await policy(environment);
+  const { finding, settings } = await policy(environment);
   const node = Number(process.versions.node.split('.')[0]);
   const findings: Finding[] = [
     {
@@ -129,7 +158,7 @@ export async function doctorCommand(options: {
       fix: 'start it with npm run: that brings Node 24',
     },
     await program('git', 'git', 'apt-get install git'),
-    ...(await docker(environment, runtime)),
+    ...(await docker(environment, settings)),
     await program('redis-server', 'redis-server, or REDIS_URL', 'apt-get install redis-server'),
     await disk(environment),
     finding,

@@ -7,6 +7,7 @@ import type { EgressEntry, EgressPolicy } from '../domain/policy.ts';
 import { prepareMachine } from '../local/machine/machine.ts';
 import { createEgress, registriesFile } from '../main/egress.ts';
 import { dataDirectory, installationId } from '../main/host.ts';
+import { createKernelRecorder } from '../main/kernel-client.ts';
 import { knownRegistries } from '../main/registries.ts';
 import { DEFAULT_METHODS, DEFAULT_PORTS, judgeConnect, judgeRequest } from '../policy/egress/decide.ts';
 import { canonicalAuthority } from '../policy/egress/host.ts';
@@ -141,13 +142,17 @@ async function resolved(
   await dataDirectory(dataDir);
   const machine = await prepareMachine({
     runtime: policy.policy.sandbox.runtime,
+    processRecord: policy.policy.sandbox.processRecord,
     onProgress: machineProgress(),
     signal,
   });
+  const kernel = createKernelRecorder();
   try {
-    const egress = await createEgress({ policy, machine, installation: await installationId(dataDir), dataDir });
+    const installation = await installationId(dataDir);
+    const egress = await createEgress({ policy, machine, installation, dataDir, kernel });
     return await egress(entries, signal);
   } finally {
+    await kernel.close();
     await machine.release();
   }
 }

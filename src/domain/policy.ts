@@ -91,6 +91,8 @@ export const SandboxSettings = z.strictObject({
   processes: z.number().int().min(16).max(65536).default(512),
   disk: ByteSize.default(10 * 2 ** 30),
   diskMode: z.enum(['watched', 'tmpfs']).default('watched'),
+  /** Whether a sandbox may run without a record of its processes where gVisor's kernel cannot report them. */
+  processRecord: z.enum(['required', 'optional']).default('required'),
 });
 export type SandboxSettings = z.infer<typeof SandboxSettings>;
 

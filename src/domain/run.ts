@@ -150,6 +150,7 @@ export const EndReason = z.enum([
   'stopped',
   'portal_lost',
   'gateway_lost',
+  'record_lost',
   'idle',
 ]);
 export type EndReason = z.infer<typeof EndReason>;
@@ -258,6 +259,12 @@ export function shortHash(digest: Digest): string {
   return digest.slice('sha256:'.length, 'sha256:'.length + SHORT_HASH);
 }
 
+/**
+ * What is known of the processes in a run's sandboxes: everything that gVisor's kernel reported, that with gaps, or nothing
+ * (the operator allowed runs without a record, and this host cannot keep one).
+ */
+export type ProcessRecord = 'complete' | 'gaps' | 'none';
+
 /** Failure has the shape of success. */
 export interface RunResult {
   runId: RunId;
@@ -273,6 +280,8 @@ export interface RunResult {
   egress: EgressEntryFact[];
   /** Set with the state `held`. */
   held?: HeldFacts;
+  /** Absent when no sandbox was started. */
+  processRecord?: ProcessRecord;
   /** What the agent said last: prose, never a fact. */
   agentSummary?: string;
   startedAt: string;

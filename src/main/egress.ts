@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { LoadedPolicy } from '../config/policy-file.ts';
 import { resolveEntries } from '../gateway/presets.ts';
 import type { Machine } from '../local/machine/machine.ts';
+import type { KernelRecorder } from '../sandbox/kernel/recorder.ts';
 import { askImage } from '../sandbox/probe.ts';
 import { createRegistries } from './registries.ts';
 import { httpsDocuments } from './registry-documents.ts';
@@ -22,10 +23,17 @@ export async function createEgress(options: {
   machine: Pick<Machine, 'dockerSocket' | 'toolboxDir' | 'caFile'>;
   installation: string;
   dataDir: string;
+  kernel: KernelRecorder;
 }): Promise<ResolveEgress> {
   const { egress, sandbox } = options.policy.policy;
   const { dockerSocket, toolboxDir } = options.machine;
-  const probes = { dockerSocket, toolboxDir, installation: options.installation, settings: sandbox };
+  const probes = {
+    dockerSocket,
+    toolboxDir,
+    installation: options.installation,
+    settings: sandbox,
+    kernel: options.kernel,
+  };
   const caFile = egress.caFile ?? options.machine.caFile;
   const ask = createRegistries({
     registries: egress.registries,

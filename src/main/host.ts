@@ -21,6 +21,7 @@ import { createSandboxes, type SandboxHost } from '../sandbox/lifecycle.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { createEgress } from './egress.ts';
 import { createGateways, type GatewayHost } from './gateway-client.ts';
+import { createKernelRecorder } from './kernel-client.ts';
 import type { ResolveEgress } from './planner.ts';
 
 /** The host's side of runs: what `exec`, `run` and the worker are composed of. */
@@ -129,7 +130,8 @@ export async function prepareHost(options: PrepareHostOptions): Promise<Machine>
   const { environment, policy, agents, onProgress, signal } = options;
   await dataDirectory(environment.dataDir);
   modelAccess(policy.policy);
-  return prepareMachine({ needs: { agents }, runtime: policy.policy.sandbox.runtime, onProgress, signal });
+  const { runtime, processRecord } = policy.policy.sandbox;
+  return prepareMachine({ needs: { agents }, runtime, processRecord, onProgress, signal });
 }
 
 export interface OpenHostOptions {
@@ -152,8 +154,12 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
   const key = await loadSigningKey(dataDir);
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
-  const resolveEgress = await createEgress({ policy, machine, installation, dataDir });
   const auditOptions = (id: RunId) => ({ file: join(dataDir, 'audit', `${id}.jsonl`), runId: id, redact, key });
+  const kernel = createKernelRecorder(
+    log === undefined ? {} : { log: (line) => log.warn({ collector: line }, 'collector') },
+  );
+  undo.defer(() => kernel.close());
+  const resolveEgress = await createEgress({ policy, machine, installation, dataDir, kernel });
   const rest = undo.move();
   return {
     machine,
@@ -173,6 +179,7 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
       toolboxDir: machine.toolboxDir,
       gitBase: `${environment.github.webUrl}/`,
       ...(log === undefined ? {} : { log }),
+      kernel,
     }),
     openAudit: (id) => AuditFile.create(auditOptions(id)),
     resumeAudit: (id) => AuditFile.resume(auditOptions(id)),

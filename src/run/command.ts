@@ -2,7 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import { errorRow, toRunError, type RunError } from '../domain/errors.ts';
 import type { Digest, RunId } from '../domain/ids.ts';
 import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
-import type { EgressEntryFact, EndReason, FinalState, Usage } from '../domain/run.ts';
+import type { EgressEntryFact, EndReason, FinalState, ProcessRecord, Usage } from '../domain/run.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { watchLimits } from './limits.ts';
 import type { AuditLog, RunPorts } from './ports.ts';
@@ -32,6 +32,7 @@ export interface CommandResult {
   reason?: EndReason;
   usage: Usage;
   egress: EgressEntryFact[];
+  processRecord?: ProcessRecord;
   error?: RunError;
   auditFile: string;
   auditHead: Digest;
@@ -60,6 +61,7 @@ export async function executeCommand(
   }
   const usage = progress.enclosure?.gateway.usage() ?? { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
   const egress = progress.enclosure?.gateway.egress() ?? [];
+  const processRecord = progress.enclosure?.sandbox.processRecord();
   const ended = verdict(progress);
   const { reason, error } = progress;
   await audit.append({
@@ -74,6 +76,7 @@ export async function executeCommand(
     ...(reason === undefined ? {} : { reason }),
     usage,
     egress,
+    ...(processRecord === undefined ? {} : { processRecord }),
     ...(error === undefined ? {} : { error }),
     auditFile: audit.file,
     auditHead: seal.head,

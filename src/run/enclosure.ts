@@ -80,6 +80,8 @@ export async function openEnclosure(options: EnclosureOptions): Promise<Enclosur
     socketDir: gateway.socketDir,
     deadline: Date.now() + options.limits.timeoutMs + GRACE_MS,
     ports: portsOf(options.policy),
+    // The next thing that the host records fails as well when this cannot be written, and ends the run.
+    onRecord: (entry) => void audit.append(entry).catch(() => undefined),
     signal,
   });
   undo.defer(async () => {

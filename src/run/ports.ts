@@ -10,6 +10,7 @@ import type {
   EndReason,
   FinalState,
   HeldFacts,
+  ProcessRecord,
   RunRequest,
   RunResult,
   RunSpec,
@@ -124,6 +125,8 @@ export interface SandboxOptions {
   deadline: number;
   /** Ports on which the portal listens for connections to any address. */
   ports: number[];
+  /** What the sandbox's kernel reports, in order: hints. */
+  onRecord?: (entry: AuditEntry) => void;
   signal: AbortSignal;
 }
 
@@ -161,6 +164,8 @@ export interface Sandbox {
   readonly ended: Promise<{ reason: EndReason | 'exited'; message: string }>;
   /** gVisor banner, blocked name, raw address, metadata address, foreign resolver, second socket. */
   selfTest(signal: AbortSignal): Promise<SandboxReceipt>;
+  /** What `onRecord` was given so far is worth; final after `destroy`. */
+  processRecord(): ProcessRecord;
   exec(options: ExecOptions): Promise<ExecResult>;
   /** Kills from outside and removes; safe to call twice; records what was left when it cannot. */
   destroy(): Promise<void>;

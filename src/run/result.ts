@@ -1,5 +1,13 @@
 import type { RunError } from '../domain/errors.ts';
-import type { CommandFact, EgressEntryFact, EndReason, HeldFacts, RunResult, Usage } from '../domain/run.ts';
+import type {
+  CommandFact,
+  EgressEntryFact,
+  EndReason,
+  HeldFacts,
+  ProcessRecord,
+  RunResult,
+  Usage,
+} from '../domain/run.ts';
 import type { Enclosure } from './enclosure.ts';
 import { finalState } from './outcome.ts';
 import type { AgentOutcome, AuditLog, Harvest, Published, RunJob, SandboxReceipt } from './ports.ts';
@@ -50,6 +58,12 @@ export function facts(notes: Notes): { usage: Usage; egress: EgressEntryFact[] }
   return { usage, egress: [...egress.values()] };
 }
 
+/** The weakest of all sandboxes' records; undefined without a sandbox. */
+export function processRecord(notes: Notes): ProcessRecord | undefined {
+  const records = notes.enclosures.map(({ sandbox }) => sandbox.processRecord());
+  return (['none', 'gaps', 'complete'] as const).find((record) => records.includes(record));
+}
+
 /** The run as it stands now, in the shape of its end. */
 export function toResult(run: Ended, startedAt: string): RunResult {
   const { notes, job, audit } = run;
@@ -64,6 +78,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
   });
   const error = notes.error ?? endError(notes, state);
   const head = notes.published?.head ?? notes.harvest?.commit;
+  const record = processRecord(notes);
   return {
     runId: job.runId,
     state,
@@ -72,6 +87,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     ...(notes.published === undefined ? {} : { branch: notes.published.branch }),
     ...(notes.published?.pull === undefined ? {} : { pull: notes.published.pull }),
     ...facts(notes),
+    ...(record === undefined ? {} : { processRecord: record }),
     verification: notes.verification,
     files: notes.harvest?.files ?? [],
     ...(notes.held === undefined ? {} : { held: notes.held }),

@@ -48,7 +48,9 @@ export interface ExecSpec {
 }
 
 const DaemonFacts = z.object({
-  Runtimes: z.record(z.string(), z.object({ path: z.string().optional() })).default({}),
+  Runtimes: z
+    .record(z.string(), z.object({ path: z.string().optional(), runtimeArgs: z.array(z.string()).nullish() }))
+    .default({}),
   NCPU: z.number().int().positive(),
   ServerVersion: z.string(),
   DockerRootDir: z.string(),

@@ -3,6 +3,8 @@ import { createDocker } from './docker.ts';
 import type { Docker } from './docker.ts';
 import { TOOLBOX } from './layout.ts';
 import { probe, type ProbeHost } from './probe.ts';
+import { kernelReports } from './kernel/runtime.ts';
+import type { RuntimeEntry } from './kernel/runtime.ts';
 
 /** One prerequisite, as `cofferdam doctor` shows it. */
 export interface Prerequisite {
@@ -13,6 +15,13 @@ export interface Prerequisite {
   fix: string;
 }
 
+type DoctorOptions = Omit<ProbeHost, 'toolboxDir'> & {
+  /** Undefined when there is none yet: no probe container is started then. */
+  toolboxDir: string | undefined;
+  /** What to write into Docker's daemon.json, as its reader copies it. */
+  runtimeEntry: string;
+};
+
 const PROBE_MS = 30_000;
 const NO_FIX = '';
 
@@ -20,7 +29,7 @@ const NO_FIX = '';
  * Looks at the Docker host as a run would use it: the daemon answers, knows the runtime and the image, and a probe container
  * of that runtime shows gVisor. Never throws; what could not be looked at has `ok: false`.
  */
-export async function checkSandboxHost(options: ProbeHost): Promise<Prerequisite[]> {
+export async function checkSandboxHost(options: DoctorOptions): Promise<Prerequisite[]> {
   const docker = createDocker({ socketPath: options.dockerSocket });
   const { settings } = options;
   const daemon = await attempt(() => docker.info());
@@ -36,8 +45,10 @@ export async function checkSandboxHost(options: ProbeHost): Promise<Prerequisite
     ok: registered,
     found: Object.keys(daemon.value.Runtimes).join(', '),
     needed: settings.runtime,
-    fix: registered ? NO_FIX : `register gVisor's runsc as the runtime ${settings.runtime} in Docker's daemon.json`,
+    fix: registered ? NO_FIX : `add to Docker's daemon.json, with the path of your runsc: ${options.runtimeEntry}`,
   });
+  const entry = daemon.value.Runtimes[settings.runtime];
+  if (entry !== undefined) found.push(await processRecord(entry, options));
   const image = await attempt(() => docker.image(settings.image));
   const hasImage = 'value' in image && image.value !== undefined;
   found.push({
@@ -47,8 +58,11 @@ export async function checkSandboxHost(options: ProbeHost): Promise<Prerequisite
     needed: settings.image,
     fix: hasImage ? NO_FIX : 'build or load the sandbox image',
   });
-  if (!registered || !hasImage) return found;
-  const runs = await attempt(() => probeRuntime(docker, options));
+  const { toolboxDir } = options;
+  if (!registered || !hasImage || toolboxDir === undefined || found.some(({ name, ok }) => name === RECORD && !ok)) {
+    return found;
+  }
+  const runs = await attempt(() => probeRuntime(docker, { ...options, toolboxDir }));
   found.push({
     name: 'gvisor',
     ok: 'value' in runs && runs.value,
@@ -57,6 +71,23 @@ export async function checkSandboxHost(options: ProbeHost): Promise<Prerequisite
     fix: 'value' in runs && runs.value ? NO_FIX : `let the runtime ${settings.runtime} be runsc`,
   });
   return found;
+}
+
+const RECORD = 'process record';
+
+async function processRecord(entry: RuntimeEntry, options: DoctorOptions): Promise<Prerequisite> {
+  const reports = await kernelReports(entry);
+  const optional = options.settings.processRecord === 'optional';
+  const ok = reports.kind === 'yes' || (reports.kind === 'no' && optional);
+  return {
+    name: RECORD,
+    ok,
+    found: reports.kind === 'yes' ? `gVisor's kernel reports to ${reports.endpoint}` : reports.why,
+    needed: optional ? 'none: the policy says optional' : `a runtime whose kernel reports the processes of sandboxes`,
+    fix: ok
+      ? NO_FIX
+      : `let the runtime be as here and restart Docker: ${options.runtimeEntry}; or set sandbox.processRecord: optional`,
+  };
 }
 
 async function attempt<T>(make: () => Promise<T>): Promise<{ value: T } | { error: string }> {

@@ -15,6 +15,17 @@ export async function sandboxProcesses(containerId: string): Promise<number[]> {
   return found;
 }
 
+/** runsc's state directory (`--root`) of a running container; undefined when its host process cannot be seen. */
+export async function stateDirectoryOf(containerId: string): Promise<string | undefined> {
+  const [pid] = await sandboxProcesses(containerId);
+  if (pid === undefined) return undefined;
+  const line = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+  return line
+    .split('\0')
+    .find((argument) => argument.startsWith('--root='))
+    ?.slice('--root='.length);
+}
+
 async function isKernelOf(pid: number, containerId: string): Promise<boolean> {
   const line = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
   const argv = line.split('\0');

@@ -9,8 +9,12 @@ import { demultiplex } from './demultiplex.ts';
 import { createDocker } from './docker.ts';
 import type { ContainerFacts, Docker } from './docker.ts';
 import { CA_FILE, LABEL, LOCAL_NETWORK, TOOLBOX } from './layout.ts';
+import type { KernelRecorder } from './kernel/recorder.ts';
+import type { RuntimeEntry } from './kernel/runtime.ts';
 import { followOom } from './observe.ts';
 import { checkMounts } from './preflight.ts';
+import { recordingFor, startRecorded } from './process-record.ts';
+import type { SandboxRecord } from './process-record.ts';
 import { openSandbox, removeContainer } from './sandbox.ts';
 import type { DockerSandbox } from './sandbox.ts';
 import { containerSpec, portalCommand } from './spec.ts';
@@ -26,6 +30,8 @@ export interface SandboxHostOptions {
   gitBase?: string | undefined;
   /** Bytes that must stay free on Docker's disk; a sandbox ends when they are touched. Default 1 GiB. */
   diskFloor?: number;
+  /** Keeps the record of processes; needed where the runtime's kernels report. */
+  kernel?: KernelRecorder;
   log?: Logger;
 }
 
@@ -71,7 +77,8 @@ async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox>
   const { docker, options } = host;
   throwIfCancelled(asked.signal);
   await checkMounts({ socketDir: asked.socketDir, toolboxDir: options.toolboxDir });
-  const { image, hostCpus } = await requirements(docker, asked.settings);
+  const { image, hostCpus, runtime } = await requirements(docker, asked.settings);
+  const recording = await recordingFor({ runtime, settings: asked.settings, recorder: options.kernel });
   throwIfCancelled(asked.signal);
   const spec = containerSpec({
     installation: options.installation,
@@ -87,19 +94,23 @@ async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox>
   const name = `cofferdam-${asked.runId}-${asked.role}-${randomBytes(3).toString('hex')}`;
   const id = await docker.create(spec, name);
   const following = new AbortController();
+  let record: SandboxRecord | undefined;
   try {
     await refusePreload(docker, id);
     const oom = new AbortController();
     await followOom({ docker, id, onOom: () => oom.abort(), signal: following.signal });
-    const facts = await start({ docker, id, runtime: asked.settings.runtime, signal: asked.signal });
+    const portal = await portalOf(docker, id, asked.signal);
+    record = await startRecorded({ docker, container: id, recording, onRecord: asked.onRecord });
+    const facts = await makeReady({ docker: record.docker, id, portal, asked });
     const ca = await access(path.join(asked.socketDir, CA_FILE)).then(
       () => true,
       () => false,
     );
     return await openSandbox({
-      docker,
+      docker: record.docker,
       id,
       facts,
+      record,
       options: asked,
       command: { imageEnv: image.env, ca, gitBase: options.gitBase },
       oom: oom.signal,
@@ -109,6 +120,7 @@ async function create(host: Host, asked: SandboxOptions): Promise<DockerSandbox>
     });
   } catch (error) {
     following.abort();
+    await record?.finish();
     await removeContainer(docker, id).catch((left: unknown) =>
       options.log?.error({ err: left }, 'a container is left'),
     );
@@ -129,9 +141,10 @@ export async function refusePreload(docker: Docker, id: string): Promise<void> {
 export async function requirements(
   docker: Docker,
   settings: { runtime: string; image: string },
-): Promise<{ image: ImageFacts; hostCpus: number }> {
+): Promise<{ image: ImageFacts; hostCpus: number; runtime: RuntimeEntry }> {
   const info = await docker.info();
-  if (info.Runtimes[settings.runtime] === undefined) {
+  const runtime = info.Runtimes[settings.runtime];
+  if (runtime === undefined) {
     const message = `Docker has no runtime named ${settings.runtime}`;
     throw new CofferdamError('runtime_missing', 'sandbox.create', message);
   }
@@ -143,34 +156,37 @@ export async function requirements(
       `Docker has no image ${settings.image}: build or load it first`,
     );
   }
-  return { image, hostCpus: info.NCPU };
+  return { image, hostCpus: info.NCPU, runtime };
 }
 
-/**
- * Starts the container and makes it ready, in this order: gVisor shows itself, then every address becomes local, then the
- * portal answers. Until then nothing of the image runs, only the toolbox.
- */
-async function start(options: {
-  docker: Docker;
-  id: string;
-  runtime: string;
-  signal: AbortSignal;
-}): Promise<ContainerFacts> {
-  const { docker, id, signal } = options;
+/** What the container's init says, from its first word on: asked for before the start. Resolves to when it is ready. */
+async function portalOf(docker: Docker, id: string, signal: AbortSignal): Promise<{ ready: Promise<void> }> {
   const output = new PassThrough();
   const attached = await docker.attach(id);
   attached.on('error', () => undefined);
-  const closed = demultiplex(attached, { stdout: output, stderr: output })
+  void demultiplex(attached, { stdout: output, stderr: output })
     .catch(() => undefined)
     .finally(() => output.end());
   const ready = portalReady(output, signal);
   ready.catch(() => undefined);
-  await docker.start(id);
-  void closed;
-  throwIfCancelled(signal);
+  return { ready };
+}
+
+/**
+ * Makes a started container ready, in this order: gVisor shows itself, then every address becomes local, then the portal
+ * answers. Until then nothing of the image runs, only the toolbox.
+ */
+async function makeReady(options: {
+  docker: Docker;
+  id: string;
+  portal: { ready: Promise<void> };
+  asked: SandboxOptions;
+}): Promise<ContainerFacts> {
+  const { docker, id, portal, asked } = options;
+  throwIfCancelled(asked.signal);
   const banner = await toolboxExec(docker, id, { argv: [TOOLBOX.busybox, 'dmesg'], privileged: false });
   if (!banner.output.includes('Starting gVisor')) {
-    const message = `the runtime ${options.runtime} does not run containers under gVisor`;
+    const message = `the runtime ${asked.settings.runtime} does not run containers under gVisor`;
     throw new CofferdamError('runtime_missing', 'sandbox.create', message);
   }
   const address = await toolboxExec(docker, id, {
@@ -181,7 +197,7 @@ async function start(options: {
     const message = `the sandbox's addresses cannot be set: ${address.output.trim()}`;
     throw new CofferdamError('sandbox', 'sandbox.create', message);
   }
-  await ready;
+  await portal.ready;
   const facts = await docker.inspect(id);
   if (facts === undefined) throw new CofferdamError('sandbox', 'sandbox.create', 'the container is gone');
   return facts;

@@ -6,7 +6,10 @@ import { demultiplex } from './demultiplex.ts';
 import { createDocker, type Docker } from './docker.ts';
 import { commandEnvironment } from './environment.ts';
 import { TOOLBOX } from './layout.ts';
+import type { KernelRecorder } from './kernel/recorder.ts';
 import { refusePreload, requirements } from './lifecycle.ts';
+import { recordingFor, startRecorded } from './process-record.ts';
+import type { SandboxRecord } from './process-record.ts';
 import { removeContainer } from './sandbox.ts';
 import { containerSpec, type ImageFacts } from './spec.ts';
 
@@ -16,6 +19,7 @@ export interface ProbeHost {
   installation: string;
   toolboxDir: string;
   settings: SandboxSettings;
+  kernel: KernelRecorder;
 }
 
 const MAX_OUTPUT = 65_536;
@@ -27,7 +31,8 @@ export async function probe(
   options: { command: (image: ImageFacts) => readonly string[]; limitMs: number },
 ): Promise<string> {
   const { settings } = host;
-  const { image, hostCpus } = await requirements(docker, settings);
+  const { image, hostCpus, runtime } = await requirements(docker, settings);
+  const recording = await recordingFor({ runtime, settings, recorder: host.kernel });
   const spec = containerSpec({
     installation: host.installation,
     runId: 'probe',
@@ -43,6 +48,7 @@ export async function probe(
     spec,
     `cofferdam-probe-${process.pid}-${Date.now()}-${randomBytes(3).toString('hex')}`,
   );
+  let record: SandboxRecord | undefined;
   try {
     await refusePreload(docker, id);
     const output = new PassThrough();
@@ -51,10 +57,11 @@ export async function probe(
     const attached = await docker.attach(id);
     attached.on('error', () => undefined);
     const finished = demultiplex(attached, { stdout: output, stderr: output }).catch(() => undefined);
-    await docker.start(id);
+    record = await startRecorded({ docker, container: id, recording, onRecord: undefined });
     await Promise.race([finished, delay(options.limitMs, undefined, { ref: false })]);
     return text;
   } finally {
+    await record?.finish();
     await removeContainer(docker, id).catch(() => undefined);
   }
 }

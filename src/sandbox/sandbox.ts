@@ -4,14 +4,16 @@ import type { ErrorCode } from '../domain/errors.ts';
 import type { EndReason } from '../domain/run.ts';
 import type { ExecOptions, ExecResult, Sandbox, SandboxOptions, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { demultiplex } from './demultiplex.ts';
 import { diskView, watchDisk } from './disk.ts';
 import type { ContainerFacts, Docker } from './docker.ts';
 import { execute } from './exec.ts';
 import type { ExecContext } from './exec.ts';
 import { endSandboxProcesses, sandboxProcesses } from './host-process.ts';
-import { PORTAL_EXIT } from './layout.ts';
+import { PORTAL_EXIT, TOOLBOX } from './layout.ts';
 import { waitForExit } from './observe.ts';
 import type { Exit } from './observe.ts';
+import type { SandboxRecord } from './process-record.ts';
 import { selfTest } from './self-test.ts';
 
 type End = Awaited<Sandbox['ended']>;
@@ -35,6 +37,7 @@ export interface SandboxParts {
   docker: Docker;
   id: string;
   facts: ContainerFacts;
+  record: SandboxRecord;
   options: SandboxOptions;
   command: Pick<ExecContext, 'imageEnv' | 'ca' | 'gitBase'>;
   /** Aborted by the kernel's out-of-memory killer: followed from before the start on. */
@@ -52,7 +55,7 @@ const KILL_MS = 10_000;
 
 /** Takes a started container over: watches it, runs commands in it and removes it. */
 export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
-  const { docker, id, facts, options, log } = parts;
+  const { docker, id, facts, record, options, log } = parts;
   const watching = new AbortController();
   const gone = new AbortController();
   const ended = Promise.withResolvers<End>();
@@ -75,6 +78,7 @@ export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
     watching.abort();
     ended.resolve(cause);
   });
+  void record.lost.then((why) => end('record_lost', why));
   const view = await watch({ parts, end, signal: watching.signal });
   const context: ExecContext = {
     docker,
@@ -89,10 +93,12 @@ export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
     imageId: facts.Image,
     ended: ended.promise,
     exec: (exec: ExecOptions): Promise<ExecResult> => execute(context, exec),
+    processRecord: () => record.state(),
     selfTest: (signal: AbortSignal): Promise<SandboxReceipt> => selfTest({ context, facts, view, signal }),
     destroy: () => {
       destroyed ??= (async () => {
         gone.abort(goneError(cause ?? { reason: 'exited', message: 'it was removed' }));
+        await record.finish(cause === undefined ? () => lastProcess(docker, id) : undefined);
         try {
           await removeContainer(docker, id);
         } finally {
@@ -128,6 +134,14 @@ async function watch(options: {
   }
   const held = asked.settings.diskMode === 'tmpfs' ? 'tmpfs' : disk ? 'watched' : 'none';
   return { disk: held, processes: (await sandboxProcesses(facts.Id)).length > 0 };
+}
+
+/** A process that does nothing but end: the report of its end carries the final number of reports that were dropped. */
+async function lastProcess(docker: Docker, id: string): Promise<void> {
+  const argv = [TOOLBOX.busybox, 'true'];
+  const exec = await docker.exec(id, { argv, user: '0:0', env: [], cwd: '/', stdin: false });
+  exec.stream.on('error', () => undefined);
+  await demultiplex(exec.stream, {}).catch(() => undefined);
 }
 
 function goneError(end: End): CofferdamError {

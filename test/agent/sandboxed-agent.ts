@@ -20,6 +20,7 @@ import { startProvider } from '../../src/local/provider/server.ts';
 import type { RunningProvider } from '../../src/local/provider/server.ts';
 import type { Script } from '../../src/local/provider/script.ts';
 import { freezePrices, operatorRow } from '../../src/policy/llm/prices.ts';
+import { createKernelRecorder } from '../../src/main/kernel-client.ts';
 import { createSandboxes } from '../../src/sandbox/lifecycle.ts';
 import type { Sandbox } from '../../src/run/ports.ts';
 
@@ -93,7 +94,10 @@ export async function openSandboxedAgent(options: {
   await gateway.listen(path.join(socketDir, 'gateway.sock'));
   undo.defer(() => gateway.close());
   const stop = new AbortController();
+  const kernel = createKernelRecorder();
+  undo.defer(() => kernel.close());
   const sandboxes = createSandboxes({
+    kernel,
     dockerSocket: machine.dockerSocket,
     installation: 'test-agent',
     toolboxDir: machine.toolboxDir,

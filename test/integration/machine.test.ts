@@ -17,8 +17,11 @@ import { mustRun } from '../../src/local/machine/process.ts';
 import type { MachineProgress } from '../../src/local/machine/progress.ts';
 import { startRedis } from '../../src/local/machine/redis.ts';
 import { findRunsc } from '../../src/local/machine/runsc.ts';
+import { writeKernelSession } from '../../src/local/machine/runtime-entry.ts';
 
 const RUNTIME = 'cofferdam';
+/** Its like, which starts without a collector. */
+const UNRECORDED = 'cofferdam-unrecorded';
 const note = (): void => undefined;
 const log: MachineProgress[] = [];
 let machine: Machine;
@@ -54,7 +57,7 @@ async function inContainer(options: {
     Image: options.image ?? machine.image.ref,
     Cmd: options.command,
     User: options.user ?? '1000:1000',
-    HostConfig: { Runtime: machine.runtime, NetworkMode: 'none', Binds: options.binds ?? [] },
+    HostConfig: { Runtime: UNRECORDED, NetworkMode: 'none', Binds: options.binds ?? [] },
   });
   try {
     await container.start();
@@ -224,7 +227,7 @@ describe('a private Docker', () => {
     const container = await dockerAt(socket).createContainer({
       Image: 'cofferdam/probe:latest',
       Cmd: ['/opt/cofferdam/bin/busybox', 'sleep', '600'],
-      HostConfig: { Runtime: RUNTIME, NetworkMode: 'none', Binds: [`${machine.toolboxDir}:/opt/cofferdam:ro`] },
+      HostConfig: { Runtime: UNRECORDED, NetworkMode: 'none', Binds: [`${machine.toolboxDir}:/opt/cofferdam:ro`] },
     });
     await container.start();
     const pid = await enginePid(paths.engine);
@@ -246,11 +249,21 @@ describe('a private Docker', () => {
     // runc behind the flags of runsc: registered under the right name, and wrong.
     const impostor = path.join(paths.root, 'impostor');
     const script =
-      '#!/bin/sh\nfor a in "$@"; do shift; case $a in --platform=*|--network=*|--host-uds=*) ;; *) set -- "$@" "$a";; esac; done\nexec runc "$@"\n';
+      '#!/bin/sh\nfor a in "$@"; do shift; case $a in --platform=*|--network=*|--host-uds=*|--pod-init-config=*) ;; *) set -- "$@" "$a";; esac; done\nexec runc "$@"\n';
     await writeFile(impostor, script, { mode: 0o755 });
+    const session = await writeKernelSession(paths.kernel);
     const socket = paths.engineSocket;
     const dockerd = (await mustRun(['sh', '-c', 'PATH=$PATH:/usr/sbin:/sbin command -v dockerd'])).stdout.trim();
-    await startEngine({ directory: paths.engine, socket, dockerd, runsc: impostor, runtime: RUNTIME, uid: 0, gid: 0 });
+    await startEngine({
+      directory: paths.engine,
+      socket,
+      dockerd,
+      runsc: impostor,
+      runtime: RUNTIME,
+      session,
+      uid: 0,
+      gid: 0,
+    });
     const probe = { docker: dockerAt(socket), work: paths.work };
     expect(await probeRuntime({ ...probe, runtime: RUNTIME })).toEqual({
       usable: false,

@@ -88,6 +88,7 @@ describe('commands', () => {
       installation: bench.installation,
       toolboxDir: bench.machine.toolboxDir,
       gitBase: 'http://127.0.0.1:1234/',
+      kernel: bench.kernel,
     });
     const other = await bench.create({ host });
     const { text } = await shell(
@@ -106,10 +107,13 @@ describe('the host', () => {
       installation: bench.installation,
       toolboxDir: bench.machine.toolboxDir,
       settings: bench.settings(),
+      kernel: bench.kernel,
+      runtimeEntry: '{}',
     });
     expect(found.map(({ name, ok }) => [name, ok])).toEqual([
       ['docker', true],
       ['runtime', true],
+      ['process record', true],
       ['image', true],
       ['gvisor', true],
     ]);
@@ -122,12 +126,15 @@ describe('the host', () => {
         installation: bench.installation,
         toolboxDir: bench.machine.toolboxDir,
         settings: bench.settings(change.settings),
+        kernel: bench.kernel,
+        runtimeEntry: '{}',
       });
     for (const [change, missing] of [
       [{ dockerSocket: '/nonexistent/docker.sock' }, 'docker'],
       [{ settings: { runtime: 'nope' } }, 'runtime'],
       [{ settings: { image: 'no-such:1' } }, 'image'],
-      [{ settings: { runtime: 'runc' } }, 'gvisor'],
+      [{ settings: { runtime: 'runc' } }, 'process record'],
+      [{ settings: { runtime: 'runc', processRecord: 'optional' } }, 'gvisor'],
     ] as const) {
       const bad = (await look(change)).filter((item) => !item.ok);
       expect(bad.map((item) => item.name)).toEqual([missing]);

@@ -34,7 +34,7 @@ function sleeper(): { pid: number; end: () => Promise<void> } {
 
 describe('the machine directory', () => {
   it('is where the environment says', () => {
-    expect(machinePaths({ COFFERDAM_MACHINE_DIR: '/srv/c' }).engineSocket).toBe('/srv/c/engine/docker.sock');
+    expect(machinePaths({ COFFERDAM_MACHINE_DIR: '/srv/c' }).engineSocket).toBe('/srv/c/docker/docker.sock');
     expect(machinePaths({}).root).toBe(`/var/tmp/cofferdam-${process.getuid?.() ?? 0}`);
   });
 
@@ -201,6 +201,7 @@ describe('the private Docker', () => {
       dockerd: '/bin/dockerd',
       runsc: '/r/runsc',
       runtime: 'cofferdam',
+      session: '/k/session.json',
       uid: 0,
       gid: 5,
     };
@@ -213,7 +214,10 @@ describe('the private Docker', () => {
       iptables: false,
       'ip-forward': false,
       runtimes: {
-        cofferdam: { path: '/r/runsc', runtimeArgs: ['--platform=systrap', '--network=none', '--host-uds=open'] },
+        cofferdam: {
+          path: '/r/runsc',
+          runtimeArgs: ['--platform=systrap', '--network=none', '--host-uds=open', '--pod-init-config=/k/session.json'],
+        },
       },
     });
   });

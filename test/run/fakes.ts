@@ -129,6 +129,7 @@ export function world(scene: Scene = {}): World {
   const sandbox = (name: string): Sandbox => ({
     id: name,
     ended: scene.sandboxEnded ?? never(),
+    processRecord: () => 'complete',
     selfTest: () =>
       Promise.resolve({
         ok: scene.selfTestOk ?? true,

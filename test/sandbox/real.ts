@@ -4,10 +4,12 @@ import { SandboxSettings } from '../../src/domain/policy.ts';
 import { runId } from '../../src/domain/ids.ts';
 import { prepareMachine } from '../../src/local/machine/machine.ts';
 import type { Machine } from '../../src/local/machine/machine.ts';
+import { createKernelRecorder } from '../../src/main/kernel-client.ts';
+import type { KernelHost } from '../../src/main/kernel-client.ts';
 import { createSandboxes } from '../../src/sandbox/lifecycle.ts';
 import type { SandboxHost } from '../../src/sandbox/lifecycle.ts';
 import type { DockerSandbox } from '../../src/sandbox/sandbox.ts';
-import type { ExecOptions } from '../../src/run/ports.ts';
+import type { ExecOptions, SandboxOptions } from '../../src/run/ports.ts';
 import { stubGateway } from './stub-gateway.ts';
 import type { StubGateway } from './stub-gateway.ts';
 
@@ -16,6 +18,8 @@ export interface Bench {
   machine: Machine;
   installation: string;
   host: SandboxHost;
+  /** For hosts of a test's own. */
+  kernel: KernelHost;
   create(change?: CreateChange): Promise<DockerSandbox & { gateway: StubGateway; runId: string }>;
   settings(change?: Change): SandboxSettings;
   close(): Promise<void>;
@@ -29,12 +33,19 @@ interface CreateChange {
   gateway?: StubGateway;
   role?: string;
   deadlineMs?: number;
+  onRecord?: SandboxOptions['onRecord'];
 }
 
 export async function openBench(): Promise<Bench> {
   const machine = await prepareMachine({ onProgress: () => undefined });
   const installation = `test-${randomBytes(4).toString('hex')}`;
-  const host = createSandboxes({ dockerSocket: machine.dockerSocket, installation, toolboxDir: machine.toolboxDir });
+  const kernel = createKernelRecorder();
+  const host = createSandboxes({
+    dockerSocket: machine.dockerSocket,
+    installation,
+    toolboxDir: machine.toolboxDir,
+    kernel,
+  });
   const undo: (() => Promise<void>)[] = [];
   const settings = (change: Change = {}) =>
     SandboxSettings.parse({
@@ -49,6 +60,7 @@ export async function openBench(): Promise<Bench> {
     machine,
     installation,
     host,
+    kernel,
     settings,
     async create(change = {}) {
       const gateway = change.gateway ?? (await stubGateway());
@@ -61,6 +73,7 @@ export async function openBench(): Promise<Bench> {
         socketDir: gateway.socketDir,
         deadline: Date.now() + (change.deadlineMs ?? 600_000),
         ports: [80, 443],
+        ...(change.onRecord === undefined ? {} : { onRecord: change.onRecord }),
         signal: new AbortController().signal,
       });
       undo.push(() => sandbox.destroy());
@@ -69,6 +82,7 @@ export async function openBench(): Promise<Bench> {
     async close() {
       for (const step of undo.toReversed()) await step().catch(() => undefined);
       await host.sweep({ remove: () => Promise.resolve(true) });
+      await kernel.close();
       await machine.release();
     },
   };

@@ -10,6 +10,10 @@ export interface MachinePaths {
   /** State of the private Docker; nothing else may live here, since its sweep ends every process that names its `exec`. */
   engine: string;
   engineSocket: string;
+  /** That of versions whose sandboxes had no record of processes; it may still be running, with other arguments. */
+  earlierEngine: string;
+  /** The collector's socket and what tells gVisor of it. */
+  kernel: string;
   runsc: string;
   toolbox: string;
   work: string;
@@ -25,7 +29,7 @@ export function machinePaths(env: NodeJS.ProcessEnv = process.env): MachinePaths
       `COFFERDAM_MACHINE_DIR must be an absolute path, not ${root}`,
     );
   }
-  const engine = path.join(root, 'engine');
+  const engine = path.join(root, 'docker');
   const engineSocket = path.join(engine, 'docker.sock');
   // The longest socket below is containerd's own, made by dockerd.
   if (Buffer.byteLength(path.join(engine, 'exec/containerd/containerd.sock.ttrpc')) > 107) {
@@ -41,6 +45,8 @@ export function machinePaths(env: NodeJS.ProcessEnv = process.env): MachinePaths
     leases: path.join(root, 'leases'),
     engine,
     engineSocket,
+    earlierEngine: path.join(root, 'engine'),
+    kernel: path.join(root, 'kernel'),
     runsc: path.join(root, 'runsc'),
     toolbox: path.join(root, 'toolbox'),
     work: path.join(root, 'work'),

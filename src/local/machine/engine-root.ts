@@ -16,6 +16,7 @@ const EngineRequest = z.discriminatedUnion('step', [
     dockerd: z.string(),
     runsc: z.string(),
     runtime: z.string(),
+    session: z.string(),
     uid: z.int(),
     gid: z.int(),
   }),

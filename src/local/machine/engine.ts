@@ -6,6 +6,7 @@ import Docker from 'dockerode';
 import { CofferdamError } from '../../domain/errors.ts';
 import { commandLine, identify } from './identity.ts';
 import { mustRun, runCommand } from './process.ts';
+import { runtimeEntries } from './runtime-entry.ts';
 
 /**
  * A private dockerd without systemd, bridge or firewall rules, whose one extra runtime is gVisor. Everything here needs root.
@@ -18,6 +19,8 @@ export interface EngineOptions {
   runsc: string;
   /** Name of the runtime entry. */
   runtime: string;
+  /** The file that tells sandboxes' kernels what to report. */
+  session: string;
   /** Owner of the directory and group of the socket: the user that set it up. */
   uid: number;
   gid: number;
@@ -39,12 +42,7 @@ export function engineConfig(options: EngineOptions): Record<string, unknown> {
     'shutdown-timeout': 5,
     'log-driver': 'json-file',
     'log-opts': { 'max-size': '10m', 'max-file': '2' },
-    runtimes: {
-      [options.runtime]: {
-        path: options.runsc,
-        runtimeArgs: ['--platform=systrap', '--network=none', '--host-uds=open'],
-      },
-    },
+    runtimes: runtimeEntries(options),
   };
 }
 

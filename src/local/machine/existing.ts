@@ -23,6 +23,8 @@ export function candidateSockets(dockerHost: string | undefined): string[] {
 export async function findExistingDocker(options: {
   dockerHost: string | undefined;
   runtime: string;
+  /** Default: `required`. */
+  processRecord?: 'required' | 'optional';
   work: string;
   note: Note;
   signal?: AbortSignal | undefined;
@@ -40,7 +42,12 @@ export async function findExistingDocker(options: {
 
 async function whyNot(
   socket: string | undefined,
-  options: { runtime: string; work: string; signal?: AbortSignal | undefined },
+  options: {
+    runtime: string;
+    processRecord?: 'required' | 'optional';
+    work: string;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<string | { runsc: string }> {
   if (socket === undefined) return 'not a Unix socket of this machine, which a sandbox needs';
   const present = await access(socket).then(

@@ -10,9 +10,10 @@ import type { SandboxImage } from './image.ts';
 import { lockFile } from './lock.ts';
 import { findProgram, installPrograms, missingPrograms } from './packages.ts';
 import type { ProgramNeed } from './packages.ts';
-import { ensurePrivateDocker, leasePrivateDocker, runtimeFragment } from './private-docker.ts';
+import { ensurePrivateDocker, leasePrivateDocker } from './private-docker.ts';
 import { runCommand } from './process.ts';
 import { step } from './progress.ts';
+import { runtimeFragment, writeKernelSession } from './runtime-entry.ts';
 import type { OnProgress } from './progress.ts';
 import { ensureToolbox } from './toolbox.ts';
 import type { ToolboxAgent } from './toolbox.ts';
@@ -51,6 +52,8 @@ export interface PrepareOptions {
   onProgress: OnProgress;
   /** Name of the gVisor runtime. */
   runtime?: string;
+  /** Whether a runtime will do whose sandboxes have no record of their processes. Default: `required`. */
+  processRecord?: 'required' | 'optional';
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal | undefined;
 }
@@ -62,6 +65,7 @@ export interface PrepareOptions {
  */
 export async function prepareMachine(options: PrepareOptions): Promise<Machine> {
   const { onProgress, signal, env = process.env, runtime = 'cofferdam', needs = {} } = options;
+  const { processRecord = 'required' } = options;
   const paths = machinePaths(env);
   await ensureMachineDirectory(paths);
   const onWait = () =>
@@ -72,7 +76,8 @@ export async function prepareMachine(options: PrepareOptions): Promise<Machine> 
     // Under the lock nobody else works here: what is in it was left by a set-up that was killed.
     await rm(paths.work, { recursive: true, force: true });
     await mkdir(paths.work);
-    const docker = await provideDocker({ paths, runtime, env, needs, onProgress, signal, undo });
+    await writeKernelSession(paths.kernel);
+    const docker = await provideDocker({ paths, runtime, processRecord, env, needs, onProgress, signal, undo });
     const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
     const toolboxDir = await provideToolbox({ paths, needs, env, onProgress, signal });
     const release = undo[0] ?? (() => Promise.resolve());
@@ -100,20 +105,26 @@ interface FoundDocker {
 
 /** An existing Docker if it will do, else the private one; programs that are missing are installed on the way. */
 async function provideDocker(
-  context: Context & { runtime: string; env: NodeJS.ProcessEnv; needs: MachineNeeds; undo: (() => Promise<void>)[] },
+  context: Context & {
+    runtime: string;
+    processRecord: 'required' | 'optional';
+    env: NodeJS.ProcessEnv;
+    needs: MachineNeeds;
+    undo: (() => Promise<void>)[];
+  },
 ): Promise<FoundDocker> {
-  const { paths, runtime, env, needs, onProgress, signal, undo } = context;
+  const { paths, runtime, processRecord, env, needs, onProgress, signal, undo } = context;
   const dockerHost = env['DOCKER_HOST'];
   // A child of a process that holds the private Docker gets its address; it must hold it, too.
   const ours = socketOf(dockerHost ?? '') === paths.engineSocket;
   const { found, passedOver } = ours
     ? { found: undefined, passedOver: [] }
     : await step(onProgress, 'existing Docker', async (note) => {
-        const value = await findExistingDocker({ dockerHost, runtime, work: paths.work, note, signal });
+        const value = await findExistingDocker({ dockerHost, runtime, processRecord, work: paths.work, note, signal });
         return { value, text: value.found === undefined ? 'none with gVisor' : value.found.socket };
       });
   const asItIs = env['COFFERDAM_DOCKER'] === 'existing';
-  if (asItIs && found === undefined) throw noExistingDocker(runtime, passedOver);
+  if (asItIs && found === undefined) throw noExistingDocker({ runtime, kernelDir: paths.kernel, passedOver });
   await provideProgram({ ...context, asItIs }, [
     'git',
     ...(needs.redis === true ? (['redis'] as const) : []),
@@ -127,15 +138,20 @@ async function provideDocker(
       return { value, text: `private, gVisor ${value.runsc}` };
     } catch (cause) {
       if (!(cause instanceof CofferdamError) || signal?.aborted === true) throw cause;
-      const message = `${cause.message}\nAn existing Docker can be used instead once its daemon.json has this runtime: ${runtimeFragment(runtime)}\n${passedOver.join('\n')}`;
+      const message = `${cause.message}\nAn existing Docker can be used instead once its daemon.json has this runtime: ${runtimeFragment({ runtime, kernelDir: paths.kernel })}\n${passedOver.join('\n')}`;
       throw new CofferdamError(cause.code, 'local.provideDocker', message.trim(), cause);
     }
   });
 }
 
 /** `COFFERDAM_DOCKER=existing` was said, as the product's own image does: nothing is started or installed here. */
-function noExistingDocker(runtime: string, passedOver: readonly string[]): CofferdamError {
-  const message = `no usable Docker, and COFFERDAM_DOCKER=existing forbids to start one. Its daemon.json needs this runtime, with the path of runsc there: ${runtimeFragment(runtime)}\n${passedOver.join('\n')}`;
+function noExistingDocker(options: {
+  runtime: string;
+  kernelDir: string;
+  passedOver: readonly string[];
+}): CofferdamError {
+  const { passedOver } = options;
+  const message = `no usable Docker, and COFFERDAM_DOCKER=existing forbids to start one. Its daemon.json needs this runtime, with the path of runsc there: ${runtimeFragment(options)}\n${passedOver.join('\n')}`;
   return new CofferdamError('docker_unavailable', 'local.provideDocker', message.trim());
 }
 

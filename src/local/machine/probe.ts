@@ -4,6 +4,9 @@ import path from 'node:path';
 import type Docker from 'dockerode';
 import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
+import { createKernelRecorder } from '../../main/kernel-client.ts';
+import { kernelReports } from '../../sandbox/kernel/runtime.ts';
+import type { KernelReports, RuntimeEntry } from '../../sandbox/kernel/runtime.ts';
 import { followToEnd, imageId } from './docker.ts';
 import { findProgram } from './packages.ts';
 import { inspectRunsc, isRecentRunsc, OLDEST_RUNSC, parseRunscVersion } from './runsc.ts';
@@ -34,10 +37,16 @@ export async function probeRuntime(options: ProbeOptions): Promise<Usable> {
       return { usable: false, why: `its runtime ${runtime} lacks the argument --host-uds=open` };
     }
     const local = entry.path === undefined ? undefined : await inspectRunsc(entry.path, options.signal);
-    const output = await runProbe({ ...options, argv: DMESG, binds: [] });
+    const reports = await kernelReports(entry);
+    if (reports.kind === 'broken' || (reports.kind === 'no' && options.processRecord !== 'optional')) {
+      return { usable: false, why: `its runtime ${runtime} gives no record of processes: ${reports.why}` };
+    }
+    const probe = { ...options, entry, reports };
+    const { output, unreported } = await runProbe({ ...probe, argv: DMESG, binds: [] });
+    if (unreported !== undefined && output.includes('gVisor')) return { usable: false, why: unreported };
     if (!output.includes('gVisor'))
       return { usable: false, why: `a container of its runtime ${runtime} does not run under gVisor` };
-    const version = local?.version ?? (await askInside(entry.path, options));
+    const version = local?.version ?? (await askInside(entry.path, probe));
     if (version === undefined) return { usable: false, why: `its runtime ${runtime} does not say its version` };
     if (!isRecentRunsc(version)) return { usable: false, why: `its runsc ${version} is older than ${OLDEST_RUNSC}` };
     return { usable: true, runsc: version };
@@ -50,23 +59,30 @@ export async function probeRuntime(options: ProbeOptions): Promise<Usable> {
 interface ProbeOptions {
   docker: Docker;
   runtime: string;
+  /** Whether it must report its sandboxes' processes; default: `required`. */
+  processRecord?: 'required' | 'optional';
   work: string;
   signal?: AbortSignal | undefined;
+}
+
+interface ReportedProbe extends ProbeOptions {
+  entry: RuntimeEntry;
+  reports: KernelReports;
 }
 
 /**
  * The version of a runsc that lies on the Docker host and not here, as for a worker in a container: a container of that very
  * runtime runs it. Undefined when it does not answer.
  */
-async function askInside(runsc: string | undefined, options: ProbeOptions): Promise<string | undefined> {
+async function askInside(runsc: string | undefined, options: ReportedProbe): Promise<string | undefined> {
   const name = runsc ?? 'runsc';
   // dockerd looks a bare name up on its own PATH.
   const places = path.isAbsolute(name) ? [name] : [`/usr/local/bin/${name}`, `/usr/bin/${name}`];
   const mount = '/bin/runsc';
   for (const Source of places) {
     const binds = [{ Type: 'bind' as const, Source, Target: mount, ReadOnly: true }];
-    const output = await runProbe({ ...options, argv: [mount, '--version'], binds }).catch(() => '');
-    const version = parseRunscVersion(output);
+    const said = await runProbe({ ...options, argv: [mount, '--version'], binds }).catch(() => undefined);
+    const version = parseRunscVersion(said?.output ?? '');
     if (version !== undefined) return version;
   }
   return undefined;
@@ -74,8 +90,10 @@ async function askInside(runsc: string | undefined, options: ProbeOptions): Prom
 
 const DMESG = ['/lib/loader', '--library-path', '/lib', '/bin/dmesg'];
 
-/** What a command says in a container of the runtime. */
-async function runProbe(options: ProbeOptions & { argv: string[]; binds: Docker.MountSettings[] }): Promise<string> {
+/** What a command says in a container of the runtime, and why its kernel did not report although it should. */
+async function runProbe(
+  options: ReportedProbe & { argv: string[]; binds: Docker.MountSettings[] },
+): Promise<{ output: string; unreported: string | undefined }> {
   const { docker } = options;
   if ((await imageId(docker, PROBE_IMAGE)) === undefined) await importProbeImage(options);
   const container = await docker.createContainer({
@@ -95,11 +113,46 @@ async function runProbe(options: ProbeOptions & { argv: string[]; binds: Docker.
   try {
     const limit = AbortSignal.timeout(30_000);
     const abortSignal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal]);
-    await container.start({ abortSignal });
+    const unreported = await startReported({
+      ...options,
+      container: container.id,
+      start: () => container.start({ abortSignal }),
+    });
     await container.wait({ abortSignal });
-    return (await container.logs({ stdout: true, stderr: true, abortSignal })).toString('utf8');
+    const output = (await container.logs({ stdout: true, stderr: true, abortSignal })).toString('utf8');
+    return { output, unreported };
   } finally {
     await container.remove({ force: true }).catch(() => undefined);
+  }
+}
+
+/** Starts the container with a collector that its kernel can report to. Gives why it did not, if it started all the same. */
+async function startReported(options: {
+  entry: RuntimeEntry;
+  reports: KernelReports;
+  container: string;
+  start: () => Promise<unknown>;
+}): Promise<string | undefined> {
+  const { entry, reports, container } = options;
+  if (reports.kind !== 'yes') {
+    await options.start();
+    return undefined;
+  }
+  const progress = { started: false };
+  const start = async (): Promise<void> => {
+    await options.start();
+    progress.started = true;
+  };
+  const recorder = createKernelRecorder();
+  try {
+    const record = { container, endpoint: reports.endpoint, runsc: entry.path, start, onLine: () => undefined };
+    await (await recorder.record(record)).finish();
+    return undefined;
+  } catch (error) {
+    if (!progress.started) throw error;
+    return error instanceof Error ? error.message : String(error);
+  } finally {
+    await recorder.close();
   }
 }
 

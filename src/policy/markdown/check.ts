@@ -58,8 +58,15 @@ export function supersededSummary(facts: { runId: RunId; head: string }): string
   return `Run \`${facts.runId}\` added commit ${facts.head} to this branch; its result is the check run there.`;
 }
 
-function isolation({ receipt }: CheckFacts): string {
+const PROCESS_RECORD = {
+  complete: 'Process record: gVisor’s kernel reported every start of a program, and nothing was missed.',
+  gaps: 'Process record: **with gaps**; the audit file says where and how many events are missing.',
+  none: '**No process record**: this host’s gVisor cannot keep one, and the operator’s policy allows that.',
+} as const;
+
+function isolation({ receipt, result }: CheckFacts): string {
   if (receipt === undefined) return 'The sandbox was not started.';
+  const record = result.processRecord === undefined ? [] : [PROCESS_RECORD[result.processRecord], ''];
   const rows = receipt.checks
     .slice(0, 30)
     .map(
@@ -69,7 +76,7 @@ function isolation({ receipt }: CheckFacts): string {
   const head = receipt.ok
     ? 'Before the agent started, the sandbox proved from inside:'
     : 'The self-test of the sandbox failed; nothing ran in it:';
-  return [head, '', '| Check | | observed |', '|---|---|---|', ...rows].join('\n');
+  return [...record, head, '', '| Check | | observed |', '|---|---|---|', ...rows].join('\n');
 }
 
 function steps(facts: CheckFacts): string {

@@ -51,6 +51,7 @@ const REASONS: Record<EndReason, string> = {
   stopped: 'somebody stopped it',
   portal_lost: 'the sandbox ended by itself',
   gateway_lost: 'the gateway ended, and with it all network',
+  record_lost: 'the record of its processes was lost',
   idle: 'the agent was silent for too long',
 };
 
