@@ -73,6 +73,7 @@ function summary(result: CommandResult): Record<string, unknown> {
       count,
     })),
     costUsd: result.usage.cost / 1e6,
+    ...(result.processRecord === undefined ? {} : { processRecord: result.processRecord }),
     ...(result.error === undefined ? {} : { error: result.error }),
   };
 }

@@ -245,6 +245,21 @@ describe('a private Docker', () => {
     await dockerAt(socket).getContainer(container.id).remove();
   });
 
+  it('that was started with other arguments is started anew, but not while somebody else uses it', async () => {
+    const dockerd = (await mustRun(['sh', '-c', 'PATH=$PATH:/usr/sbin:/sbin command -v dockerd'])).stdout.trim();
+    const runsc = path.join(paths.runsc, 'runsc');
+    const earlier = { directory: paths.engine, socket: paths.engineSocket, dockerd, runsc, runtime: RUNTIME };
+    await startEngine({ ...earlier, session: '/earlier/session.json', uid: 0, gid: 0 });
+    const pid = await enginePid(paths.engine);
+    const [ours, theirs] = [await leasePrivateDocker(paths), await leasePrivateDocker(paths)];
+    await expect(ensurePrivateDocker(options())).rejects.toMatchObject({ code: 'docker_unavailable' });
+    expect(await enginePid(paths.engine)).toBe(pid);
+    await theirs();
+    await ensurePrivateDocker(options());
+    expect(await enginePid(paths.engine)).not.toBe(pid);
+    await ours();
+  });
+
   it('is refused when what is registered as its runtime is not gVisor', async () => {
     // runc behind the flags of runsc: registered under the right name, and wrong.
     const impostor = path.join(paths.root, 'impostor');

@@ -127,7 +127,7 @@ describe('files and connections', () => {
       connectPacket('1.1.1.1', 25, { fd: 3, errno: 111 }),
       connectPacket('1.1.1.1', 25, { fd: 3, errno: 111 }),
       socketPacket(2, 2, { fd: 4 }),
-      connectPacket('8.8.8.8', 443, { fd: 4 }),
+      connectPacket('8.8.8.8', 443, { fd: 4, errno: 115 }),
       socketPacket(2, 3, { fd: 5 }),
       socketPacket(17, 3, { fd: 6 }),
       socketPacket(1, 2, { fd: 7 }),
@@ -142,7 +142,7 @@ describe('files and connections', () => {
       ]),
     ).toEqual([
       ['1.1.1.1', 25, 'tcp', 'ECONNREFUSED', 2],
-      ['8.8.8.8', 443, 'udp', 'ok', 1],
+      ['8.8.8.8', 443, 'udp', 'EINPROGRESS', 1],
     ]);
     expect(ofType(found, 'kernel.socket').map((data) => data['network.transport'])).toEqual(['udp', 'raw', 'packet']);
   });

@@ -5,7 +5,7 @@
  *
  * Pure but for the clock that is handed in; everything that is remembered has a bound.
  */
-import { getSystemErrorName } from 'node:util';
+import { constants } from 'node:os';
 import { MAX_ARGUMENTS, MAX_TEXT } from './event.ts';
 import type { KernelAddress, KernelEvent } from './event.ts';
 import type { GapReason, KernelEntry } from './entry.ts';
@@ -266,9 +266,10 @@ function fullPath(event: { path: string; directory: string; cwd: string }): stri
   return `${base.endsWith('/') ? base : `${base}/`}${path.replace(/^(?:\.\/)+/, '')}`.slice(0, MAX_TEXT);
 }
 
+const ERRORS = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
 function outcomeOf(errno: number): string {
-  if (errno === 0) return 'ok';
-  return errno > 0 && errno < 200 ? getSystemErrorName(-errno).slice(0, 32) : 'error';
+  return errno === 0 ? 'ok' : (ERRORS.get(errno) ?? 'error');
 }
 
 function peerOf(address: KernelAddress): { address: string; port?: number } {

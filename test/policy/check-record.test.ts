@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import type { ProcessRecord, RunResult } from '../../src/domain/run.ts';
+import { checkSummary } from '../../src/policy/markdown/check.ts';
+import { limits } from '../github/run.ts';
+import { request } from '../queue/requests.ts';
+
+function summary(processRecord: ProcessRecord | undefined): string {
+  const { runId } = request();
+  const result: RunResult = {
+    runId,
+    state: 'unverified',
+    usage: { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 },
+    verification: [],
+    files: [],
+    egress: [],
+    ...(processRecord === undefined ? {} : { processRecord }),
+    startedAt: '2026-01-01T00:00:00Z',
+    endedAt: '2026-01-01T00:00:00Z',
+  };
+  const receipt = { ok: true, checks: [{ name: 'gvisor', ok: true, observed: 'Starting gVisor' }] };
+  return checkSummary({ runId, result, elapsedMs: 1, limits, agent: 'x', receipt, steps: [] });
+}
+
+describe('what the check run says of the record of processes', () => {
+  it.each([
+    ['none', /\*\*No process record\*\*/],
+    ['gaps', /Process record: \*\*with gaps\*\*/],
+    ['complete', /Process record: gVisor’s kernel reported every start/],
+  ] as const)('%s', (record, line) => {
+    expect(summary(record)).toMatch(line);
+  });
+
+  it('nothing, of a run that had no sandbox', () => {
+    expect(summary(undefined)).not.toMatch(/process record/i);
+  });
+});
