@@ -5,7 +5,7 @@
 FROM node:24-bookworm-slim AS system
 # By this label the set-up finds what is left of earlier builds.
 LABEL cofferdam.stage=product
-COPY package.json .buil[d]/* /tmp/build/
+COPY LICENSE .buil[d]/* /tmp/build/
 # git: mirrors and quarantine; util-linux: flock, setpriv, and prlimit, which bounds git. Nothing here starts a daemon.
 RUN set -eu; \
     if [ -s /tmp/build/apt.conf ]; then cp /tmp/build/apt.conf /etc/apt/apt.conf.d/95build; fi; \
@@ -15,7 +15,7 @@ RUN set -eu; \
     rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* /tmp/build /etc/apt/apt.conf.d/95build
 
 FROM system AS build
-COPY package.json .buil[d]/* /tmp/build/
+COPY LICENSE .buil[d]/* /tmp/build/
 WORKDIR /opt/cofferdam
 COPY package.json package-lock.json .npmrc ./
 RUN set -eu; \
@@ -26,8 +26,10 @@ RUN set -eu; \
     npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-update-notifier "$koffi"; \
     rm node_modules/.package-lock.json
 # The parts of the toolbox that come from package archives: only these sources and lock files decide on them.
-COPY src/domain ./src/domain
-COPY src/sandbox ./src/sandbox
+COPY src/domain/errors.ts ./src/domain/
+COPY src/sandbox/layout.ts ./src/sandbox/
+COPY src/sandbox/portal/exit.ts ./src/sandbox/portal/
+COPY src/sandbox/toolbox ./src/sandbox/toolbox
 COPY src/local/machine ./src/local/machine
 ARG AGENTS="opencode codex"
 RUN set -eu; \

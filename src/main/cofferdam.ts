@@ -197,7 +197,12 @@ function build(): Command {
     .command('setup')
     .description('register the GitHub App: opens a page on loopback and writes .env')
     .option('--output <file>', 'where the settings are written', '.env')
-    .action(async (options: { output: string }) => {
+    .option('--organization <login>', 'owner of the App (default: the account that is signed in at GitHub)')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 registered, 2 the file is there already or a setting is missing, 130 stopped.',
+    )
+    .action(async (options: { output: string; organization?: string }) => {
       const { setupCommand } = await import('../cli/setup.ts');
       process.exitCode = await setupCommand({ ...options, environment: readEnvironment(), signal: stopSignal() });
     });

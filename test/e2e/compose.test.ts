@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -10,6 +12,7 @@ import { prepareMachine, type Machine } from '../../src/local/machine/machine.ts
 import { runCommand, type CommandResult } from '../../src/local/machine/process.ts';
 import { ensureProductImage } from '../../src/local/machine/product-image.ts';
 import { TOOLBOX_AGENTS } from '../../src/local/machine/toolbox.ts';
+import { composeStage, KEY, type ComposeStage } from './compose-stage.ts';
 
 interface ComposeFile {
   services: Record<'server' | 'worker' | 'redis', Record<string, unknown> & { image: string }>;
@@ -25,7 +28,9 @@ beforeAll(async () => {
   machine = await prepareMachine({ needs: { agents: TOOLBOX_AGENTS, redis: true }, onProgress: () => undefined });
   docker = dockerAt(machine.dockerSocket);
   composes = await ensureComposes(machinePaths());
-  const note = (text: string): void => void process.stderr.write(`${text}\n`);
+  const note = (text: string): void => {
+    process.stderr.write(`${text}\n`);
+  };
   await ensureProductImage({ docker, work: machinePaths().work, note, redis: file.services.redis.image });
 }, 1_500_000);
 afterAll(() => machine.release());
@@ -110,5 +115,114 @@ describe('docker-compose.yml', () => {
         .map(([name]) => name),
     ).toEqual(['server']);
     expect(file.services.redis['network_mode']).toBe('none');
+  });
+});
+
+/** Everything of a compose project that Docker still knows. */
+async function leftOf(project: string): Promise<string[]> {
+  const filters = { label: [`com.docker.compose.project=${project}`] };
+  const [containers, networks, volumes] = await Promise.all([
+    docker.listContainers({ all: true, filters }),
+    docker.listNetworks({ filters }),
+    docker.listVolumes({ filters }),
+  ]);
+  return [
+    ...containers.map(({ Names }) => Names.join()),
+    ...networks.map(({ Name }) => Name),
+    ...volumes.Volumes.map(({ Name }) => Name),
+  ];
+}
+
+async function until<T>(what: string, ms: number, look: () => Promise<T | undefined>): Promise<T> {
+  const end = Date.now() + ms;
+  while (Date.now() < end) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await sleep(500);
+  }
+  throw new Error(`${what}: not within ${ms} ms`);
+}
+
+describe('the compose project', () => {
+  let stage: ComposeStage;
+  const logs = async (): Promise<string> => (await stage.compose('logs', '--no-color')).stdout;
+
+  beforeAll(async () => {
+    const program = composes.at(0)?.program ?? 'docker-compose';
+    const dockerData = join(machinePaths().engine, 'data');
+    stage = await composeStage({ program, dockerSocket: machine.dockerSocket, dockerData });
+    const up = await stage.compose('up', '--no-build', '-d');
+    expect({ exitCode: up.exitCode, stderr: up.exitCode === 0 ? '' : up.stderr }).toEqual({ exitCode: 0, stderr: '' });
+  });
+  afterAll(async () => {
+    await stage[Symbol.asyncDispose]();
+    expect(await leftOf(stage.project)).toEqual([]);
+  });
+
+  it('comes up: the server is healthy, so it reaches Redis', async () => {
+    const healthy = until('healthz', 120_000, async () => {
+      const answer = await fetch(`${stage.url}/healthz`).catch(() => undefined);
+      return answer?.ok === true ? true : undefined;
+    });
+    await expect(healthy.catch(async (error: unknown) => `${String(error)}\n${await logs()}`)).resolves.toBe(true);
+  });
+
+  it('has zones of trust: the server has no Docker, no key, no capability and no root', async () => {
+    const look = (service: string, script: string): Promise<CommandResult> =>
+      stage.compose('exec', '-T', service, 'sh', '-c', script);
+    const server = await look('server', 'id -u; ls /var/run/docker.sock; env; grep CapEff /proc/self/status; touch /x');
+    expect(server.stdout).toMatch(/^1000\n/);
+    expect(server.stdout).toContain('CapEff:\t0000000000000000');
+    expect(server.stdout).not.toMatch(/APP_ID|PRIVATE_KEY|API_KEY|DOCKER_/);
+    expect(server.stderr).toContain('docker.sock');
+    expect(server.stderr).toContain('Read-only file system');
+    const worker = await look(
+      'worker',
+      'env; test -S /var/run/docker.sock && echo docker; tr "\\0" " " < /proc/1/cmdline',
+    );
+    expect(worker.stdout).toContain('\ndocker\n');
+    expect(worker.stdout).not.toContain('WEBHOOK_SECRET');
+    // Process 1 is the host's: sandboxes can be seen.
+    expect(worker.stdout).not.toContain('cofferdam.ts');
+    const redis = await look(
+      'redis',
+      'id -u; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d " "; wc -l < /proc/net/tcp',
+    );
+    expect(redis.stdout).toBe('999\nlo\n1\n');
+  });
+
+  it('takes a label to a pull request: a run in gVisor, started by a worker in a container', async () => {
+    const { shop, standIn } = stage;
+    const issue = await shop.openIssue({ title: 'add() subtracts', body: 'It should add.', author: 'alice' });
+    await shop.addLabel(issue.number, 'agent', 'alice');
+    const pull = await standIn
+      .waitFor(() => shop.pulls().at(0), { timeoutMs: 240_000, what: 'the pull request' })
+      .catch(async (error: unknown) => {
+        const said = shop.comments(issue.number).map(({ body }) => body);
+        throw new Error([String(error), ...said, await logs()].join('\n'));
+      });
+    const check = await standIn.waitFor(
+      () => shop.checkRuns(pull.pull.headSha).find(({ status }) => status === 'completed'),
+      { timeoutMs: 60_000, what: 'the check run' },
+    );
+    expect(check.conclusion).toBe('success');
+    expect(await shop.diff(pull.number)).toContain('+export const add = (a, b) => a + b;');
+    expect(standIn.violations).toEqual([]);
+    const found = await stage.compose(
+      'exec',
+      '-T',
+      'worker',
+      'sh',
+      '-c',
+      `ls ${stage.dataDir}/audit; ls ${stage.dataDir}/runs`,
+    );
+    const run = /Cofferdam-Run: (\S+)/.exec((await shop.log(pull.pull.headSha))[0]?.message ?? '')?.[1] ?? '';
+    expect(found.stdout).toContain(`${run}.jsonl`);
+    const audit = await readFile(join(stage.dataDir, 'audit', `${run}.jsonl`), 'utf8');
+    expect(audit).toContain('"name":"host.disk","ok":true,"observed":"watched"');
+    expect(audit).toContain('"name":"host.processes","ok":true,"observed":"visible"');
+    expect(audit).not.toContain(KEY);
+    const verified = await stage.compose('exec', '-T', 'worker', 'node', 'src/main/cofferdam.ts', 'verify', run);
+    expect(verified).toMatchObject({ exitCode: 0 });
   });
 });

@@ -1,13 +1,18 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { setupCommand } from '../../src/cli/setup.ts';
 import { readEnvironment } from '../../src/config/environment.ts';
 import { createGitHub } from '../../src/github/github.ts';
 import { startStandIn, type StandIn } from '../../src/local/github/stand-in.ts';
+import { runCommand } from '../../src/local/machine/process.ts';
 import { browser } from './browser.ts';
 
 const PUBLIC = 'https://cofferdam.example.com';
@@ -236,4 +241,47 @@ describe('cofferdam setup', () => {
       message: expect.stringContaining('COFFERDAM_PUBLIC_URL') as string,
     });
   });
+
+  it('start runs on nothing but the written file, and without it names setup', async () => {
+    const port = await freePort();
+    const alone = { PATH: process.env['PATH'], HOME: dir, COFFERDAM_DATA_DIR: join(dir, 'data'), PORT: String(port) };
+    const none = await runCommand([process.execPath, PROGRAM, 'start'], { cwd: dir, env: alone });
+    expect(none).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('setup') as string });
+    await chmod(dir, 0o711);
+    await writeFile(join(dir, 'policy.yml'), 'egress: { allow: [] }\n');
+    const { link, ended } = await setup();
+    expect((await fetch(await clickThrough(link))).status).toBe(200);
+    expect(await ended).toBe(0);
+    const env = { ...alone, ...pass('DOCKER_HOST', 'COFFERDAM_MACHINE_DIR') };
+    const started = spawn(process.execPath, [PROGRAM, 'start'], { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [started.stdout, started.stderr])
+      stream.on('data', (text: Buffer) => (said += text.toString()));
+    const exit = once(started, 'exit');
+    const end = Date.now() + 120_000;
+    while (Date.now() < end && !said.includes('worker started') && started.exitCode === null) await sleep(200);
+    expect(said).toContain('known to GitHub');
+    expect(said).toContain('worker started');
+    expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
+    started.kill('SIGTERM');
+    expect(await exit).toEqual([0, null]);
+  });
 });
+
+const PROGRAM = join(process.cwd(), 'src/main/cofferdam.ts');
+
+/** These of the machine's own variables that are set. */
+function pass(...names: string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  probe.listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
