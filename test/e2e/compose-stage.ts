@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startStandIn, type StandIn } from '../../src/local/github/stand-in.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
+import { machinePaths } from '../../src/local/machine/directory.ts';
 import { runCommand, type CommandResult } from '../../src/local/machine/process.ts';
 import { fixProject } from '../../src/local/provider/fix-project.ts';
 import { startProvider, type RunningProvider } from '../../src/local/provider/server.ts';
@@ -75,6 +76,7 @@ for (const name of ['SIGTERM', 'SIGINT']) process.on(name, () => process.exit(0)
 
 /** What the test adds to the project's file: the worker's network, and that Docker's storage lies elsewhere here. */
 function override(directory: string, ports: readonly number[]): string {
+  const { kernel } = machinePaths();
   return JSON.stringify({
     services: {
       loopback: {
@@ -83,7 +85,12 @@ function override(directory: string, ports: readonly number[]): string {
         command: ports.map(String),
         volumes: [`${directory}:/carry:ro`],
       },
-      worker: { network_mode: 'service:loopback', depends_on: ['redis', 'loopback'] },
+      worker: {
+        network_mode: 'service:loopback',
+        depends_on: ['redis', 'loopback'],
+        // The private Docker's runtime names the collector's socket of this machine, not one in the data directory.
+        volumes: [`${kernel}:${kernel}`],
+      },
     },
   });
 }

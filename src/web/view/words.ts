@@ -94,6 +94,7 @@ const REASONS: Record<string, string> = {
   stopped: 'somebody stopped it',
   portal_lost: 'the sandbox ended',
   gateway_lost: 'the gateway process was lost',
+  record_lost: 'the record of its processes was lost',
   idle: 'the agent did nothing for too long',
 };
 
