@@ -141,6 +141,22 @@ describe('the record of a sandbox’s processes', () => {
     }
   });
 
+  it('of two workers’ sandboxes goes to the worker that started each', async () => {
+    const [first, second] = [createKernelRecorder(), createKernelRecorder()];
+    const kernels = [first, second];
+    const all = await Promise.all(
+      [0, 1, 2, 3].map((index) => recorded({ host: hostWith(index % 2 === 0 ? first : second) })),
+    );
+    expect(new Set(kernels.map((kernel) => kernel.collector())).size).toBe(2);
+    await Promise.all(all.map(({ sandbox }, index) => shell(sandbox, `/bin/echo mine-${index}`)));
+    await Promise.all(all.map(({ sandbox }) => sandbox.destroy()));
+    for (const [index, { entries }] of all.entries()) {
+      expect(JSON.stringify(entries).match(/mine-\d/g)).toContain(`mine-${index}`);
+      expect(new Set(JSON.stringify(entries).match(/mine-\d/g)).size).toBe(1);
+    }
+    await Promise.all(kernels.map((kernel) => kernel.close()));
+  });
+
   it('of a sandbox that ended by itself has an end, and does not claim to be whole', async () => {
     const { sandbox, entries } = await recorded();
     expect(await endSandboxProcesses(sandbox.id)).toBe(1);
