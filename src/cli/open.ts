@@ -4,7 +4,8 @@ import { basename, dirname, resolve } from 'node:path';
 import type { Environment } from '../config/environment.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
-import { auditDirectory, serveLocalPages } from '../main/run-pages.ts';
+import { auditDirectory } from '../main/live-audit.ts';
+import { serveLocalPages } from '../main/run-pages.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { loadLinkKey, signTicket } from '../web/links.ts';
 

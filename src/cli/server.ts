@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { requireSettings, type Environment } from '../config/environment.ts';
 import { loadPolicy } from '../config/policy-file.ts';
+import { serverPages } from '../main/run-pages.ts';
 import { startServer } from '../main/server.ts';
 import { QUEUE_PREFIX } from '../main/worker.ts';
 import { openRedis, within } from '../queue/connection.ts';
@@ -25,6 +26,7 @@ export async function serverCommand(options: { environment: Environment; signal:
       prefix: policy.prefix,
       label: policy.label,
       sink: triggers,
+      pages: await serverPages({ environment, redis, log, undo }),
       healthy: () => within(redis.ping(), 2_000).then(() => true),
       log,
     }),

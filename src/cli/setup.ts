@@ -13,6 +13,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import type { Environment } from '../config/environment.ts';
 import { CofferdamError } from '../domain/errors.ts';
+import { CALLBACK_PATH } from '../web/login.ts';
 
 const Conversion = z.object({
   id: z.number().int(),
@@ -44,6 +45,8 @@ export async function manifest(options: { publicUrl: string; redirectUrl: string
     url: app['url'] ?? options.publicUrl,
     hook_attributes: { url: `${options.publicUrl}/api/github/webhooks`, active: true },
     redirect_url: options.redirectUrl,
+    // Where people come back to after they signed in to the run pages.
+    callback_urls: [`${options.publicUrl}${CALLBACK_PATH}`],
     public: false,
   };
 }

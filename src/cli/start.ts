@@ -21,6 +21,10 @@ const SERVER_VARIABLES = [
   'NODE_EXTRA_CA_CERTS',
   'NODE_ENV',
   'WEBHOOK_SECRET',
+  'GITHUB_CLIENT_ID',
+  'GITHUB_CLIENT_SECRET',
+  'COFFERDAM_DATA_DIR',
+  'COFFERDAM_PAGES',
   'GHE_HOST',
   'GHE_PROTOCOL',
   'COFFERDAM_POLICY',
@@ -30,7 +34,7 @@ const SERVER_VARIABLES = [
   'LOG_LEVEL',
 ];
 /** What faces the internet keeps to itself. */
-const NOT_FOR_WORKER = ['WEBHOOK_SECRET', 'PORT', 'HOST'];
+const NOT_FOR_WORKER = ['WEBHOOK_SECRET', 'GITHUB_CLIENT_SECRET', 'PORT', 'HOST'];
 
 const RESTART_MS = [1_000, 2_000, 5_000, 15_000, 30_000];
 /** A process that ran this long is not failing at its start. */

@@ -1,11 +1,13 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Environment } from '../config/environment.ts';
 import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
+import { describePull, parsePullUrl, verifyPull } from './verify-pull.ts';
 
 /** A file, or a run id whose file is in the data directory. */
-async function locate(target: string, dataDir: string): Promise<string> {
+export async function locate(target: string, dataDir: string): Promise<string> {
   const id = RunId.safeParse(target);
   const file = id.success ? join(dataDir, 'audit', `${id.data}.jsonl`) : target;
   await access(file).catch((cause: unknown) => {
@@ -43,12 +45,20 @@ export async function verifyCommand(options: {
   target: string;
   key?: string | undefined;
   json?: boolean | undefined;
-  dataDir: string;
+  environment: Environment;
   stdout: { write(text: string): unknown };
 }): Promise<number> {
-  const file = await locate(options.target, options.dataDir);
-  const key = await publicKey(options.key, options.dataDir);
+  const { environment, stdout } = options;
+  const { dataDir } = environment;
+  const key = await publicKey(options.key, dataDir);
+  const pull = parsePullUrl(options.target, environment.github.webUrl);
+  if (pull !== undefined) {
+    const { compared, exitCode } = await verifyPull({ pull, environment, key });
+    stdout.write(`${options.json === true ? JSON.stringify({ pull, compared }) : describePull(compared).join('\n')}\n`);
+    return exitCode;
+  }
+  const file = await locate(options.target, dataDir);
   const result = await verifyAuditFile({ file, ...(key === undefined ? {} : { key }) });
-  options.stdout.write(`${options.json === true ? JSON.stringify({ file, ...result }) : describe(file, result)}\n`);
+  stdout.write(`${options.json === true ? JSON.stringify({ file, ...result }) : describe(file, result)}\n`);
   return VERIFY_EXIT[result.verdict];
 }

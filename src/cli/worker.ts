@@ -2,9 +2,11 @@ import { once } from 'node:events';
 import { TOOLBOX_AGENTS } from '../local/machine/toolbox.ts';
 import { requireSettings, type Environment } from '../config/environment.ts';
 import { loadPolicy } from '../config/policy-file.ts';
+import type { RunId } from '../domain/ids.ts';
 import { openHost, prepareHost } from '../main/host.ts';
-import { startWorker } from '../main/worker.ts';
+import { QUEUE_PREFIX, startWorker } from '../main/worker.ts';
 import { openRedis } from '../queue/connection.ts';
+import { createRunEvents } from '../queue/events.ts';
 import { createRedisLedger } from '../queue/redis-ledger.ts';
 import { createLogger } from '../telemetry/log.ts';
 import { machineProgress } from './progress.ts';
@@ -26,8 +28,10 @@ export async function workerCommand(options: { environment: Environment; signal:
     signal,
   });
   const ledger = createRedisLedger({ redis });
-  const host = undo.use(await openHost({ environment, policy, machine, ledger, log }));
-  undo.use(await startWorker({ environment, policy, host, redis, ledger, log }));
+  const events = createRunEvents({ redis, prefix: QUEUE_PREFIX, log });
+  const onAuditLine = (runId: RunId, line: string): void => events.publish(runId, line);
+  const host = undo.use(await openHost({ environment, policy, machine, ledger, onAuditLine, log }));
+  undo.use(await startWorker({ environment, policy, host, redis, ledger, events, log }));
   if (!signal.aborted) await once(signal, 'abort');
   log.info('worker stops: running work is delivered as it is');
   return 0;

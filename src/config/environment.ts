@@ -26,6 +26,9 @@ const Base = z.object({
   PRIVATE_KEY: z.string().optional(),
   PRIVATE_KEY_PATH: z.string().optional(),
   WEBHOOK_SECRET: z.string().optional(),
+  GITHUB_CLIENT_ID: z.string().optional(),
+  GITHUB_CLIENT_SECRET: z.string().optional(),
+  COFFERDAM_PAGES: z.enum(['github', 'local']).default('github'),
 });
 
 export interface Environment {
@@ -41,6 +44,11 @@ export interface Environment {
   appId: number | undefined;
   privateKey: string | undefined;
   webhookSecret: string | undefined;
+  /** Of the App's OAuth flow, by which people sign in to the run pages. */
+  clientId: string | undefined;
+  clientSecret: string | undefined;
+  /** Who sees run pages: people who sign in with GitHub, or whoever reaches this server, which must then be on loopback. */
+  pages: 'github' | 'local';
 }
 
 /** Where GitHub's API and its git remotes are. */
@@ -76,6 +84,9 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environme
     appId: e.APP_ID,
     privateKey: privateKey(e.PRIVATE_KEY, e.PRIVATE_KEY_PATH),
     webhookSecret: e.WEBHOOK_SECRET,
+    clientId: e.GITHUB_CLIENT_ID,
+    clientSecret: e.GITHUB_CLIENT_SECRET,
+    pages: e.COFFERDAM_PAGES,
   };
 }
 
@@ -192,7 +203,7 @@ export function knownSecrets(
   const fromFiles = Object.values(policy.llm.providers).flatMap((p) =>
     p.apiKeyFile === undefined ? [] : [tryRead(p.apiKeyFile)],
   );
-  return [...fromEnv, ...fromFiles, environment.webhookSecret ?? '', environment.privateKey ?? ''].filter(
+  return [...fromEnv, ...fromFiles, environment.webhookSecret ?? '', environment.privateKey ?? '', environment.clientSecret ?? ''].filter(
     (s) => s.length > 0,
   );
 }

@@ -32,6 +32,56 @@ function appOptions(): { environment: Environment; signal: AbortSignal } {
   return { environment: readEnvironment(), signal: stopSignal() };
 }
 
+function addAuditCommands(program: Command): void {
+  const audit = program.command('audit').description('read, export and prune audit files');
+  audit
+    .command('show')
+    .description('a run as a timeline')
+    .argument('<run>', 'run id or audit file')
+    .action(async (target: string) => {
+      const { auditShowCommand } = await import('../cli/audit.ts');
+      const { dataDir } = readEnvironment();
+      process.exitCode = await auditShowCommand({ target, dataDir, stdout: process.stdout });
+    });
+  audit
+    .command('export')
+    .description('the stored lines; or, into a directory, all that is needed to check them elsewhere')
+    .argument('<run>', 'run id or audit file')
+    .option('--output <directory>', 'audit file, seal, patch and public key are copied into it')
+    .action(async (target: string, options: { output?: string }) => {
+      const { auditExportCommand } = await import('../cli/audit.ts');
+      const { dataDir } = readEnvironment();
+      process.exitCode = await auditExportCommand({ target, ...options, dataDir, stdout: process.stdout });
+    });
+  audit
+    .command('prune')
+    .description('remove sealed audit files by age and size, oldest first')
+    .option('--days <count>', 'remove what is older')
+    .option('--mib <count>', 'keep at most this much, in MiB')
+    .action(async (options: { days?: string; mib?: string }) => {
+      const { auditPruneCommand } = await import('../cli/audit.ts');
+      const { dataDir } = readEnvironment();
+      process.exitCode = await auditPruneCommand({ ...options, dataDir, stdout: process.stdout });
+    });
+
+  program
+    .command('open')
+    .description('print a link to one run’s page, signed and valid for minutes; or show an audit file on loopback')
+    .argument('<run>', 'run id, or an audit file named <run id>.jsonl')
+    .option('--minutes <count>', 'how long the link is valid', '15')
+    .option('--serve', 'serve the page on loopback until stopped: for runs of this machine, without a server')
+    .action(async (target: string, options: { minutes: string; serve?: boolean }) => {
+      const { openCommand } = await import('../cli/open.ts');
+      process.exitCode = await openCommand({
+        target,
+        ...options,
+        environment: readEnvironment(),
+        stdout: process.stdout,
+        signal: stopSignal(),
+      });
+    });
+}
+
 function addPolicyCommands(program: Command): void {
   const policy = program.command('policy').description('ask what the egress policy allows');
   const common = (command: Command): Command =>
@@ -147,8 +197,8 @@ function build(): Command {
 
   program
     .command('verify')
-    .description('check an audit file: chain, seal and signature')
-    .argument('<file>', 'audit file or run id')
+    .description('check an audit file: chain, seal and signature; or a pull request against its audit files')
+    .argument('<file>', 'audit file, run id, or the address of a pull request')
     .option('--key <file>', 'the installation’s public key (default: the one in COFFERDAM_DATA_DIR)')
     .option('--json', 'write the result as JSON')
     .addHelpText(
@@ -160,29 +210,13 @@ function build(): Command {
       process.exitCode = await verifyCommand({
         target,
         ...options,
-        dataDir: readEnvironment().dataDir,
+        environment: readEnvironment(),
         stdout: process.stdout,
       });
     });
 
   addPolicyCommands(program);
-
-  program
-    .command('open')
-    .description('print a link to one run’s page, signed and valid for minutes; or show an audit file on loopback')
-    .argument('<run>', 'run id, or an audit file named <run id>.jsonl')
-    .option('--minutes <count>', 'how long the link is valid', '15')
-    .option('--serve', 'serve the page on loopback until stopped: for runs of this machine, without a server')
-    .action(async (target: string, options: { minutes: string; serve?: boolean }) => {
-      const { openCommand } = await import('../cli/open.ts');
-      process.exitCode = await openCommand({
-        target,
-        ...options,
-        environment: readEnvironment(),
-        stdout: process.stdout,
-        signal: stopSignal(),
-      });
-    });
+  addAuditCommands(program);
 
   program
     .command('doctor')

@@ -140,6 +140,8 @@ export interface OpenHostOptions {
   /** Given back when the host is disposed of. */
   machine: Machine;
   ledger: Ledger;
+  /** Gets each line of an audit file once it is stored. */
+  onAuditLine?: (id: RunId, line: string) => void;
   log?: Logger;
 }
 
@@ -154,7 +156,13 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
   const key = await loadSigningKey(dataDir);
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
-  const auditOptions = (id: RunId) => ({ file: join(dataDir, 'audit', `${id}.jsonl`), runId: id, redact, key });
+  const auditOptions = (id: RunId) => ({
+    file: join(dataDir, 'audit', `${id}.jsonl`),
+    runId: id,
+    redact,
+    key,
+    onLine: (line: string) => options.onAuditLine?.(id, line),
+  });
   const kernel = createKernelRecorder(
     log === undefined ? {} : { log: (line) => log.warn({ collector: line }, 'collector') },
   );

@@ -11,6 +11,8 @@ export interface ServerOptions {
   prefix: string;
   label: string;
   sink: TriggerSink;
+  /** Answers what is below `/runs`. */
+  pages?: (request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
   /** Answers whether Redis is reachable. */
   healthy: () => Promise<boolean>;
   log: Logger;
@@ -50,6 +52,7 @@ async function route(
   response: ServerResponse,
 ): Promise<void> {
   if (await webhook(request, response)) return;
+  if (await options.pages?.(request, response)) return;
   if (request.method === 'GET' && request.url === '/healthz') {
     const ok = await options.healthy().catch(() => false);
     respond(response, ok ? 200 : 503, { ok });

@@ -16,6 +16,7 @@ import type { RunEnd } from '../queue/runs.ts';
 import { execute } from '../run/execute.ts';
 import type { Planner, Publisher, RunJob, RunPorts, RunRecord } from '../run/ports.ts';
 import { AGENTS_MOUNT } from './host.ts';
+import { keepingPatches, withSealHandedOn } from './live-audit.ts';
 import { createPlanner } from './planner.ts';
 import type { WorkerParts } from './worker.ts';
 
@@ -41,6 +42,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
     approvedBy,
     prefix: policy.policy.prefix,
     redact: (text) => String(redact(text)),
+    ...(environment.publicUrl === undefined ? {} : { runUrl: `${environment.publicUrl}/runs/${request.runId}` }),
     log,
   });
 }
@@ -145,7 +147,7 @@ function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPo
   return {
     gateways: host.gateways,
     sandboxes: host.sandboxes,
-    openAudit: host.openAudit,
+    openAudit: async (id) => withSealHandedOn(await host.openAudit(id), id, parts.events),
     repositories: createRepositories({
       dataDir: environment.dataDir,
       remoteUrl: (name) => `${webUrl}/${name}.git`,
@@ -161,11 +163,14 @@ function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPo
       toolboxAgentsDir: AGENTS_MOUNT,
       providers: Object.fromEntries((host.llm?.providers ?? []).map((p) => [p.id, { wires: p.wires }])),
     }),
-    harvester: createHarvester({
-      dataDir: environment.dataDir,
-      identity: identityOf(parts),
-      knownSecrets: () => knownSecrets(policy.policy, environment),
-    }),
+    harvester: keepingPatches(
+      createHarvester({
+        dataDir: environment.dataDir,
+        identity: identityOf(parts),
+        knownSecrets: () => knownSecrets(policy.policy, environment),
+      }),
+      { dataDir: environment.dataDir, events: parts.events },
+    ),
     publisher: keeper.publisher,
     held: parts.held,
   };

@@ -7,6 +7,7 @@ import { CofferdamError } from '../domain/errors.ts';
 import type { GitHub } from '../github/github.ts';
 import { createGitHub } from '../github/github.ts';
 import { createHeldResults } from '../harvest/held.ts';
+import { createRunEvents, type RunEvents } from '../queue/events.ts';
 import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../queue/runs.ts';
@@ -30,6 +31,8 @@ export interface WorkerOptions {
   host: Host;
   redis: Redis;
   ledger: Ledger;
+  /** Where the lines of runs are handed on to; the host's audit writes into the same. */
+  events?: RunEvents;
   log: Logger;
   /** Between two writes of GitHub's API; default: GitHub's advice of a second. */
   writeGapMs?: number;
@@ -39,6 +42,7 @@ export interface WorkerOptions {
 
 /** What the parts of a worker share. */
 export interface WorkerParts extends WorkerOptions {
+  events: RunEvents;
   github: GitHub;
   records: RedisRunRecords;
   triggers: TriggerQueue;
@@ -81,7 +85,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const queue = createRunQueue({ redis, prefix: QUEUE_PREFIX, records, installation: host.installation, log });
   undo.defer(() => queue.close());
   const held = createHeldResults({ dataDir: environment.dataDir });
-  const parts: WorkerParts = { ...options, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
+  const events = options.events ?? createRunEvents({ redis, prefix: QUEUE_PREFIX, log });
+  const parts: WorkerParts = { ...options, events, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   await sweepHost(parts);
   const decisions = await host.openAudit(newRunId());

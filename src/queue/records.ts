@@ -9,6 +9,8 @@ import { STEPS, type RunRecord, type RunRecords } from '../run/ports.ts';
 const KEPT_SECONDS = 60 * 86_400;
 /** Newest runs of a thread that are remembered. */
 const PER_THREAD = 50;
+/** Newest runs of everybody that are remembered as a list. */
+const LISTED = 5_000;
 
 const StoredRecord = z.object({
   request: RunRequest,
@@ -34,6 +36,8 @@ export interface RedisRunRecords extends RunRecords {
   /** Merges into the record; null when there is none. A final state stays; only what was held may become published. */
   update(runId: RunId, patch: Partial<Omit<RunRecord, 'request' | 'installation'>>): Promise<RunRecord | null>;
   remove(record: RunRecord): Promise<void>;
+  /** Runs of everybody, newest first. */
+  newest(limit: number): Promise<RunRecord[]>;
   /** Runs of an issue or pull request, newest first. */
   ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
 }
@@ -53,6 +57,8 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       .zadd(thread, Date.parse(requestedAt) || 0, runId)
       .zremrangebyrank(thread, 0, -PER_THREAD - 1)
       .expire(thread, KEPT_SECONDS)
+      .zadd(`${prefix}:runs`, Date.parse(requestedAt) || 0, runId)
+      .zremrangebyrank(`${prefix}:runs`, 0, -LISTED - 1)
       .exec();
   }
 
@@ -91,6 +97,12 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       const { repo, source, runId } = record.request;
       await redis.del(key(runId));
       await redis.zrem(threadKey({ owner: repo.owner, name: repo.name, number: source.number }), runId);
+      await redis.zrem(`${prefix}:runs`, runId);
+    },
+    async newest(limit) {
+      const ids = await redis.zrevrange(`${prefix}:runs`, 0, limit - 1);
+      const records = await Promise.all(ids.map((id) => load(id as RunId)));
+      return records.filter((record) => record !== null);
     },
     async ofThread(thread) {
       const ids = await redis.zrevrange(threadKey(thread), 0, -1);

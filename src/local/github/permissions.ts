@@ -37,6 +37,7 @@ const needs: Record<Exclude<OperationId, keyof typeof threadNeeds>, Need> = {
   'apps/get-webhook-delivery': 'app',
   'apps/redeliver-webhook-delivery': 'app',
   'apps/create-from-manifest': 'anyone',
+  'users/get-authenticated': 'authenticated',
   'users/get-by-username': 'authenticated',
   'repos/get': ['metadata', 'read'],
   'repos/get-collaborator-permission-level': ['metadata', 'read'],

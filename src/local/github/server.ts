@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { serveApi, type Api } from './api.ts';
 import { parseGitRequest, serveGit } from './smart-http.ts';
+import { serveAccessToken } from './oauth.ts';
 import { openSigned } from './signed.ts';
 import type { World } from './world.ts';
 
@@ -12,6 +13,7 @@ const API_ROOTS = new Set([
   'app',
   'apps',
   'installation',
+  'user',
   'users',
   'app-manifests',
   'graphql',
@@ -72,6 +74,8 @@ async function route(
   if (path !== undefined) return serveApi(api, { request, response, url, path });
   const git = parseGitRequest(url);
   if (git !== undefined) return serveGit(world, { request, response, url, git, faults: api.faults });
+  if (url.pathname === '/login/oauth/access_token' && request.method === 'POST')
+    return serveAccessToken(world, { request, response });
   if (url.pathname.startsWith('/_/signed/')) {
     serveSigned(world, { request, response, url });
     return;

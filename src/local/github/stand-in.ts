@@ -11,6 +11,7 @@ import type { NewRepository } from './acts/repositories.ts';
 import type { LoggedRequest, Api } from './api.ts';
 import { contract } from './contract.ts';
 import type { Fault } from './faults.ts';
+import { createOAuth } from './oauth.ts';
 import { createPages } from './pages/serve.ts';
 import { readState, stateWriter } from './persistence.ts';
 import { repositoryHandle, type RepositoryHandle } from './repository-handle.ts';
@@ -24,7 +25,12 @@ export interface StandInOptions {
   dir: string;
   /** Default 0: a free port. */
   port?: number;
-  app?: Partial<Pick<App, 'id' | 'slug' | 'name' | 'owner' | 'permissions' | 'events'>> & { privateKeyPem?: string };
+  app?: Partial<Pick<App, 'id' | 'slug' | 'name' | 'owner' | 'permissions' | 'events'>> & {
+    privateKeyPem?: string;
+    clientSecret?: string;
+    /** Where browsers may be sent back to after a sign-in; default: anywhere on loopback. */
+    callbackUrls?: readonly string[];
+  };
   webhook?: { url?: string; secret?: string };
   /** Milliseconds since the epoch; default `Date.now`. */
   clock?: () => number;
@@ -37,7 +43,7 @@ export interface StandIn {
   readonly url: string;
   /** `127.0.0.1:PORT`, for GHE_HOST (with GHE_PROTOCOL http). */
   readonly host: string;
-  readonly app: Readonly<App> & { privateKeyPem: string; webhookSecret: string; bot: string };
+  readonly app: Readonly<App> & { privateKeyPem: string; webhookSecret: string; clientSecret: string; bot: string };
   /** What a real GitHub would not have accepted or answered; tests expect it to be empty. */
   readonly violations: Violation[];
   /** Every call of the API, without tokens. */
@@ -174,6 +180,7 @@ async function prepareWorld(options: StandInOptions, notify: () => void): Promis
     appPrivateKey: privateKey,
     appPublicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString(),
     webhookSecret: options.webhook?.secret ?? kept?.webhookSecret ?? randomBytes(24).toString('hex'),
+    oauth: createOAuth(options.app ?? {}),
     manifestCodes: new Set(),
     clock,
     violations: [],
@@ -205,7 +212,8 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
     host: new URL(world.origin).host,
     get app() {
       const { appPrivateKey: privateKeyPem, webhookSecret } = world;
-      return { ...world.state.app, privateKeyPem, webhookSecret, bot: botLogin(world) };
+      const { clientSecret } = world.oauth;
+      return { ...world.state.app, privateKeyPem, webhookSecret, clientSecret, bot: botLogin(world) };
     },
     violations: world.violations,
     requests: api.requests,

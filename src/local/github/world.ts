@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { GitHubError, notFound } from './errors.ts';
 import { instant } from './git-format.ts';
+import type { OAuth } from './oauth.ts';
 import type { Installation, Repository, Role, State, Thread, User, PullData } from './state.ts';
 
 type ViolationKind = 'unknown-operation' | 'request' | 'response' | 'webhook' | 'graphql' | 'credentials';
@@ -23,6 +24,8 @@ export interface World {
   appPublicKey: string;
   appPrivateKey: string;
   webhookSecret: string;
+  /** The App's OAuth flow for people. */
+  oauth: OAuth;
   /** One-time codes of the App manifest flow. */
   manifestCodes: Set<string>;
   clock: () => number;

@@ -13,6 +13,7 @@ export const operationIds = [
   'apps/get-webhook-delivery',
   'apps/redeliver-webhook-delivery',
   'apps/create-from-manifest',
+  'users/get-authenticated',
   'users/get-by-username',
   'repos/get',
   'repos/get-collaborator-permission-level',

@@ -8,6 +8,7 @@ import type { PageServer } from '../server.ts';
 import type { Repository, User } from '../state.ts';
 import { findRepository, findUser, type World } from '../world.ts';
 import { appPage, deliveriesPage, manifestPage, requestsPage, violationsPage } from './app.ts';
+import { authorizeForm, authorizePage } from './authorize.ts';
 import { avatar, icon } from './avatar.ts';
 import { checkRunPage } from './checks.ts';
 import * as code from './code.ts';
@@ -95,6 +96,7 @@ function inRepository<T>(
 function getPage(context: Context): Reply {
   const path = decodedPath(context.url);
   if (path === '/') return code.indexPage(context);
+  if (path === '/login/oauth/authorize') return authorizePage(context);
   if (path === '/_/deliveries') return deliveriesPage(context);
   if (path === '/_/requests') return requestsPage(context);
   if (path === '/_/violations') return violationsPage(context);
@@ -127,6 +129,7 @@ async function postPage(context: Context, request: IncomingMessage, response: Se
   if (/^(?:\/organizations\/[^/]+)?\/settings\/apps\/new$/.test(pathname)) return manifestPage(context, fields);
   checkOrigin(context, request);
   if (pathname === '/_/manifest') return forms.manifestForm(context, fields);
+  if (pathname === '/_/authorize') return authorizeForm(context, fields);
   if (pathname === '/_/deliveries') {
     context.api.webhooks.redeliver(Number(fields.get('id')));
     return { kind: 'redirect', to: '/_/deliveries' };

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { GitHubError, notFound } from '../errors.ts';
 import { appJson, installationJson, publicUserJson } from '../json/people.ts';
 import { repositoryJson } from '../json/repository.ts';
@@ -118,10 +117,14 @@ export const appHandlers = {
     if (!world.manifestCodes.delete(path.code)) throw notFound();
     return created({
       ...appJson(world),
-      client_secret: randomBytes(20).toString('hex'),
+      client_secret: world.oauth.clientSecret,
       webhook_secret: world.webhookSecret,
       pem: world.appPrivateKey,
     });
+  },
+  'users/get-authenticated': ({ world, caller }) => {
+    if (caller.kind !== 'user') throw new GitHubError(403, 'Resource not accessible by integration');
+    return ok(publicUserJson(world, caller.login));
   },
   'users/get-by-username': ({ world, path }) => ok(publicUserJson(world, path.username)),
 } satisfies Partial<Handlers>;

@@ -1,0 +1,165 @@
+import { readdir, readFile, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import type { FoundFile } from '../../src/audit/logs.ts';
+import { beyondRetention, prune } from '../../src/audit/retention.ts';
+import type { VerifyResult } from '../../src/audit/verify.ts';
+import { auditExportCommand, auditPruneCommand, auditShowCommand } from '../../src/cli/audit.ts';
+import { disagreements, parsePullUrl } from '../../src/cli/verify-pull.ts';
+import { RunId } from '../../src/domain/ids.ts';
+import { COMMIT, directory, openLog, putAll, RUN_ID, WHOLE_RUN, type Directory } from './run-log.ts';
+
+async function sealed(dir: Directory, runId = RUN_ID): Promise<string> {
+  const log = await openLog(dir, runId);
+  await putAll(log, WHOLE_RUN);
+  await log.seal();
+  return log.file;
+}
+
+function output(): { written: () => string; stream: PassThrough } {
+  const stream = new PassThrough();
+  const pieces: Buffer[] = [];
+  stream.on('data', (piece: Buffer) => pieces.push(piece));
+  return { stream, written: () => Buffer.concat(pieces).toString('utf8') };
+}
+
+describe('audit show', () => {
+  it('tells the run line by line, with whose word each line is', async () => {
+    await using dir = await directory();
+    await sealed(dir);
+    const { stream, written } = output();
+    expect(await auditShowCommand({ target: RUN_ID, dataDir: dir.path, stdout: stream })).toBe(0);
+    const shown = written();
+    for (const part of [
+      'fix: parseTime understands "1h 30m"',
+      'succeeded, ',
+      '$0.05 of $2.00, 2 model calls, 1 attempts denied',
+      '── agent ──',
+      /agent {4}message {2}I will look at the parser/,
+      /host {3}⊘ denied {3}telemetry\.example {2}not_allowed/,
+      /host {3}✓ command {2}npm ci/,
+      /head sha256:[0-9a-f]{64}/,
+    ])
+      expect(shown).toMatch(part);
+  });
+
+  it('AUD-014 steers no terminal, whatever was recorded', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    const evil = '\u001b[2J\u001b]8;;http://evil.example\u0007x\u202eabc\r\n\u0007next';
+    await putAll(log, WHOLE_RUN);
+    await log.put({ zone: 'gateway', source: 'sandbox', type: 'agent.text', data: { text: evil } });
+    await log.put({
+      zone: 'worker',
+      type: 'process.start',
+      data: { role: 'agent', 'process.command_args': [evil, evil] },
+    });
+    await log.seal();
+    const { stream, written } = output();
+    await auditShowCommand({ target: log.file, dataDir: dir.path, stdout: stream });
+    // eslint-disable-next-line no-control-regex -- none of these may be printed
+    expect(written()).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f\u202e]/);
+    expect(written()).toContain('next');
+  });
+});
+
+describe('audit export', () => {
+  it('gives the stored bytes, or all that is needed to check them', async () => {
+    await using dir = await directory();
+    const file = await sealed(dir);
+    const { stream, written } = output();
+    await auditExportCommand({ target: RUN_ID, dataDir: dir.path, stdout: stream });
+    expect(written()).toBe(await readFile(file, 'utf8'));
+    const out = join(dir.path, 'out');
+    await auditExportCommand({ target: RUN_ID, output: out, dataDir: dir.path, stdout: output().stream });
+    expect((await readdir(out)).sort()).toEqual(['audit.pem.pub', `${RUN_ID}.jsonl`, `${RUN_ID}.jsonl.seal`]);
+  });
+});
+
+describe('retention', () => {
+  const ids = ['raaaaaaaaaaaa', 'rbbbbbbbbbbbb', 'rcccccccccccc', 'rdddddddddddd'].map((id) => RunId.parse(id));
+  const files = ids.map((runId, age): FoundFile => ({
+    runId,
+    changedMs: 1_000 - age * 100,
+    bytes: 10,
+    sealed: age !== 2,
+  }));
+  const gone = (retention: Parameters<typeof beyondRetention>[1]): number[] =>
+    beyondRetention(files, retention, 1_000).map((file) => ids.indexOf(file.runId));
+  it.each([
+    ['nothing is bounded', {}, []],
+    ['by age, but never without a seal', { maxAgeMs: 150 }, [3]],
+    ['by size, the newest stay', { maxBytes: 20 }, [3]],
+    ['what has no seal counts, and stays', { maxBytes: 5 }, [0, 1, 3]],
+    ['both', { maxAgeMs: 50, maxBytes: 1_000 }, [1, 3]],
+  ])('%s', (_name, retention, expected) => {
+    expect(gone(retention)).toEqual(expected);
+  });
+
+  it('removes log, seal and patch, and asks for a bound', async () => {
+    await using dir = await directory();
+    const file = await sealed(dir);
+    const open = await openLog(dir, RunId.parse('rbbbbbbbbbbbb'));
+    await putAll(open, WHOLE_RUN);
+    const old = new Date(Date.now() - 10 * 86_400_000);
+    for (const one of [file, open.file]) await utimes(one, old, old);
+    const { stream, written } = output();
+    await expect(auditPruneCommand({ dataDir: dir.path, stdout: stream })).rejects.toMatchObject({ code: 'usage' });
+    await expect(auditPruneCommand({ days: '-1', dataDir: dir.path, stdout: stream })).rejects.toMatchObject({
+      code: 'usage',
+    });
+    expect(await auditPruneCommand({ days: '5', dataDir: dir.path, stdout: stream })).toBe(0);
+    expect(written()).toContain(`removed ${RUN_ID}`);
+    expect(await readdir(dir.audit)).toEqual(['rbbbbbbbbbbbb.jsonl']);
+    expect((await stat(open.file)).size).toBeGreaterThan(0);
+    expect(await prune(dir.audit, { maxAgeMs: 1 })).toEqual([]);
+    await open.seal();
+  });
+});
+
+describe('a pull request against its audit', () => {
+  const head = `sha256:${'e'.repeat(64)}` as NonNullable<VerifyResult['head']>;
+  const checkpoint = `sha256:${'f'.repeat(64)}` as NonNullable<VerifyResult['head']>;
+  const message = `fix: it\n\nCofferdam-Run: ${RUN_ID}\nCofferdam-Audit: ${checkpoint}\n`;
+  const result: VerifyResult = {
+    verdict: 'valid',
+    lines: 9,
+    head,
+    checkpoints: [checkpoint],
+    subject: { commit: COMMIT },
+  };
+  const check = { sha: COMMIT, externalId: RUN_ID as string, summary: `… ${head} …` };
+  it.each([
+    ['all agree', message, result, [check], []],
+    ['another trailer', message.replace(checkpoint, head), result, [check], ['no checkpoint']],
+    ['no trailer', 'fix: it', result, [check], ['no Cofferdam-Audit trailer']],
+    ['another head in the check run', message, result, [{ ...check, summary: 'x' }], ['does not carry the hash']],
+    ['a check run of another run', message, result, [{ ...check, externalId: 'rbbbbbbbbbbbb' }], ['no check run']],
+    [
+      'a seal of another commit',
+      message,
+      { ...result, subject: { commit: 'x' } },
+      [check],
+      ['the seal is of commit x'],
+    ],
+    ['a changed file', message, { ...result, problem: { line: 3, message: 'm' } }, [check], ['line 3: m']],
+  ])('%s', (_name, text, verified, checks, expected) => {
+    const found = disagreements({ sha: COMMIT, message: text }, RUN_ID, verified, checks);
+    expect(found).toHaveLength(expected.length);
+    expected.forEach((part, index) => expect(found[index]).toContain(part));
+  });
+
+  it.each([
+    ['https://github.example/o/r/pull/7', { owner: 'o', name: 'r', number: 7 }],
+    ['https://github.example/o/r/pull/7/', { owner: 'o', name: 'r', number: 7 }],
+    [RUN_ID, undefined],
+    ['./audit.jsonl', undefined],
+  ])('knows an address from a file: %s', (target, expected) => {
+    expect(parsePullUrl(target, 'https://github.example')).toEqual(expected);
+  });
+
+  it.each(['https://evil.example/o/r/pull/7', 'https://github.example/o/r/issues/7'])('refuses %s', (target) => {
+    expect(() => parsePullUrl(target, 'https://github.example')).toThrow('is no pull request of');
+  });
+});

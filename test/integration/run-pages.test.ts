@@ -1,0 +1,190 @@
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AuditEntry } from '../../src/domain/audit.ts';
+import { BEGINNING, directory, ENDING, openLog, putAll, RUN_ID, WHOLE_RUN, WORK } from '../audit/run-log.ts';
+import { browser as openBrowser } from '../e2e/browser.ts';
+import { pagesStage, record, type PagesStage } from '../web/stage.ts';
+
+const exec = promisify(execFile);
+const PAGE = `/runs/${RUN_ID}`;
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await openBrowser();
+});
+afterAll(() => browser.close());
+
+interface Visit extends AsyncDisposable {
+  page: Page;
+  /** What the browser complained about: a broken policy shows here. */
+  complaints: string[];
+}
+
+async function visit(
+  here: PagesStage,
+  options: { javaScriptEnabled?: boolean; width?: number; dark?: boolean } = {},
+): Promise<Visit> {
+  const { javaScriptEnabled = true, width = 1_300, dark = false } = options;
+  const context = await browser.newContext({
+    baseURL: here.url,
+    javaScriptEnabled,
+    viewport: { width, height: 900 },
+    colorScheme: dark ? 'dark' : 'light',
+    acceptDownloads: true,
+  });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text());
+  });
+  return { page, complaints, [Symbol.asyncDispose]: () => context.close() };
+}
+
+describe('a person in a browser', () => {
+  it('opens a run in the queue, sees it move to its end, expands a tool call, filters, downloads and verifies', async () => {
+    await using dir = await directory();
+    await using here = await pagesStage(dir);
+    const known = record(RUN_ID, { state: 'queued' });
+    here.records.push(known);
+    await using visited = await visit(here);
+    const { page, complaints } = visited;
+    await page.goto(PAGE);
+    await page.getByText('2 runs before it').waitFor();
+    // It begins.
+    known.state = 'running';
+    const log = await openLog(dir);
+    await putAll(log, BEGINNING);
+    await page.getByRole('listitem').filter({ hasText: 'Agent works' }).first().waitFor();
+    await page.locator('#connection', { hasText: 'live' }).waitFor();
+    await putAll(log, WORK.slice(0, 7));
+    const call = page.locator('.entry.tool', { hasText: 'npm test' });
+    await call.locator('summary').click();
+    await call.getByText('completed').or(call.getByText('in_progress')).first().waitFor();
+    // What was opened stays open while the page goes on.
+    await putAll(log, WORK.slice(7));
+    await page.locator('.entry.denied', { hasText: 'telemetry.example' }).waitFor();
+    expect(await call.locator('details').getAttribute('open')).not.toBeNull();
+    await writeFile(
+      join(dir.audit, `${RUN_ID}.patch`),
+      'diff --git a/src/timer.js b/src/timer.js\n@@ -1 +1 @@\n-old\n+new\n',
+    );
+    await putAll(log, ENDING);
+    await log.seal();
+    known.state = 'succeeded';
+    await page.locator('.headline', { hasText: 'Succeeded' }).waitFor();
+    await page.locator('#record', { hasText: 'sealed' }).waitFor();
+    await page.locator('#diff .add', { hasText: 'new' }).waitFor();
+    expect(await page.title()).toContain('Succeeded');
+
+    await page
+      .getByRole('navigation', { name: 'Filter' })
+      .getByRole('link', { name: /Denied/ })
+      .click();
+    await page.waitForURL(/show=denied/);
+    await expect.poll(() => page.locator('.entry').count()).toBe(1);
+    await page.getByRole('searchbox').fill('no such thing');
+    await page.keyboard.press('Enter');
+    await page.getByText('Nothing of this kind.').waitFor();
+    await page.goBack();
+    await expect.poll(() => page.locator('.entry').count()).toBe(1);
+
+    for (const [name, stored] of [
+      ['Audit file', log.file],
+      ['Seal', `${log.file}.seal`],
+    ] as const) {
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        page.locator('.downloads').getByRole('link', { name }).click(),
+      ]);
+      const saved = join(dir.path, download.suggestedFilename());
+      await download.saveAs(saved);
+      expect((await readFile(saved)).equals(await readFile(stored))).toBe(true);
+    }
+    // What was downloaded passes the command that the page names.
+    const program = new URL('../../src/main/cofferdam.ts', import.meta.url).pathname;
+    const args = ['verify', join(dir.path, `${RUN_ID}.jsonl`), '--key', join(dir.path, 'keys', 'audit.pem.pub')];
+    const { stdout } = await exec(process.execPath, [program, ...args], {
+      env: { PATH: process.env['PATH'], COFFERDAM_DATA_DIR: dir.path },
+    });
+    expect(stdout).toContain('valid: chain, seal and signature');
+    await page.getByRole('link', { name: 'Check the record' }).click();
+    await page.getByRole('heading', { name: 'The record is whole' }).waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  it('reads a finished run without JavaScript, on a phone, and never has to scroll sideways', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, WHOLE_RUN);
+    await log.seal();
+    await using here = await pagesStage(dir);
+    await using visited = await visit(here, { javaScriptEnabled: false, width: 390 });
+    const { page } = visited;
+    await page.goto(PAGE);
+    await page.getByText('Succeeded').first().waitFor();
+    await page.getByRole('link', { name: /^Denied/ }).click();
+    await page.waitForURL(/show=denied/);
+    expect(await page.locator('.entry').count()).toBe(1);
+    await page.getByText('All hosts as a table').click();
+    await page.getByRole('rowheader', { name: 'mirror.example:443' }).waitFor();
+    const box = await page.locator('body').boundingBox();
+    expect(box?.width).toBeLessThanOrEqual(390);
+  });
+
+  it('goes through everything with the keyboard, and everything has a name', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, WHOLE_RUN);
+    await log.seal();
+    await using here = await pagesStage(dir);
+    await using visited = await visit(here);
+    const { page } = visited;
+    await page.goto(PAGE);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    expect(page.url()).toContain('#main');
+    const call = page.locator('.entry.tool summary').first();
+    await call.focus();
+    await page.keyboard.press('Enter');
+    expect(await page.locator('.entry.tool details').first().getAttribute('open')).not.toBeNull();
+    for (const role of ['link', 'button', 'searchbox', 'region', 'navigation'] as const)
+      for (const element of await page.getByRole(role).all()) {
+        const named =
+          (await element.getAttribute('aria-label')) ??
+          (await element.getAttribute('aria-labelledby')) ??
+          (await element.innerText());
+        const labelled = named !== '' || (await element.getAttribute('id')) === 'q';
+        expect([role, (await element.innerText()) || 'nameless', labelled]).toEqual([role, expect.any(String), true]);
+      }
+    expect(await page.locator('h1').count()).toBe(1);
+  });
+
+  it('AUD-014 runs nothing that a run wrote, also in what comes live', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    const evil = `<img src=x onerror="window.owned=1"><script>window.owned=2</script><svg onload="window.owned=3">`;
+    const words = (text: string): AuditEntry => ({
+      zone: 'gateway',
+      source: 'sandbox',
+      type: 'agent.text',
+      data: { text },
+    });
+    await putAll(log, [...BEGINNING, words(evil)]);
+    await using here = await pagesStage(dir);
+    await using visited = await visit(here);
+    const { page, complaints } = visited;
+    await page.goto(PAGE);
+    await page.locator('.prose', { hasText: 'onerror' }).waitFor();
+    await putAll(log, [words(`later ${evil}`)]);
+    await page.locator('.prose', { hasText: 'later <img' }).waitFor();
+    expect(await page.evaluate(() => (globalThis as { owned?: unknown }).owned)).toBeUndefined();
+    expect(await page.locator('main img').count()).toBe(0);
+    expect(complaints).toEqual([]);
+    await log.seal();
+  });
+});
