@@ -5,6 +5,7 @@ import { createAuditReader, describeReading, readAuditFile, type Reading } from 
 import { allAttempts } from '../../src/audit/story/network.ts';
 import { createStory, type RunStory } from '../../src/audit/story/story.ts';
 import { verifyAuditFile } from '../../src/audit/verify.ts';
+import type { AuditEntry } from '../../src/domain/audit.ts';
 import { COMMIT, directory, openLog, putAll, WHOLE_RUN, type Directory } from './run-log.ts';
 
 async function wholeRun(dir: Directory): Promise<string> {
@@ -201,6 +202,35 @@ describe('the story', () => {
       ['agent', true],
       ['verify', true],
     ]);
+  });
+
+  it('has the processes that the kernel reported, apart from the commands that the host ran', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    const hint = (type: string, data: Record<string, unknown>): AuditEntry => ({
+      zone: 'sandbox',
+      source: 'sandbox',
+      type,
+      data: { role: 'agent', ...data },
+    });
+    await putAll(log, [
+      ...WHOLE_RUN,
+      hint('process.start', { 'process.pid': 7, 'process.command_args': ['npm', 'test'] }),
+      hint('process.start', { 'process.pid': 8, 'process.parent_pid': 7, 'process.command_args': ['node', '--test'] }),
+      hint('process.exit', { 'process.pid': 8, 'process.command': 'node', 'process.exit.code': 1 }),
+      hint('process.exit', { 'process.pid': 7, 'process.command': 'npm', 'process.exit.signal': 9 }),
+      hint('kernel.connect', { 'process.pid': 8, count: 3 }),
+      hint('kernel.gap', { reason: 'dropped', count: 5 }),
+      hint('kernel.end', { complete: false }),
+    ]);
+    await log.seal();
+    const { processes, activity } = (await told(log.file)).story;
+    expect(processes.processes.map((one) => [one.command, one.parent, one.end, one.failed])).toEqual([
+      ['npm test', undefined, 'signal 9', true],
+      ['node --test', 7, 'exit 1', true],
+    ]);
+    expect(processes).toMatchObject({ connects: 3, gaps: 5, complete: false });
+    expect(activity.entries.filter((entry) => entry.kind === 'command')).toHaveLength(2);
   });
 
   it('is bounded, whatever a run writes, and survives data of any shape', () => {

@@ -4,6 +4,7 @@ import { numberAt } from './field.ts';
 import { createNetwork, type NetworkStory } from './network.ts';
 import { modelTaker, networkTaker, otherTaker } from './occurrences.ts';
 import { createOutline, type Outline } from './outline.ts';
+import { createProcesses, type ProcessStory } from './processes.ts';
 import { createSpending, type SpendingStory } from './spending.ts';
 import { createSteps, type StepFact } from './steps.ts';
 
@@ -20,6 +21,7 @@ export interface RunStory {
   activity: ActivityStory;
   network: NetworkStory;
   spending: SpendingStory;
+  processes: ProcessStory;
   /** Events by type. */
   types: Map<string, number>;
 }
@@ -37,6 +39,7 @@ export function createStory(): StoryTeller {
   const network = createNetwork();
   const spending = createSpending();
   const activity = createActivity();
+  const processes = createProcesses();
   const takers = {
     agent: agentTaker(activity),
     command: commandTaker(activity),
@@ -56,6 +59,7 @@ export function createStory(): StoryTeller {
     activity: activity.story,
     network: network.story,
     spending: spending.story,
+    processes: processes.story,
     types,
   };
 
@@ -64,6 +68,8 @@ export function createStory(): StoryTeller {
     if (type === 'run.step') stepTake(event);
     else if (type === 'agent.end') return;
     else if (type.startsWith('agent.')) takers.agent(event);
+    else if (type.startsWith('kernel.') || (type.startsWith('process.') && event.source === 'sandbox'))
+      processes.take(event);
     else if (type === 'process.start' || type === 'process.exit') takers.command(event);
     else if (type.startsWith('llm.')) {
       spending.take(event);

@@ -19,7 +19,11 @@ const NEEDS = {
   redis: { program: 'redis-server', packages: ['redis-server'], units: ['redis-server.service'] },
   git: { program: 'git', packages: ['git'], units: [] },
   compose: { program: 'docker-compose', packages: ['docker-compose'], units: [] },
-  browser: { program: 'chromium-headless-shell', packages: ['chromium-headless-shell', 'fonts-dejavu-core'], units: [] },
+  browser: {
+    program: 'chromium-headless-shell',
+    packages: ['chromium-headless-shell', 'fonts-dejavu-core'],
+    units: [],
+  },
   mmdebstrap: { program: 'mmdebstrap', packages: ['mmdebstrap'], units: [] },
 } as const satisfies Record<string, Need>;
 

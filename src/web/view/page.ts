@@ -3,6 +3,7 @@ import { activityPart } from './activity.ts';
 import { announcement, head } from './head.ts';
 import { moneyPart } from './money.ts';
 import { networkPart } from './network.ts';
+import { processesPart } from './processes.ts';
 import { recordPart } from './record.ts';
 import { diffPart, filesPart, isolationPart, verificationPart } from './result.ts';
 import { stateOf, titleOf, type RunView } from './run-view.ts';
@@ -68,6 +69,7 @@ const PARTS: [string, (view: RunView) => Markup][] = [
   ['verification', verificationPart],
   ['files', filesPart],
   ['isolation', isolationPart],
+  ['processes', processesPart],
   ['record', recordPart],
   ['diff', diffPart],
 ];
@@ -86,6 +88,8 @@ export function runBody(view: RunView): Markup {
     <div class="pair">${parts['network']} ${parts['money']}</div>
     <div class="columns">
       <div class="wide">${parts['activity']} ${parts['diff']}</div>
-      <div class="side">${parts['verification']} ${parts['files']} ${parts['isolation']} ${parts['record']}</div>
+      <div class="side">
+        ${parts['verification']} ${parts['files']} ${parts['isolation']} ${parts['processes']} ${parts['record']}
+      </div>
     </div>`;
 }
