@@ -203,9 +203,13 @@ export function knownSecrets(
   const fromFiles = Object.values(policy.llm.providers).flatMap((p) =>
     p.apiKeyFile === undefined ? [] : [tryRead(p.apiKeyFile)],
   );
-  return [...fromEnv, ...fromFiles, environment.webhookSecret ?? '', environment.privateKey ?? '', environment.clientSecret ?? ''].filter(
-    (s) => s.length > 0,
-  );
+  return [
+    ...fromEnv,
+    ...fromFiles,
+    environment.webhookSecret ?? '',
+    environment.privateKey ?? '',
+    environment.clientSecret ?? '',
+  ].filter((s) => s.length > 0);
 }
 
 function tryRead(file: string): string {
