@@ -209,6 +209,8 @@ async function onActions(here: Stage, shop: RepositoryHandle, sha: string): Prom
 
 /** What people do that the API of the App cannot. */
 async function byPeople(here: Stage, shop: RepositoryHandle, pull: number): Promise<void> {
+  const alice = new Octokit({ baseUrl: `${here.standIn.url}/api/v3`, auth: here.standIn.userToken('alice') });
+  expect((await alice.rest.users.getAuthenticated()).data.login).toBe('alice');
   await shop.update(pull, { state: 'closed', author: 'alice' });
   await shop.update(pull, { state: 'open', author: 'alice' });
   await shop.addLabel(pull, 'agent', 'alice');
