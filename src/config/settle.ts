@@ -66,14 +66,14 @@ export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags
   const cost = within('limits.maxCostUsd', limits.maxCostUsd, file.limits.maxCostUsd, 'repository_file');
   const minutes = within('limits.timeoutMinutes', limits.timeoutMinutes, file.limits.timeoutMinutes, 'repository_file');
   const maxTurns = within('limits.maxTurns', limits.maxTurns, file.limits.maxTurns, 'repository_file');
-  const timeoutMs = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout');
+  const wantedMinutes = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout') / 60_000;
   return {
     maxCost: microUsd(
       within('--max-cost', cost, flags.maxCost === undefined ? undefined : dollars(flags.maxCost), 'usage'),
     ),
     repositoryDailyCost: microUsd(limits.repositoryDailyCostUsd),
     installationDailyCost: microUsd(limits.installationDailyCostUsd),
-    timeoutMs: within('--timeout (ms)', minutes * 60_000, timeoutMs, 'usage'),
+    timeoutMs: Math.round(60_000 * within('--timeout, in minutes', minutes, wantedMinutes, 'usage')),
     maxTurns: within('--max-turns', maxTurns, turns, 'usage'),
   };
 }

@@ -84,6 +84,9 @@ describe('the repository file', () => {
     expect(problem(() => settleLimits(policy, parseRepositoryFile(null), { maxCost: '9' }))).toContain(
       '--max-cost: 9 is above',
     );
+    expect(problem(() => settleLimits(policy, parseRepositoryFile(null), { timeout: '23h' }))).toMatch(
+      /--timeout, in minutes: 1380 is above the operator's ceiling of \d+$/,
+    );
     expect(problem(() => settleLimits(policy, parseRepositoryFile(null), { maxCost: '1e9' }))).toContain(
       'not an amount',
     );

@@ -60,11 +60,16 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
     closed: new AbortController(),
   };
   let active = 0;
+  /** Of them those whose client is still there; the others settle, or are read to their end. */
+  let served = 0;
 
   async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     active++;
+    served++;
+    res.once('close', () => served--);
     try {
-      await handle(req, res, { context, active });
+      const { maxConcurrent } = context.limits;
+      await handle(req, res, { context, crowded: served > maxConcurrent || active > 4 * maxConcurrent });
     } catch (error) {
       context.onEvent({
         type: 'llm.refuse',
@@ -87,7 +92,7 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
 async function handle(
   req: IncomingMessage,
   res: ServerResponse,
-  at: { context: Context; active: number },
+  at: { context: Context; crowded: boolean },
 ): Promise<void> {
   const { context } = at;
   // A dead connection is noticed where bytes are written; nothing else may come of it.
@@ -124,7 +129,7 @@ async function handle(
     refuse('model access of this run has ended', deny('llm.closed', 'llm_closed'));
     return;
   }
-  if (at.active > context.limits.maxConcurrent) {
+  if (at.crowded) {
     sendError(res, wire, {
       status: 429,
       type: 'rate_limit_error',

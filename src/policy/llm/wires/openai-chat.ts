@@ -5,12 +5,10 @@ import {
   flag,
   json,
   list,
-  must,
   number,
   object,
   one,
   output,
-  runHash,
   shape,
   strip,
   text,
@@ -21,6 +19,8 @@ import {
   audio,
   cacheControl,
   fileSource,
+  openaiCommon,
+  openaiModels,
   otherModel,
   remoteMcp,
   serverTool,
@@ -115,17 +115,14 @@ const toolChoice = by('type', {
 });
 
 const completions = object({
-  model: text,
+  ...openaiCommon,
   messages: list(message),
   max_tokens: output,
   max_completion_tokens: output,
   // One answer: further ones multiply the price of the output.
   n: clamp(1, 1),
-  stream: flag,
   // Written anew in judge.ts: usage is always asked for.
   stream_options: object({ include_usage: flag, include_obfuscation: flag }),
-  temperature: number,
-  top_p: number,
   top_k: number,
   min_p: number,
   frequency_penalty: number,
@@ -135,11 +132,9 @@ const completions = object({
   seed: number,
   logit_bias: json,
   logprobs: flag,
-  top_logprobs: number,
   response_format: json,
   tools: list(tool),
   tool_choice: shape({ text, object: toolChoice }),
-  parallel_tool_calls: flag,
   functions: list(object({ name: text, description: text, parameters: json })),
   function_call: shape({ text, object: object({ name: text }) }),
   reasoning_effort: text,
@@ -150,16 +145,8 @@ const completions = object({
   thinking: object({ type: text, budget_tokens: withinOutput(1) }),
   verbosity: text,
   modalities: list(one('text')),
-  store: must(false, 'llm_field', 'state stored at the provider is not allowed: set store to false'),
-  user: runHash,
-  safety_identifier: runHash,
-  prompt_cache_key: runHash,
-  prompt_cache_retention: strip,
-  metadata: strip,
   // Asked for by clients of aggregators; usage is read from the standard place.
   usage: strip,
-  // Another tier has another price.
-  service_tier: strip,
   // Rejected guesses are charged on top of the output limit.
   prediction: strip,
   audio,
@@ -172,11 +159,7 @@ const completions = object({
 export const openaiChat: WireTable = {
   version: /^v1$/,
   defaultVersion: 'v1',
-  endpoints: [
-    { method: 'POST', path: '/chat/completions', kind: 'call', body: completions },
-    { method: 'GET', path: '/models', kind: 'models' },
-    { method: 'GET', path: '/models/:model', kind: 'models' },
-  ],
+  endpoints: [{ method: 'POST', path: '/chat/completions', kind: 'call', body: completions }, ...openaiModels],
   query: {},
   betas: [],
 };

@@ -4,19 +4,27 @@ import {
   flag,
   json,
   list,
-  must,
   number,
   object,
   one,
   output,
   refuse,
-  runHash,
   shape,
   strip,
   text,
 } from '../rules.ts';
 import type { Rule } from '../rules.ts';
-import { audio, background, fileSource, remoteMcp, serverTool, storedState, unknownBlock } from './table.ts';
+import {
+  audio,
+  background,
+  fileSource,
+  openaiCommon,
+  openaiModels,
+  remoteMcp,
+  serverTool,
+  storedState,
+  unknownBlock,
+} from './table.ts';
 import type { WireTable } from './table.ts';
 
 /*
@@ -102,47 +110,30 @@ const toolChoice = by('type', {
 });
 
 const responses: Rule = object({
-  model: text,
+  ...openaiCommon,
   input: shape({ text, list: list(item) }),
   instructions: text,
   max_output_tokens: output,
-  stream: flag,
   stream_options: object({ include_obfuscation: flag }),
-  temperature: number,
-  top_p: number,
-  top_logprobs: number,
   tools: list(tool),
   tool_choice: shape({ text, object: toolChoice }),
-  parallel_tool_calls: flag,
   max_tool_calls: number,
   reasoning: object({ effort: text, summary: text, generate_summary: text }),
   text: object({ format: json, verbosity: text }),
   truncation: one('auto', 'disabled'),
   include: list(one('reasoning.encrypted_content', 'message.output_text.logprobs')),
-  store: must(false, 'llm_field', 'state stored at the provider is not allowed: set store to false'),
   previous_response_id: storedState,
   conversation: storedState,
   prompt: storedState,
   background,
   context_management: refuse('llm_field', "the provider's own compaction is not allowed: it costs calls of its own"),
-  user: runHash,
-  safety_identifier: runHash,
-  prompt_cache_key: runHash,
-  prompt_cache_retention: strip,
-  metadata: strip,
   client_metadata: strip,
-  // Another tier has another price.
-  service_tier: strip,
 });
 
 export const openaiResponses: WireTable = {
   version: /^v1$/,
   defaultVersion: 'v1',
-  endpoints: [
-    { method: 'POST', path: '/responses', kind: 'call', body: responses },
-    { method: 'GET', path: '/models', kind: 'models' },
-    { method: 'GET', path: '/models/:model', kind: 'models' },
-  ],
+  endpoints: [{ method: 'POST', path: '/responses', kind: 'call', body: responses }, ...openaiModels],
   query: {},
   betas: [],
 };

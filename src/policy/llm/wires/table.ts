@@ -1,5 +1,5 @@
 import type { Rule } from '../rules.ts';
-import { object, refuse } from '../rules.ts';
+import { flag, must, number, object, refuse, runHash, strip, text } from '../rules.ts';
 
 /** What one endpoint does: `call` generates and costs, `count` counts tokens for free, `models` is answered here. */
 export interface Endpoint {
@@ -52,3 +52,27 @@ export const cacheControl: Rule = {
   do: 'cacheMark',
   of: object({ type: { do: 'one', values: ['ephemeral'] }, ttl: { do: 'one', values: ['5m', '1h'] } }),
 };
+
+/** What both of OpenAI's wires have, with the same meaning. */
+export const openaiCommon: Readonly<Record<string, Rule>> = {
+  model: text,
+  stream: flag,
+  temperature: number,
+  top_p: number,
+  top_logprobs: number,
+  parallel_tool_calls: flag,
+  store: must(false, 'llm_field', 'state stored at the provider is not allowed: set store to false'),
+  user: runHash,
+  safety_identifier: runHash,
+  prompt_cache_key: runHash,
+  prompt_cache_retention: strip,
+  metadata: strip,
+  // Another tier has another price.
+  service_tier: strip,
+};
+
+/** Both have these two endpoints beside the one that costs. */
+export const openaiModels: readonly Endpoint[] = [
+  { method: 'GET', path: '/models', kind: 'models' },
+  { method: 'GET', path: '/models/:model', kind: 'models' },
+];

@@ -1,0 +1,54 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/*
+ * A provider for measurements, in a process of its own: answers every chat call with the same frames, as fast as they
+ * are taken. What its answers weigh is known, so that whoever measures can tell a real transfer.
+ */
+
+const FRAMES = 64;
+const chunk = (delta: unknown, usage: unknown = null): string =>
+  `data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta, finish_reason: usage === null ? null : 'stop' }], usage })}\n\n`;
+const USAGE = { prompt_tokens: 20, completion_tokens: 64, total_tokens: 84 };
+const frames = [
+  ...Array.from({ length: FRAMES }, () => chunk({ content: 'a few words ' })),
+  chunk({}, USAGE),
+  'data: [DONE]\n\n',
+];
+const whole = JSON.stringify({
+  id: 'c',
+  object: 'chat.completion',
+  created: 1,
+  model: 'm',
+  choices: [
+    { index: 0, message: { role: 'assistant', content: 'a few words '.repeat(FRAMES) }, finish_reason: 'stop' },
+  ],
+  usage: USAGE,
+});
+
+const server = createServer((req, res) => {
+  let body = '';
+  req.setEncoding('utf8');
+  req.on('data', (text: string) => (body += text));
+  req.on('end', () => {
+    if (!body.includes('"stream":true')) {
+      res.writeHead(200, { 'content-type': 'application/json' }).end(whole);
+      return;
+    }
+    res.writeHead(200, { 'content-type': 'text/event-stream' });
+    let next = 0;
+    const more = (): void => {
+      const frame = frames[next++];
+      if (frame === undefined || res.destroyed) return void res.end();
+      res.write(frame);
+      setImmediate(more);
+    };
+    more();
+  });
+});
+server.keepAliveTimeout = 60_000;
+server.listen(0, '127.0.0.1', () => {
+  const { port } = server.address() as AddressInfo;
+  process.send?.({ port, streamed: frames.join('').length, whole: whole.length });
+});
+process.on('disconnect', () => process.exit(0));

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { Agent, request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createMemoryLedger } from '../../src/run/ledger.ts';
+import type { Ledger } from '../../src/run/ledger.ts';
+import { createRedisLedger } from '../../src/queue/redis-ledger.ts';
+import { startRedis } from '../../src/local/machine/redis.ts';
+import { openRedis } from '../../src/queue/connection.ts';
+import { cofferdam, direct, portkey, startUpstream } from './llm-targets.ts';
+import type { Target, Upstream } from './llm-targets.ts';
+
+/*
+ * Model calls: what the gateway adds to the first streamed byte, how many it passes, and what its ledger takes; side by
+ * side with the provider itself and with another gateway.
+ */
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+interface Timed {
+  firstMs: number;
+  bytes: number;
+  status: number;
+}
+
+async function once(target: Target, agent: Agent, stream: boolean): Promise<Timed> {
+  const messages = [{ role: 'user', content: 'hi there, it is us' }];
+  const body = JSON.stringify({
+    model: 'm',
+    max_tokens: 100,
+    stream,
+    messages,
+    ...(stream ? { stream_options: { include_usage: true } } : {}),
+  });
+  const headers = {
+    ...(target.options.headers as Record<string, string>),
+    'content-type': 'application/json',
+    'content-length': body.length,
+  };
+  return await new Promise((resolve, reject) => {
+    const started = performance.now();
+    const request = httpRequest({ ...target.options, method: 'POST', agent, headers }, (response) => {
+      let firstMs: number | undefined;
+      let bytes = 0;
+      response.on('data', (chunk: Buffer) => {
+        firstMs ??= performance.now() - started;
+        bytes += chunk.length;
+      });
+      response.once('end', () => resolve({ firstMs: firstMs ?? Infinity, bytes, status: response.statusCode ?? 0 }));
+      response.once('error', reject);
+    });
+    request.once('error', reject);
+    request.end(body);
+  });
+}
+
+/** A real transfer, or an error: a gateway that answers with an error is fast. */
+function real(timed: Timed, target: Target, wanted: number): Timed {
+  assert.equal(timed.status, 200, `${target.name} answers ${timed.status}`);
+  // Others may write the answer anew; nobody may leave most of it out.
+  const enough = target.name === 'portkey' ? timed.bytes > wanted / 2 : timed.bytes === wanted;
+  assert.ok(enough, `${target.name}: ${timed.bytes} bytes instead of ${wanted}`);
+  return timed;
+}
+
+function quantile(values: number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** One call after the other, target by target in turns, so that all meet the same machine. */
+async function firstBytes(targets: Target[], upstream: Upstream, stream: boolean): Promise<void> {
+  const agents = new Map(targets.map((target) => [target, new Agent({ keepAlive: true })]));
+  const times = new Map<Target, number[]>(targets.map((target) => [target, []]));
+  for (let round = 0; round < 130; round++) {
+    for (const [target, agent] of agents) {
+      const timed = real(await once(target, agent, stream), target, stream ? upstream.streamed : upstream.whole);
+      if (round >= 10) times.get(target)?.push(timed.firstMs);
+    }
+  }
+  const base = quantile(times.get(targets[0] as Target) ?? [], 0.5);
+  for (const [target, all] of times) {
+    const [p50, p99] = [quantile(all, 0.5), quantile(all, 0.99)];
+    const added = p50 - base;
+    say(
+      `  first byte${stream ? '' : ', not streamed'}, ${target.name.padEnd(9)} p50 ${p50.toFixed(2)} ms (+${added.toFixed(2)}), p99 ${p99.toFixed(2)} ms`,
+    );
+  }
+  for (const agent of agents.values()) agent.destroy();
+}
+
+async function throughput(target: Target, upstream: Upstream, streams: number, stream: boolean): Promise<number> {
+  const agent = new Agent({ keepAlive: true, maxSockets: streams });
+  const total = Math.max(60, streams * 6);
+  let left = total;
+  let done = 0;
+  const started = performance.now();
+  const worker = async (): Promise<void> => {
+    while (left-- > 0) {
+      real(await once(target, agent, stream), target, stream ? upstream.streamed : upstream.whole);
+      done += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: streams }, worker));
+  agent.destroy();
+  assert.equal(done, total);
+  return total / ((performance.now() - started) / 1000);
+}
+
+async function throughputs(targets: Target[], upstream: Upstream, stream: boolean): Promise<void> {
+  for (const streams of [1, 16, 64]) {
+    const rates: string[] = [];
+    let first: number | undefined;
+    for (const target of targets) {
+      const rate = await throughput(target, upstream, streams, stream);
+      first ??= rate;
+      rates.push(`${target.name} ${rate.toFixed(0)}/s (${(rate / first).toFixed(2)} of direct)`);
+    }
+    say(`  ${stream ? 'streams' : 'calls, not streamed'}, ${String(streams).padStart(2)} at once: ${rates.join(', ')}`);
+  }
+}
+
+/** Pairs of reserve and settle, one after the other; micro-seconds at the median. */
+async function pairs(ledger: Ledger, count: number): Promise<number> {
+  const caps = { run: 1e12, repository: 1e12, installation: 1e12 };
+  const account = { runId: 'r', repoKey: 'o/a', installationKey: 'i', day: '2026-11-24' };
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const started = performance.now();
+    const held = await ledger.reserve({ ...account, callId: `c${i}`, amount: 2_000, atLeast: 100, caps });
+    assert.ok(held.ok);
+    await ledger.settle(held.reservation, 1_000);
+    times.push((performance.now() - started) * 1000);
+  }
+  assert.deepEqual((await ledger.spent(account)).run, { spent: count * 1_000, reserved: 0 });
+  return quantile(times, 0.5);
+}
+
+/** What the audit pays twice for a call, before it is forwarded and after; milliseconds at the median. */
+function syncs(file: string, count: number): number {
+  const handle = openSync(file, 'a');
+  const times = Array.from({ length: count }, () => {
+    const started = performance.now();
+    writeSync(handle, `${'x'.repeat(400)}\n`);
+    fdatasyncSync(handle);
+    return performance.now() - started;
+  });
+  closeSync(handle);
+  return quantile(times, 0.5);
+}
+
+/** What others can do in this setting: streams, or whole answers only. */
+async function streamsAtAll(target: Target): Promise<boolean> {
+  const agent = new Agent();
+  const { status } = await once(target, agent, true);
+  return status === 200;
+}
+
+export async function bench(): Promise<void> {
+  await using undo = new AsyncDisposableStack();
+  const directory = mkdtempSync(join(tmpdir(), 'cfbl-'));
+  undo.defer(() => rmSync(directory, { recursive: true, force: true }));
+  const redis = await startRedis({ directory: join(directory, 'redis'), appendOnly: true });
+  undo.defer(() => redis.stop());
+  const connected = await openRedis(redis.url);
+  undo.defer(() => connected.disconnect());
+  const ledger = (prefix: string): Ledger => createRedisLedger({ redis: connected, prefix });
+  say(`  a line synced to this disk: ${syncs(join(directory, 'synced'), 200).toFixed(2)} ms at the median`);
+  say(`  reserve and settle, arithmetic: ${(await pairs(createMemoryLedger(), 20_000)).toFixed(1)} µs at the median`);
+  say(`  reserve and settle, Redis: ${((await pairs(ledger('pairs:'), 500)) / 1000).toFixed(2)} ms at the median`);
+  const upstream = await startUpstream();
+  undo.defer(() => upstream.stop());
+  const ours = await cofferdam(upstream, ledger('calls:'));
+  undo.defer(() => ours.stop());
+  const streaming = [direct(upstream), ours];
+  const whole = [...streaming];
+  const other = await portkey(upstream).catch((error: unknown) => {
+    say(`  NOT MEASURED: portkey does not run here: ${error instanceof Error ? error.message.split('\n')[0] : ''}`);
+    return undefined;
+  });
+  if (other !== undefined) {
+    undo.defer(() => other.stop());
+    whole.push(other);
+    if (await streamsAtAll(other)) streaming.push(other);
+    else
+      say('  NOT MEASURED: portkey answers every streamed call with an error here; compared where nothing is streamed');
+  }
+  await firstBytes(streaming, upstream, true);
+  await throughputs(streaming, upstream, true);
+  if (streaming.length < whole.length) {
+    await firstBytes(whole, upstream, false);
+    await throughputs(whole, upstream, false);
+  }
+  for (const target of whole) {
+    const bytes = target.memory();
+    if (bytes !== undefined) say(`  memory after that, ${target.name}: ${Math.round(bytes / 2 ** 20)} MiB`);
+  }
+}
