@@ -1,18 +1,4 @@
-import {
-  by,
-  dataUrl,
-  flag,
-  json,
-  list,
-  number,
-  object,
-  one,
-  output,
-  refuse,
-  shape,
-  strip,
-  text,
-} from '../rules.ts';
+import { by, dataUrl, flag, json, list, number, object, one, output, refuse, shape, strip, text } from '../rules.ts';
 import type { Rule } from '../rules.ts';
 import {
   audio,
