@@ -71,12 +71,17 @@ export async function ensureProductImage(options: Options & { redis: string }): 
     const labels = { 'cofferdam.image': 'product', [INPUTS_LABEL]: inputs };
     await buildImage({ ...options, context, ref: PRODUCT, labels });
   });
-  await docker
-    .pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.image=product'] } })
-    .catch(() => undefined);
+  await removeOld(docker, { label: ['cofferdam.image=product'] });
+  // Stages of today are the next build's cache.
+  await removeOld(docker, { label: ['cofferdam.stage=product'], until: ['24h'] });
   const id = await imageId(docker, PRODUCT);
   if (id !== undefined) return { ref: PRODUCT, id };
   throw new CofferdamError('docker_unavailable', 'local.ensureProductImage', `the build left no image ${PRODUCT}`);
+}
+
+/** Of images without a tag; what is in use stays. */
+async function removeOld(docker: Docker, filters: Record<string, string[]>): Promise<void> {
+  await docker.pruneImages({ filters: { dangling: ['true'], ...filters } }).catch(() => undefined);
 }
 
 /** A public image's stand-in; what the daemon has under that tag is used, be it the public one. */
@@ -91,7 +96,7 @@ async function ensureMade(options: Options & { ref: string; dockerfile: string }
     if (dockerfile.includes('COPY runtime/')) await writeNodeRuntime(path.join(context, 'runtime'), signal);
     await buildImage({ ...options, context, labels: { 'cofferdam.image': 'base' } });
   });
-  await docker.pruneImages({ filters: { dangling: ['true'], label: ['cofferdam.stage=base'] } }).catch(() => undefined);
+  await removeOld(docker, { label: ['cofferdam.stage=base'] });
 }
 
 async function inContext(options: Options, work: (context: string) => Promise<void>): Promise<void> {
