@@ -1,0 +1,81 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PEOPLE, setStage, startProduct, type DemoStage } from '../../src/local/demo/stage.ts';
+import type { Script } from '../../src/local/provider/script.ts';
+
+const WAIT = { timeoutMs: 280_000 };
+let directory: string;
+let stage: DemoStage;
+let undo: AsyncDisposableStack;
+
+/** Does what the task's title says, for ever. */
+const hostile: Script = (call) => {
+  if (!call.main) return { text: 'title' };
+  const sleeps = call.texts.some((text) => text.includes('sleep for ever'));
+  const command = sleeps ? 'trap "" TERM; sleep 3600' : 'true';
+  return { text: 'more', calls: [{ name: 'bash', args: { command, description: 'go on', timeout: 3_600_000 } }] };
+};
+
+beforeAll(async () => {
+  undo = new AsyncDisposableStack();
+  directory = await mkdtemp(join(tmpdir(), 'cd-'));
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  stage = undo.use(
+    await setStage({
+      directory,
+      script: hostile,
+      registryPrivate: process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true',
+      limits: '{ maxCostUsd: 0.3, timeoutMinutes: 10 }',
+    }),
+  );
+  undo.use(await startProduct({ env: stage.env, inherit: process.env, logFile: join(directory, 'log') }));
+});
+afterAll(() => undo.disposeAsync());
+
+/** What the issue says when the run is over, and the reaction to it. */
+async function ask(title: string, command = '/agent'): Promise<{ said: string; reaction: string | undefined }> {
+  const { repository, standIn } = stage;
+  const issue = await repository.openIssue({ title, author: PEOPLE.writer });
+  const { id: commentId } = repository.comment(issue.number, { body: command, author: PEOPLE.writer });
+  const end = await standIn.waitFor(
+    () => repository.comments(issue.number).find((one) => one.viaApp && !one.body.includes('### ⏳')),
+    { ...WAIT, what: 'the end of the run' },
+  );
+  const reactions = () => repository.reactions({ commentId }).map(({ content }) => content);
+  await standIn.waitFor(() => reactions().length > 1, WAIT);
+  expect(repository.comments(issue.number).filter((one) => one.viaApp)).toHaveLength(1);
+  return { said: end.body, reaction: reactions().at(-1) };
+}
+
+describe('limits, as the person who asked sees them', () => {
+  it('an agent that spends without end stops at the cap, never above it, and the issue says so', async () => {
+    const { said, reaction } = await ask('spend without end');
+    expect(said).toContain('Over budget, nothing to deliver');
+    expect(said).toContain('$0.30');
+    expect(reaction).toBe('confused');
+    expect(stage.provider?.charged()).toBeGreaterThan(0);
+    expect(stage.provider?.charged()).toBeLessThanOrEqual(300_000);
+  });
+
+  it('an agent that sleeps for ever ends at the time limit, and the issue says so', async () => {
+    const { said, reaction } = await ask('sleep for ever', '/agent run --timeout 45s');
+    expect(said).toContain('Out of time, nothing to deliver');
+    expect(said).toContain('| 45 s |');
+    expect(reaction).toBe('confused');
+  });
+
+  it('a provider that is gone is named', async () => {
+    await stage.provider?.stop();
+    const { said } = await ask('spend without end');
+    expect(said).toMatch(/provider|model/i);
+    expect(said).toContain('/agent retry');
+  });
+
+  it('leaves no pull request and nothing on the host', async () => {
+    expect(stage.repository.pulls()).toEqual([]);
+    expect(await readdir(join(stage.dataDir, 'runs')).catch(() => [])).toEqual([]);
+    expect(stage.standIn.violations).toEqual([]);
+  });
+});
