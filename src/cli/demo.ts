@@ -176,6 +176,7 @@ function report(stage: DemoStage, machine: Machine, { pull, checks, runs, commit
   for (const run of runs) {
     say(`Run ${run.id}: ${run.state ?? ''}, ${formatUsd(run.cost)}, ${run.seconds.toFixed(1)} s; audit ${run.verdict}`);
   }
+  for (const run of runs) say(`Run page       ${stage.env['COFFERDAM_PUBLIC_URL'] ?? ''}/runs/${run.id}`);
   say(`Issue          ${repository.page}/issues/1`);
   say(`Pull request   ${repository.page}/pull/${pull.number}`);
   say(

@@ -98,6 +98,9 @@ export async function setStage(options: StageOptions): Promise<DemoStage> {
       COFFERDAM_POLICY: policyFile,
       COFFERDAM_DATA_DIR: dataDir,
       PORT: String(port),
+      // Run pages without sign-in: this server listens on loopback only.
+      COFFERDAM_PAGES: 'local',
+      COFFERDAM_PUBLIC_URL: `http://127.0.0.1:${port}`,
     },
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
