@@ -60,6 +60,9 @@ export function commandEnvironment(options: EnvironmentOptions): string[] {
     LANG: 'C.UTF-8',
     COFFERDAM: '1',
     GIT_TERMINAL_PROMPT: '0',
+    // Each of them would be a refused request on every installation: the list of what is installed is not sent out.
+    npm_config_audit: 'false',
+    npm_config_update_notifier: 'false',
   })) {
     variables.set(name, value);
   }
