@@ -1,5 +1,6 @@
 import { CofferdamError } from '../domain/errors.ts';
 import { microUsd } from '../domain/ids.ts';
+import { compileGlob } from '../policy/diff/glob.ts';
 import { stricterHold } from '../policy/diff/hold.ts';
 import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
 import { DEFAULT_METHODS, DEFAULT_PORTS } from '../policy/egress/decide.ts';
@@ -88,6 +89,22 @@ export function settleHold(policy: OperatorPolicy, file: RepositoryFile): HoldSe
     'config.settleHold',
     `publish.hold: "${wanted}" is looser than the operator's "${least}"; a repository may only make it stricter`,
   );
+}
+
+/** The repository's own protected paths. Errors: `repository_file` for a pattern that cannot be used. */
+export function settleProtected(file: RepositoryFile): string[] {
+  for (const pattern of file.protected) {
+    try {
+      compileGlob(pattern);
+    } catch {
+      throw new CofferdamError(
+        'repository_file',
+        'config.settleProtected',
+        `protected: ${JSON.stringify(pattern)} is not a usable pattern; write a path such as infra/** or *.sql`,
+      );
+    }
+  }
+  return file.protected;
 }
 
 /** One entry of an allowlist, and where it came from, as reports name it. */

@@ -6,6 +6,7 @@ import { mayAsk } from '../policy/authority/may-ask.ts';
 import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
+import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { GitHubError } from './failure.ts';
@@ -40,7 +41,7 @@ export interface PublisherOptions {
   approvedBy?: Actor | undefined;
   /** First word of a command; default `/agent`. */
   prefix?: string | undefined;
-  /** Takes secrets out of everything that is sent. */
+  /** Takes this installation's secrets out of everything that is sent; credentials known by their shape are taken out anyway. */
   redact?: (text: string) => string;
   log: Logger;
 }
@@ -72,7 +73,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   const { runId, source, pull: followUp } = request;
   const { prefix } = options;
   const approvedBy = options.approvedBy?.login;
-  const redact = options.redact ?? ((text: string) => text);
+  const { redact: known } = options;
+  const redact = (text: string): string => maskTokens(known === undefined ? text : known(text));
   const steps: { step: string; durationMs: number }[] = [];
   let settings = options.settings;
   let opening: Promise<void> | undefined;
@@ -92,7 +94,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
 
   function check(output: Check['output'], conclusion?: Check['conclusion']): Check {
     const summary = redact(output.summary);
-    return { externalId: runId, detailsUrl: runUrl, output: { ...output, summary }, conclusion };
+    return { externalId: runId, detailsUrl: runUrl, output: { title: redact(output.title), summary }, conclusion };
   }
 
   async function putCheck(sha: string, content: Check): Promise<void> {

@@ -18,7 +18,9 @@ const TRAILERS = new Map<string, RegExp>([
 
 /** The whole message, ready for git. Errors: RangeError for a trailer that is not in the list above. */
 export function composeMessage(message: CommitMessage): string {
-  const title = neutralize(oneLine(message.title)).slice(0, MAX_TITLE).trim() || 'Work of an agent';
+  const title =
+    neutralizeLine(oneLine(message.title)).replace(/^> /, '').replace(LINE_START, '').slice(0, MAX_TITLE).trim() ||
+    'Work of an agent';
   const body = clean(message.body).slice(0, MAX_BODY).split('\n').map(neutralizeLine).join('\n').trim();
   const trailers = message.trailers.map(([key, value]) => {
     if (TRAILERS.get(key)?.test(value) !== true || clean(value) !== value)
@@ -27,6 +29,9 @@ export function composeMessage(message: CommitMessage): string {
   });
   return [title, body, trailers.join('\n')].filter((part) => part !== '').join('\n\n') + '\n';
 }
+
+/** Where a program that reads along would look for its own command, and git for a comment. */
+const LINE_START = /^[\s#/>]+/;
 
 function clean(text: string): string {
   return showHidden(text, () => '').text;

@@ -37,7 +37,7 @@ export async function refuseSecrets(
     if (sightings.length > 0) for (const { value } of await thread.scan(content)) before.add(value);
   });
   const news = sightings.filter(({ value }) => !before.has(value));
-  if (news.length > 0) throw refused(`it holds what looks like a secret: ${describe(news)}`);
+  if (news.length > 0) throw refused(`it holds what looks like a secret: ${describe(news, secrets)}`);
   return binary;
 }
 
@@ -55,10 +55,16 @@ function inNames(changes: readonly Change[], secrets: readonly string[]): Sighti
   });
 }
 
-function describe(sightings: readonly Sighting[]): string {
+/** Where and what, masked: a name that holds one is not said. */
+function describe(sightings: readonly Sighting[], secrets: readonly string[]): string {
+  const scan = createSecretScanner(secrets);
+  const nameOf = (path: string): string =>
+    scan(Buffer.from(path).toString('latin1')).length > 0
+      ? 'a file whose name holds one'
+      : JSON.stringify(path.slice(0, 200));
   const items = sightings.slice(0, MAX_REPORTED).map((sighting) => {
     const where = sighting.line === 0 ? '' : ` line ${sighting.line}`;
-    return `${JSON.stringify(sighting.path.slice(0, 200))}${where} (${maskSecret(sighting)})`;
+    return `${nameOf(sighting.path)}${where} (${maskSecret(sighting)})`;
   });
   const more = sightings.length - items.length;
   return items.join(', ') + (more > 0 ? ` and ${more} more` : '');

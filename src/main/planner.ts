@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { settleEgress, settleHold, settleLimits, type SettledEntry } from '../config/settle.ts';
+import { settleEgress, settleHold, settleLimits, settleProtected, type SettledEntry } from '../config/settle.ts';
 import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
@@ -78,7 +78,7 @@ export function createPlanner(options: {
         env: file.env,
         setup: file.setup,
         verify: file.verify,
-        protectedPaths: file.protected,
+        protectedPaths: settleProtected(file),
         // A local repository has no CI that a push would start.
         hold: options.repositoryName === undefined ? settleHold(policy, file) : ('never' as const),
       };

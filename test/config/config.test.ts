@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { readEnvironment, readSecret } from '../../src/config/environment.ts';
 import { parsePolicy, parseRepositoryFile } from '../../src/config/policy-file.ts';
-import { parseDuration, settleEgress, settleHold, settleLimits } from '../../src/config/settle.ts';
+import { parseDuration, settleEgress, settleHold, settleLimits, settleProtected } from '../../src/config/settle.ts';
 
 function problem(action: () => unknown): string {
   try {
@@ -155,6 +155,15 @@ describe('the environment', () => {
   });
   it.each(['', '5', '-1s', '25h', '1d', 'NaNs', '0s'])('%j is no duration', (text) => {
     expect(problem(() => parseDuration(text, '--timeout'))).toContain('--timeout');
+  });
+});
+
+describe('protected', () => {
+  it('a pattern that cannot be used is said with what can', () => {
+    expect(problem(() => settleProtected(parseRepositoryFile('protected: ["/"]')))).toContain(
+      '"/" is not a usable pattern',
+    );
+    expect(settleProtected(parseRepositoryFile('protected: ["infra/**"]'))).toEqual(['infra/**']);
   });
 });
 

@@ -296,9 +296,10 @@ describe('a run on an issue', () => {
     const request = requestOn(here, { number: issue.number });
     using harvest = harvestOf(here);
     const redact = (text: string): string => text.replaceAll('hunter2', '[redacted]');
+    const found = `glpat-${'aB3dE5fG7h'.repeat(2)}`;
     const publisher = publisherOf(here, { request, redact });
     const result = resultOf(request, {
-      agentSummary: 'the key is hunter2',
+      agentSummary: `the key is hunter2, and I found ${found}`,
       verification: [{ command: 'x', exitCode: 1, durationMs: 1, tail: 'hunter2' }],
     });
     const published = await publisher.publish({
@@ -312,6 +313,7 @@ describe('a run on an issue', () => {
     const sent = JSON.stringify(here.standIn.requests.map(({ body }) => body));
     expect(sent).toContain('[redacted]');
     expect(sent).not.toContain('hunter2');
+    expect(sent).not.toContain(found);
   });
 });
 

@@ -18,6 +18,9 @@ describe('what a stranger writes has no effect', () => {
     ['thanks @octocat and @acme/team', 'thanks @ octocat and @ acme/team'],
     ['mail a@b.test, use @types/node', 'mail a@b.test, use @ types/node'],
     ['two\nlines\u200b and\u202e more\u0007', 'two lines and more'],
+    ['/merge this', 'merge this'],
+    ['# 1', '1'],
+    ['> /approve', 'approve'],
     ['', 'Work of an agent'],
     ['x'.repeat(500), 'x'.repeat(200)],
   ])('%j', (given, expected) => {

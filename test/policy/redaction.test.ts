@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { maskTokens } from '../../src/policy/redaction/mask.ts';
 import { createSecretScanner, KNOWN_SECRET, maskSecret } from '../../src/policy/redaction/scan.ts';
 
 const scan = createSecretScanner([]);
@@ -83,4 +84,12 @@ test('a report never holds the secret', () => {
   const [known] = createSecretScanner(['my own secret'])('x my own secret y');
   expect(known && maskSecret(known)).toBe(KNOWN_SECRET);
   expect(JSON.stringify(known)).not.toContain('my own');
+});
+
+test('maskTokens takes out what is known by its shape, and leaves examples and words', () => {
+  const token = `ghp_${'a1B2'.repeat(9)}`;
+  expect(maskTokens(`use ${token}, or AKIAIOSFODNN7EXAMPLE; AKIA${'ABCD2345'.repeat(2)}`)).toBe(
+    'use [redacted], or AKIAIOSFODNN7EXAMPLE; [redacted]',
+  );
+  expect(maskTokens('a plain sentence, 0123456789abcdef')).toBe('a plain sentence, 0123456789abcdef');
 });

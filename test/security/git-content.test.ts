@@ -191,6 +191,10 @@ describe('GIT-015 secrets', () => {
     );
     write(stage.workspace, { [`src/${plain}.ts`]: 'x\n' });
     await expect(stage.harvest({ harvester })).rejects.toThrow(/a file name/);
+    write(stage.workspace, { [`src/${plain}.ts`]: `${plain}\n` });
+    const both = await stage.harvest({ harvester }).catch((thrown: unknown) => thrown);
+    expect(both).toMatchObject({ message: expect.stringContaining('a file whose name holds one') as string });
+    expect(JSON.stringify(both, ['message', 'stack'])).not.toContain(plain);
     unlinkSync(path.join(stage.workspace, `src/${plain}.ts`));
     symlinkSync(plain, path.join(stage.workspace, 'link'));
     await expect(stage.harvest({ harvester })).rejects.toThrow(/"link"/);
