@@ -41,7 +41,7 @@ const RESTART_MS = [1_000, 2_000, 5_000, 15_000, 30_000];
 const STEADY_MS = 60_000;
 /** A worker brings out and publishes what its runs have. */
 const STOP_MS = 10 * 60_000;
-/** Wrong settings: starting it again would not help. */
+/** Wrong settings, when a process ends with it at the first start: starting it again would not help. Later it may be a GitHub that is away. */
 const HOPELESS = 2;
 
 /** `cofferdam start`: server and worker on one machine, each a process of its own, and a private Redis when none is named. */
@@ -94,15 +94,17 @@ interface Kept {
 async function keepRunning({ name, env, stopping, log }: Kept): Promise<number> {
   const { signal } = stopping;
   let failures = 0;
+  let first = true;
   while (!signal.aborted) {
     const started = Date.now();
     const code = await runOnce(name, env, signal);
     if (wasStopped(signal)) return code;
-    if (code === HOPELESS) {
+    if (code === HOPELESS && first) {
       log.error({ name, code }, 'process refused to start');
       stopping.abort();
       return code;
     }
+    first = false;
     if (Date.now() - started > STEADY_MS) failures = 0;
     const wait = RESTART_MS[Math.min(failures, RESTART_MS.length - 1)] ?? 1_000;
     log.error({ name, code, againInMs: wait }, 'process ended by itself; it is started again');
