@@ -65,8 +65,9 @@ export class AuditFile {
   static async resume(options: AuditLogOptions): Promise<AuditFile | null> {
     const end = await findEnd(options.file);
     if (end === null) return null;
+    let handle: FileHandle | undefined;
     try {
-      const handle = await open(options.file, constants.O_WRONLY | constants.O_APPEND);
+      handle = await open(options.file, constants.O_WRONLY | constants.O_APPEND);
       const log = new AuditFile(handle, options);
       log.#state = { seq: end.seq, prev: end.prev };
       log.#opened = log.#mono() - end.mono;
@@ -81,6 +82,7 @@ export class AuditFile {
       await log.append({ zone: 'worker', type: 'audit.resume', data: { cutBytes: end.cut } });
       return log;
     } catch (cause) {
+      await handle?.close().catch(() => undefined);
       if (cause instanceof CofferdamError) throw cause;
       throw new CofferdamError('audit', 'audit.resume', `cannot go on with the audit file ${options.file}`, cause);
     }

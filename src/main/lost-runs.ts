@@ -1,7 +1,10 @@
+import { toRunError } from '../domain/errors.ts';
+import type { RunId } from '../domain/ids.ts';
 import { repoKey, type FinalState, type RunResult } from '../domain/run.ts';
-import type { RunRecord } from '../run/ports.ts';
+import type { AuditLog, RunRecord } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
 import { removeLeftovers } from './leftovers.ts';
+import { withSealHandedOn } from './live-audit.ts';
 import { publisherFor } from './worker-run.ts';
 import type { WorkerParts } from './worker.ts';
 
@@ -21,7 +24,7 @@ export async function endLostRun(
   const { containers } = await removeLeftovers(parts, runId);
   const { calls, amount } = await parts.ledger.recover(runId);
   const result = await withOutcome(parts, record, endedWithoutWorker(record, { why, now: new Date().toISOString() }));
-  const audit = await parts.host.resumeAudit(runId);
+  const audit = await openRecord(parts, runId);
   if (audit === null) {
     await publisherFor(parts, record.request).finish({ result });
     return result.state;
@@ -45,6 +48,15 @@ export async function endLostRun(
     seal,
   });
   return result.state;
+}
+
+/** The run's record, to go on with; null when there is none, or none that can be gone on with: people are told all the same. */
+async function openRecord({ host, events, log }: WorkerParts, runId: RunId): Promise<AuditLog | null> {
+  const audit = await host.resumeAudit(runId).catch((thrown: unknown) => {
+    log.error({ runId, message: toRunError(thrown, 'main.endLostRun').message }, 'audit file cannot be gone on with');
+    return null;
+  });
+  return audit === null ? null : withSealHandedOn(audit, runId, events);
 }
 
 /** What the run cost, and what GitHub has of it: a push may have succeeded just before the worker ended. */
