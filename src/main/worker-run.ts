@@ -57,7 +57,8 @@ export async function executeRequest(
   const job = jobOf(parts, request);
   const keeper = recordKeeper(parts, publisher, request);
   await parts.records.update(request.runId, { branch: job.branch });
-  const result = await execute(portsOf(parts, request, keeper), job, control.signal).catch(async (thrown: unknown) => {
+  const ports = portsOf(parts, request, { publisher, noting: keeper.publisher });
+  const result = await execute(ports, job, control.signal).catch(async (thrown: unknown) => {
     // The record of the run cannot be written: nothing more was done, and people are told.
     const failed = failedResult(request, thrown);
     await publisher.finish({ result: failed }).catch(() => undefined);
@@ -105,7 +106,6 @@ function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
 
 interface Keeper {
   publisher: Publisher;
-  describe: GitHubPublisher['describe'];
   /** Everything that was noted is in Redis. */
   settled: () => Promise<void>;
 }
@@ -121,7 +121,6 @@ function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher,
       });
   };
   return {
-    describe: (settings) => publisher.describe(settings),
     settled: () => tail.then(() => undefined),
     publisher: {
       progress(progress) {
@@ -140,7 +139,11 @@ function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher,
   };
 }
 
-function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPorts {
+function portsOf(
+  parts: WorkerParts,
+  request: RunRequest,
+  told: { publisher: GitHubPublisher; noting: Publisher },
+): RunPorts {
   const { environment, policy, host, github } = parts;
   const { webUrl } = environment.github;
   const repository = github.repository({ installationId: request.installationId, ...request.repo });
@@ -157,7 +160,7 @@ function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPo
     }),
     planner: describing(
       createPlanner({ policy, resolveEgress: host.resolveEgress, manifest: host.manifest }),
-      keeper.describe,
+      told.publisher,
     ),
     agents: createAgents({
       toolboxAgentsDir: AGENTS_MOUNT,
@@ -171,17 +174,17 @@ function portsOf(parts: WorkerParts, request: RunRequest, keeper: Keeper): RunPo
       }),
       { dataDir: environment.dataDir, events: parts.events },
     ),
-    publisher: keeper.publisher,
+    publisher: told.noting,
     held: parts.held,
   };
 }
 
 /** The plan's limits, agent and model are what people are shown from then on. */
-function describing(planner: Planner, describe: GitHubPublisher['describe']): Planner {
+function describing(planner: Planner, publisher: GitHubPublisher): Planner {
   return {
     async plan(job, mirror, signal) {
       const plan = await planner.plan(job, mirror, signal);
-      describe({ limits: plan.spec.limits, agent: plan.spec.agent, model: plan.spec.model });
+      publisher.describe({ limits: plan.spec.limits, agent: plan.spec.agent, model: plan.spec.model });
       return plan;
     },
   };

@@ -7,7 +7,7 @@ import { CofferdamError } from '../domain/errors.ts';
 import type { GitHub } from '../github/github.ts';
 import { createGitHub } from '../github/github.ts';
 import { createHeldResults } from '../harvest/held.ts';
-import { createRunEvents, type RunEvents } from '../queue/events.ts';
+import type { RunEvents } from '../queue/events.ts';
 import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../queue/runs.ts';
@@ -32,17 +32,12 @@ export interface WorkerOptions {
   redis: Redis;
   ledger: Ledger;
   /** Where the lines of runs are handed on to; the host's audit writes into the same. */
-  events?: RunEvents;
+  events: RunEvents;
   log: Logger;
-  /** Between two writes of GitHub's API; default: GitHub's advice of a second. */
-  writeGapMs?: number;
-  /** How often the host is looked over for what dead runs left. */
-  sweepHostMs?: number;
 }
 
 /** What the parts of a worker share. */
 export interface WorkerParts extends WorkerOptions {
-  events: RunEvents;
   github: GitHub;
   records: RedisRunRecords;
   triggers: TriggerQueue;
@@ -60,23 +55,19 @@ export interface RunningWorker extends AsyncDisposable {
   readonly name: string;
 }
 
+/** How often the host is looked over for what dead runs left. */
 const SWEEP_HOST_MS = 300_000;
 /** Deliveries that failed while nobody listened are asked for again, as far back as this. */
 const REDELIVER_MS = 24 * 3_600_000;
 
 /**
  * The process that acts: it takes triggers and runs from the queue, asks GitHub, and opens sandboxes.
- * Errors: `config` when GitHub does not know this App, `github` when it does not answer.
+ * Errors: `config` when GitHub does not know this App or does not answer.
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const { environment, policy, host, redis, log } = options;
   const { appId, privateKey } = environment;
-  const github = createGitHub({
-    baseUrl: environment.github.apiUrl,
-    appId,
-    privateKey,
-    ...(options.writeGapMs === undefined ? {} : { writeGapMs: options.writeGapMs }),
-  });
+  const github = createGitHub({ baseUrl: environment.github.apiUrl, appId, privateKey });
   const bot = await introduce(github, log);
   await using undo = new AsyncDisposableStack();
   const records = createRunRecords({ redis, prefix: QUEUE_PREFIX });
@@ -85,8 +76,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const queue = createRunQueue({ redis, prefix: QUEUE_PREFIX, records, installation: host.installation, log });
   undo.defer(() => queue.close());
   const held = createHeldResults({ dataDir: environment.dataDir });
-  const events = options.events ?? createRunEvents({ redis, prefix: QUEUE_PREFIX, log });
-  const parts: WorkerParts = { ...options, events, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
+  const parts: WorkerParts = { ...options, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   await sweepHost(parts);
   const decisions = await host.openAudit(newRunId());
@@ -110,7 +100,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   undo.defer(() => asking.close());
   const timer = setInterval(() => {
     sweepHost(parts).catch((thrown: unknown) => log.warn({ code: codeOf(thrown) }, 'host not swept'));
-  }, options.sweepHostMs ?? SWEEP_HOST_MS).unref();
+  }, SWEEP_HOST_MS).unref();
   undo.defer(() => clearInterval(timer));
   void redeliver(github, log);
   log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
