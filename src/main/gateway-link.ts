@@ -18,6 +18,7 @@ import {
   type GatewayStart,
   type ToGateway,
 } from './gateway-ipc.ts';
+import { exitOf } from './child-process.ts';
 
 type FromGateway = import('zod').z.output<typeof ToWorker>;
 type Exit = Awaited<Gateway['closed']>;
@@ -192,18 +193,6 @@ function openAccount(
     now: () => new Date().toISOString(),
     elapsedMs: () => performance.now() - started,
     onCapped,
-  });
-}
-
-/** `close`, not `exit`: the last frames are read by then. */
-function exitOf(child: ChildProcess): Promise<string> {
-  return new Promise((resolve) => {
-    child.once('error', (error) => {
-      if (child.pid === undefined) resolve(error.message);
-    });
-    child.once('close', (code, signal) => {
-      resolve(signal === null ? `exit code ${code ?? -1}` : `signal ${signal}`);
-    });
   });
 }
 

@@ -39,6 +39,7 @@ import {
   type GatewayStart,
   type ToWorker,
 } from './gateway-ipc.ts';
+import { dropRights } from './child-process.ts';
 import { createCalls, type Calls } from './gateway-calls.ts';
 
 interface Running {
@@ -84,7 +85,7 @@ async function start(settings: GatewayStart): Promise<void> {
     await writeFile(join(settings.socketDir, CA_NAME), trusted, { mode: 0o644 });
     await writeFile(join(settings.socketDir, TRUST_STORE_NAME), javaTrustStore(trusted), { mode: 0o644 });
     await running.gateway.listen(join(settings.socketDir, SOCKET_NAME));
-    if (settings.user) dropRights(settings.user);
+    if (settings.user) dropRights(settings.user, { code: 'gateway', op: 'main.gatewayProcess', name: 'gateway' });
     checkRepositories(repositories);
     state.running = running;
     channel.send({ type: 'ready', uid: process.getuid?.() ?? 0 });
@@ -113,15 +114,6 @@ function checkRepositories(repositories: Record<string, ServedRepository>): void
       const message = `the mirror of ${name} cannot be read by the gateway's user: its files need to be readable by others (umask 022)`;
       throw new CofferdamError('gateway', 'main.gatewayProcess', message, cause);
     }
-  }
-}
-
-function dropRights(user: { uid: number; gid: number }): void {
-  process.setgroups?.([]);
-  process.setgid?.(user.gid);
-  process.setuid?.(user.uid);
-  if (process.getuid?.() !== user.uid || process.geteuid?.() !== user.uid || process.getgid?.() !== user.gid) {
-    throw new CofferdamError('gateway', 'main.gatewayProcess', 'the gateway could not give up its rights');
   }
 }
 

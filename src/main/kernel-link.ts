@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { CofferdamError } from '../domain/errors.ts';
 import { openChannel } from './gateway-ipc.ts';
+import { exitOf } from './child-process.ts';
 import { CONTROL_FD, FromCollector, MAX_FROM_COLLECTOR, type ToCollector } from './kernel-ipc.ts';
 
 export interface CollectorLink {
@@ -115,15 +116,5 @@ function startChild(script: string): ChildProcess {
     cwd: '/',
     env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
-  });
-}
-
-/** `close`, not `exit`: the last messages are read by then. */
-function exitOf(child: ChildProcess): Promise<string> {
-  return new Promise((resolve) => {
-    child.once('error', (error) => {
-      if (child.pid === undefined) resolve(error.message);
-    });
-    child.once('close', (code, signal) => resolve(signal === null ? `exit code ${code ?? -1}` : `signal ${signal}`));
   });
 }

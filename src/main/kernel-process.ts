@@ -7,12 +7,12 @@
  * Preconditions: nothing is imported after the change of user, since the checkout may lie where that user cannot read.
  */
 import { Socket } from 'node:net';
-import { CofferdamError } from '../domain/errors.ts';
 import { Collector } from '../sandbox/kernel/collector.ts';
 import type { CollectorReport } from '../sandbox/kernel/collector.ts';
 import { listenForPackets } from '../sandbox/kernel/packets.ts';
 import { containerOfPeer } from '../sandbox/kernel/peer.ts';
 import { openChannel, type Channel } from './gateway-ipc.ts';
+import { dropRights } from './child-process.ts';
 import { CONTROL_FD, MAX_BACKLOG, MAX_LINES, MAX_TO_COLLECTOR, ToCollector, type FromCollector } from './kernel-ipc.ts';
 
 type Start = Extract<ToCollector, { type: 'start' }>;
@@ -43,7 +43,7 @@ function receive(message: ToCollector): void {
 function start({ socket, user }: Start): void {
   try {
     const server = listenForPackets(socket);
-    if (user !== undefined) dropRights(user);
+    if (user !== undefined) dropRights(user, { code: 'sandbox', op: 'main.kernelProcess', name: 'collector' });
     const collector = new Collector({
       server,
       containerOf: containerOfPeer,
@@ -59,15 +59,6 @@ function start({ socket, user }: Start): void {
     });
   } catch (error) {
     channel.send({ type: 'failed', message: (error instanceof Error ? error.message : String(error)).slice(0, 4096) });
-  }
-}
-
-function dropRights(user: { uid: number; gid: number }): void {
-  process.setgroups?.([]);
-  process.setgid?.(user.gid);
-  process.setuid?.(user.uid);
-  if (process.getuid?.() !== user.uid || process.geteuid?.() !== user.uid || process.getgid?.() !== user.gid) {
-    throw new CofferdamError('sandbox', 'main.kernelProcess', 'the collector could not give up its rights');
   }
 }
 
