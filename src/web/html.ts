@@ -31,17 +31,22 @@ export function escaped(text: string): string {
   return visible.replace(/[&<>"'`]/g, (sign) => ESCAPES[sign] ?? sign);
 }
 
-function render(part: Part): string {
-  if (part === null || part === undefined || part === false) return '';
-  if (part instanceof Markup) return part.text;
-  if (typeof part === 'object') return part.map(render).join('');
-  return escaped(String(part));
+/** A template tag whose values go through this escape, unless they are markup made here. */
+export function templates(
+  escape: (text: string) => string,
+): (strings: TemplateStringsArray, ...parts: readonly Part[]) => Markup {
+  function render(part: Part): string {
+    if (part === null || part === undefined || part === false) return '';
+    if (part instanceof Markup) return part.text;
+    if (typeof part === 'object') return part.map(render).join('');
+    return escape(String(part));
+  }
+  return (strings, ...parts) =>
+    new Markup(strings.map((text, index) => text + (index < parts.length ? render(parts[index]) : '')).join(''));
 }
 
 /** A template whose values are escaped. */
-export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
-  return new Markup(strings.map((text, index) => text + (index < parts.length ? render(parts[index]) : '')).join(''));
-}
+export const html = templates(escaped);
 
 /** The address when it is http(s) on exactly this origin; undefined otherwise, and then nothing becomes a link. */
 export function safeHref(address: string | undefined, origin: string): string | undefined {
