@@ -1,8 +1,10 @@
-import { open, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AuditEvent } from '../domain/audit.ts';
+import { auditPaths, createFileLogs } from '../audit/logs.ts';
+import { createAuditReader, type AuditReader } from '../audit/read.ts';
+import type { AuditEvent } from '../domain/audit.ts';
+import type { RunId } from '../domain/ids.ts';
 import { formatUsd } from '../domain/ids.ts';
+import { auditDirectory } from '../main/live-audit.ts';
 import { STEPS, type Step } from '../run/ports.ts';
 import { STEP_LABELS, terminalText } from './run-report.ts';
 
@@ -18,11 +20,10 @@ export interface SeenRun {
 }
 
 interface Tail extends SeenRun {
-  offset: number;
-  rest: string;
+  reader: AuditReader;
+  mark: string;
   /** Hosts and verdicts that were shown. */
   shown: Set<string>;
-  turns: number;
   /** The self-test of a sandbox is going on: what is refused then is its own. */
   testing: boolean;
 }
@@ -36,19 +37,19 @@ const POLL_MS = 150;
 
 /** Shows runs live, as their audit files grow: the same record that is sealed in the end. */
 export function followRuns(options: { dataDir: string; write: (line: string) => void }): Follower {
-  const directory = join(options.dataDir, 'audit');
-  const tails = new Map<string, Tail>();
+  const directory = auditDirectory(options.dataDir);
+  const logs = createFileLogs(directory);
+  const tails = new Map<RunId, Tail>();
   const stop = new AbortController();
 
   async function look(): Promise<void> {
-    const names = (await readdir(directory).catch(() => [])).filter((name) => name.endsWith('.jsonl')).sort();
-    for (const name of names) {
-      const file = join(directory, name);
-      const tail = tails.get(name) ?? fresh(name.replace('.jsonl', ''), file);
-      tails.set(name, tail);
-      for (const line of await newLines(tail)) {
-        const event = AuditEvent.safeParse(JSON.parse(line)).data;
-        if (event !== undefined) for (const text of describe(tail, event)) options.write(text);
+    for (const { runId } of (await logs.list()).reverse()) {
+      const tail = tails.get(runId) ?? fresh(runId, auditPaths(directory, runId).log);
+      tails.set(runId, tail);
+      const log = await logs.open(runId);
+      for await (const { bytes, mark } of log?.read(tail.mark) ?? []) {
+        tail.mark = mark;
+        for (const event of tail.reader.feed(bytes)) for (const line of describe(tail, event)) options.write(line);
       }
     }
   }
@@ -76,31 +77,11 @@ function fresh(id: string, file: string): Tail {
     state: undefined,
     cost: 0,
     seconds: 0,
-    offset: 0,
-    rest: '',
+    reader: createAuditReader(),
+    mark: '0',
     shown: new Set(),
-    turns: 0,
     testing: false,
   };
-}
-
-async function newLines(tail: Tail): Promise<string[]> {
-  const handle = await open(tail.file);
-  try {
-    const { size } = await handle.stat();
-    const { buffer, bytesRead } = await handle.read(
-      Buffer.alloc(size - tail.offset),
-      0,
-      size - tail.offset,
-      tail.offset,
-    );
-    tail.offset += bytesRead;
-    const lines = (tail.rest + buffer.subarray(0, bytesRead).toString('utf8')).split('\n');
-    tail.rest = lines.pop() ?? '';
-    return lines;
-  } finally {
-    await handle.close();
-  }
 }
 
 /** One event as lines in a terminal; most are for those who read the file. */
