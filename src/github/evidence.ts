@@ -47,7 +47,14 @@ export async function pullEvidence(options: EvidenceOptions): Promise<PullEviden
     const commits = listed.slice(-MAX_COMMITS).map(({ sha, commit }) => ({ sha, message: commit.message }));
     const checks: PullEvidence['checks'] = [];
     for (const { sha } of commits.filter((commit) => /^Cofferdam-Run: /m.test(commit.message))) {
-      const { data } = await octokit.rest.checks.listForRef({ ...at, ref: sha, app_id: appId, per_page: 100 });
+      const { data } = await octokit.rest.checks.listForRef({
+        ...at,
+        ref: sha,
+        app_id: appId,
+        // A commit has the check run of each run that was there, and they share a name.
+        filter: 'all',
+        per_page: 100,
+      });
       for (const run of data.check_runs)
         checks.push({ sha, externalId: run.external_id ?? '', summary: run.output.summary ?? '' });
     }
