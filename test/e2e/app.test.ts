@@ -1,32 +1,25 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyAuditFile } from '../../src/audit/verify.ts';
+import { verifyPull } from '../../src/cli/verify-pull.ts';
+import { readEnvironment } from '../../src/config/environment.ts';
 import { FOLLOW_UP, ISSUE, demoScript } from '../../src/local/demo/script.ts';
-import { PEOPLE, setStage, startProduct, type DemoStage } from '../../src/local/demo/stage.ts';
+import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { CheckRun } from '../../src/local/github/state.ts';
 import { containersOf } from './containers.ts';
+import { openScene, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 240_000 };
-let directory: string;
+let scene: Scene;
 let stage: DemoStage;
-let undo: AsyncDisposableStack;
 
 beforeAll(async () => {
-  undo = new AsyncDisposableStack();
-  directory = await mkdtemp(join(tmpdir(), 'cd-'));
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  stage = undo.use(
-    await setStage({
-      directory,
-      script: demoScript,
-      registryPrivate: process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true',
-    }),
-  );
-  undo.use(await startProduct({ env: stage.env, inherit: process.env, logFile: join(directory, 'log') }));
+  scene = await openScene({ script: demoScript });
+  stage = scene.stage;
+  await scene.start();
 });
-afterAll(() => undo.disposeAsync());
+afterAll(() => scene[Symbol.asyncDispose]());
 
 function completed(sha: string): CheckRun | undefined {
   return stage.repository.checkRuns(sha).find((run) => run.status === 'completed');
@@ -101,6 +94,18 @@ describe('the GitHub App, from the label to the pull request', () => {
     );
   });
 
+  it('audit, commits and check runs of the pull request agree with each other', async () => {
+    const { owner, name } = stage.repository.repository;
+    const number = stage.repository.pulls()[0]?.number ?? 0;
+    const key = await readFile(join(stage.dataDir, 'keys', 'audit.pem.pub'), 'utf8');
+    const verified = await verifyPull({ pull: { owner, name, number }, environment: readEnvironment(stage.env), key });
+    expect(verified.compared.map(({ verdict, problems }) => ({ verdict, problems }))).toEqual([
+      { verdict: 'valid', problems: [] },
+      { verdict: 'valid', problems: [] },
+    ]);
+    expect(verified.exitCode).toBe(0);
+  });
+
   it('somebody who may only read is told no, once, and nothing runs', async () => {
     const { repository, standIn } = stage;
     const issue = await repository.openIssue({
@@ -125,9 +130,9 @@ describe('the GitHub App, from the label to the pull request', () => {
     const { standIn } = stage;
     const files = await readdir(join(stage.dataDir, 'audit'));
     const audits = await Promise.all(files.map((file) => readFile(join(stage.dataDir, 'audit', file), 'utf8')));
-    const log = await readFile(join(directory, 'log'), 'utf8');
+    const log = await readFile(scene.logFile, 'utf8');
     const said = JSON.stringify([standIn.state.threads, standIn.state.comments, standIn.state.checkRuns]);
-    const modelKey = await readFile(join(directory, 'model-key'), 'utf8');
+    const modelKey = await readFile(join(scene.directory, 'model-key'), 'utf8');
     const tokens = standIn.state.tokens.map(({ token }) => token);
     expect(tokens.length).toBeGreaterThan(2);
     const keyLine = standIn.app.privateKeyPem.split('\n')[3] ?? '';

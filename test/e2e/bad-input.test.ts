@@ -1,32 +1,26 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { demoScript } from '../../src/local/demo/script.ts';
-import { PEOPLE, setStage, startProduct, type DemoStage } from '../../src/local/demo/stage.ts';
+import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
 import { product, type Product } from './product.ts';
+import { openScene, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 240_000 };
-let directory: string;
+let scene: Scene;
 let stage: DemoStage;
-let undo: AsyncDisposableStack;
 let p: Product;
 
 beforeAll(async () => {
-  undo = new AsyncDisposableStack();
-  p = undo.use(await product());
-  directory = await mkdtemp(join(tmpdir(), 'cd-'));
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  stage = undo.use(
-    await setStage({
-      directory,
-      script: demoScript,
-      registryPrivate: process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true',
-    }),
-  );
+  p = await product();
+  scene = await openScene({ script: demoScript });
+  stage = scene.stage;
 });
-afterAll(() => undo.disposeAsync());
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+  await p[Symbol.asyncDispose]();
+});
 
 describe('settings that are missing or wrong', () => {
   const nothing = { APP_ID: '', PRIVATE_KEY: '', WEBHOOK_SECRET: '', COFFERDAM_POLICY: '', REDIS_URL: '' };
@@ -64,7 +58,7 @@ describe('settings that are missing or wrong', () => {
 
 describe('a repository, a file or a command that cannot work', () => {
   beforeAll(async () => {
-    undo.use(await startProduct({ env: stage.env, inherit: process.env, logFile: join(directory, 'log') }));
+    await scene.start();
   });
 
   async function repositoryWith(name: string, files?: Record<string, string>): Promise<RepositoryHandle> {

@@ -1,35 +1,28 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyAuditFile } from '../../src/audit/verify.ts';
 import { AuditEvent } from '../../src/domain/audit.ts';
 import { demoScript, ISSUE } from '../../src/local/demo/script.ts';
-import { PEOPLE, setStage, startProduct, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
+import { PEOPLE, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import { containersOf } from './containers.ts';
+import { openScene, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 240_000 };
-let directory: string;
+let scene: Scene;
 let stage: DemoStage;
 let product: RunningProduct;
-let undo: AsyncDisposableStack;
 
 beforeAll(async () => {
-  undo = new AsyncDisposableStack();
-  directory = await mkdtemp(join(tmpdir(), 'cd-'));
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  stage = undo.use(
-    await setStage({
-      directory,
-      script: demoScript,
-      registryPrivate: process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true',
-      limits: '{ maxCostUsd: 2, timeoutMinutes: 10, repositoryDailyCostUsd: 50 }',
-    }),
-  );
-  product = undo.use(await startProduct({ env: stage.env, inherit: process.env, logFile: join(directory, 'log') }));
+  scene = await openScene({
+    script: demoScript,
+    limits: '{ maxCostUsd: 2, timeoutMinutes: 10, repositoryDailyCostUsd: 50 }',
+  });
+  stage = scene.stage;
+  product = await scene.start();
 });
-afterAll(() => undo.disposeAsync());
+afterAll(() => scene[Symbol.asyncDispose]());
 
 /** The worker below `cofferdam start`. */
 async function workerPid(): Promise<number> {
@@ -89,6 +82,7 @@ describe('CRA-003 kill -9 of the worker, which is started again by itself', () =
   it.each(POINTS)('while %s: one comment, at most one pull request, a sealed audit, nothing left', async (_, when) => {
     const { repository, standIn, dataDir } = stage;
     const before = repository.pulls().length;
+    const charged = stage.provider?.charged() ?? 0;
     const issue = await repository.openIssue({ ...ISSUE, author: PEOPLE.writer });
     await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
     const runId = await killAt(issue.number, when);
@@ -123,6 +117,9 @@ describe('CRA-003 kill -9 of the worker, which is started again by itself', () =
     }
     // What the provider was paid for is counted, for a call that was cut off as its whole reservation.
     expect(Number(recovered?.data['charged'])).toBeGreaterThanOrEqual(0);
+    const end = (await events(runId)).find(({ type }) => type === 'run.end');
+    const { cost } = end?.data['usage'] as { cost: number };
+    expect(cost).toBeGreaterThanOrEqual((stage.provider?.charged() ?? Infinity) - charged);
   });
 
   it('and what was asked again afterwards is done', async () => {

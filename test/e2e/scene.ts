@@ -1,0 +1,33 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setStage, startProduct, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
+import type { Script } from '../../src/local/provider/script.ts';
+
+/** A local GitHub, a scripted model and a repository in a directory of their own, and Cofferdam to be started on them. */
+export interface Scene extends AsyncDisposable {
+  stage: DemoStage;
+  /** Where Cofferdam's output goes. */
+  logFile: string;
+  directory: string;
+  /** `cofferdam start`; ends with the scene. */
+  start(): Promise<RunningProduct>;
+}
+
+export async function openScene(options: { script: Script; limits?: string }): Promise<Scene> {
+  await using undo = new AsyncDisposableStack();
+  // Short, since sockets lie below it.
+  const directory = await mkdtemp(join(tmpdir(), 'cd-'));
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  const registryPrivate = process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true';
+  const stage = undo.use(await setStage({ directory, registryPrivate, ...options }));
+  const logFile = join(directory, 'log');
+  const rest = undo.move();
+  return {
+    stage,
+    logFile,
+    directory,
+    start: async () => rest.use(await startProduct({ env: stage.env, inherit: process.env, logFile })),
+    [Symbol.asyncDispose]: () => rest.disposeAsync(),
+  };
+}
