@@ -32,6 +32,11 @@ export const Seal = z.strictObject({
 });
 export type Seal = z.infer<typeof Seal>;
 
+/** Where the public half of the installation's key lies. */
+export function publicKeyFile(dataDir: string): string {
+  return join(dataDir, 'keys', 'audit.pem.pub');
+}
+
 /** Loads the installation's key from `<dataDir>/keys/audit.pem` (0600), or makes it. */
 export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
   const file = join(dataDir, 'keys', 'audit.pem');

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { auditPaths } from '../audit/logs.ts';
 import { describeReading, readAuditFile, type Reading } from '../audit/read.ts';
+import { publicKeyFile } from '../audit/seal.ts';
 import { prune } from '../audit/retention.ts';
 import type { Entry } from '../audit/story/activity.ts';
 import { allAttempts } from '../audit/story/network.ts';
@@ -115,7 +116,7 @@ export async function auditExportCommand(options: {
   await mkdir(directory, { recursive: true });
   const id = RunId.safeParse(basename(file).replace(/\.jsonl$/, ''));
   const patch = id.success ? [auditPaths(auditDirectory(dataDir), id.data).patch] : [];
-  const key = join(dataDir, 'keys', 'audit.pem.pub');
+  const key = publicKeyFile(dataDir);
   for (const [from, needed] of [
     [file, true],
     ...[`${file}.seal`, ...patch, key].map((one) => [one, false] as const),

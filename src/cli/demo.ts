@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { environmentOf } from '../config/environment.ts';
+import { publicKeyFile } from '../audit/seal.ts';
 import { verifyAuditFile } from '../audit/verify.ts';
 import { formatUsd } from '../domain/ids.ts';
 import { demoScript, FOLLOW_UP, ISSUE } from '../local/demo/script.ts';
@@ -125,7 +126,7 @@ async function walk(stage: DemoStage, follower: Follower, signal: AbortSignal): 
   await wait('the status comment of the second run', () => told(pull.number, 1));
   const after = repository.pulls()[0] ?? pull;
   const commits = await repository.log(after.pull.headRef);
-  const key = await readFile(join(stage.dataDir, 'keys', 'audit.pem.pub'), 'utf8');
+  const key = await readFile(publicKeyFile(stage.dataDir), 'utf8');
   const runs = await Promise.all(
     follower.runs().map(async (run) => {
       const { verdict, checkpoints } = await verifyAuditFile({ file: run.file, key });

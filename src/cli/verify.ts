@@ -1,15 +1,17 @@
 import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Environment } from '../config/environment.ts';
+import { auditPaths } from '../audit/logs.ts';
+import { publicKeyFile } from '../audit/seal.ts';
 import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
+import { auditDirectory } from '../main/live-audit.ts';
 import { describePull, parsePullUrl, verifyPull } from './verify-pull.ts';
 
 /** A file, or a run id whose file is in the data directory. */
 export async function locate(target: string, dataDir: string): Promise<string> {
   const id = RunId.safeParse(target);
-  const file = id.success ? join(dataDir, 'audit', `${id.data}.jsonl`) : target;
+  const file = id.success ? auditPaths(auditDirectory(dataDir), id.data).log : target;
   await access(file).catch((cause: unknown) => {
     throw new CofferdamError('usage', 'cli.verify', `cannot read ${file}`, cause);
   });
@@ -23,7 +25,7 @@ async function publicKey(given: string | undefined, dataDir: string): Promise<st
       throw new CofferdamError('usage', 'cli.verify', `cannot read the key ${given}`, cause);
     });
   }
-  return readFile(join(dataDir, 'keys', 'audit.pem.pub'), 'utf8').catch(() => undefined);
+  return readFile(publicKeyFile(dataDir), 'utf8').catch(() => undefined);
 }
 
 function describe(file: string, result: VerifyResult): string {

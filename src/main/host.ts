@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AuditFile } from '../audit/log.ts';
+import { auditPaths } from '../audit/logs.ts';
 import { createRedactor } from '../audit/redact.ts';
 import { loadSigningKey } from '../audit/seal.ts';
 import { knownSecrets, readSecret, type Environment } from '../config/environment.ts';
@@ -22,6 +23,7 @@ import type { Logger } from '../telemetry/log.ts';
 import { createEgress } from './egress.ts';
 import { createGateways, type GatewayHost } from './gateway-client.ts';
 import { createKernelRecorder } from './kernel-client.ts';
+import { auditDirectory } from './live-audit.ts';
 import type { ResolveEgress } from './planner.ts';
 
 /** The host's side of runs: what `exec`, `run` and the worker are composed of. */
@@ -157,7 +159,7 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
   const redact = createRedactor(knownSecrets(policy.policy, environment));
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
   const auditOptions = (id: RunId) => ({
-    file: join(dataDir, 'audit', `${id}.jsonl`),
+    file: auditPaths(auditDirectory(dataDir), id).log,
     runId: id,
     redact,
     key,

@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Redis } from 'ioredis';
-import { join } from 'node:path';
 import { createFileLogs, subjectOf, type FileLogs } from '../audit/logs.ts';
+import { publicKeyFile } from '../audit/seal.ts';
 import type { Environment } from '../config/environment.ts';
 import { CofferdamError, toRunError } from '../domain/errors.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -36,7 +36,7 @@ export function localRuns(logs: FileLogs): (limit: number) => Promise<ListedRun[
 }
 
 export function installationKey(dataDir: string): () => Promise<string | undefined> {
-  return () => readFile(join(dataDir, 'keys', 'audit.pem.pub'), 'utf8').catch(() => undefined);
+  return () => readFile(publicKeyFile(dataDir), 'utf8').catch(() => undefined);
 }
 
 const NO_QUEUE: RunIndex = {
