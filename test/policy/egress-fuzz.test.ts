@@ -101,7 +101,7 @@ describe('ClientHellos, beside OpenSSL', () => {
   async function nameByOpenSsl(bytes: Buffer): Promise<string | undefined> {
     const wire = new Wire();
     let seen: string | undefined;
-    const secured = new TLSSocket(wire as never, {
+    const secured = new TLSSocket(wire, {
       isServer: true,
       SNICallback: (name, done) => {
         seen = name;
