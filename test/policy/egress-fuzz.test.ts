@@ -155,7 +155,8 @@ describe('requests, beside Node’s own parser', () => {
     line: string;
     body: number;
   }
-  const server = createServer();
+  // Who a request is for is judged behind the framing, by somebody else.
+  const server = createServer({ requireHostHeader: false });
   const seen = new WeakMap<Duplex, Seen[]>();
   server.on('request', (request, response) => {
     const one: Seen = { line: `${request.method ?? ''} ${request.url ?? ''}`, body: 0 };
@@ -275,9 +276,11 @@ describe('requests, beside Node’s own parser', () => {
           else expect(requests.length).toBe(framed.heads);
           const bodies = requests.reduce((sum, { body: size }) => sum + size, 0);
           expect(bodies).toBeLessThanOrEqual(accepted.length);
-          expect(requests.some(({ line }) => line.includes('smuggled'))).toBe(
-            requests.length > 0 && new RegExp('(?:^|\\n\\r\\n|\\r\\n\\r\\n)GET /smuggled').test(headsOf(accepted)),
-          );
+          const toNode = requests.some(({ line }) => line.includes('smuggled'));
+          const toOurs = /(?:^|\n\r\n|\r\n\r\n)GET \/smuggled/.test(headsOf(accepted));
+          // One that Node never came to, since it refused an earlier one, harms nobody; one that only Node sees would.
+          if (failed) expect(toNode && !toOurs).toBe(false);
+          else expect(toNode).toBe(requests.length > 0 && toOurs);
         }),
         runs(1500),
       );
