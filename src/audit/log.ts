@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, writeSync } from 'node:fs';
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DURABLE_EVENTS, type AuditEntry } from '../domain/audit.ts';
@@ -116,7 +116,7 @@ export class AuditFile {
         at: (this.#options.now?.() ?? new Date()).toISOString(),
         mono: Math.round((this.#mono() - this.#opened) * 1000) / 1000,
       });
-      await this.#handle.appendFile(`${line}\n`);
+      writeWhole(this.#handle.fd, Buffer.from(`${line}\n`));
       this.#state = next;
       if ((DURABLE_EVENTS as readonly string[]).includes(entry.type)) await this.#handle.datasync();
       else this.#scheduleSync();
@@ -151,4 +151,12 @@ export class AuditFile {
     clearTimeout(this.#sync);
     await this.#handle.close();
   }
+}
+
+/**
+ * Into the page cache, which takes microseconds; a turn through the thread pool takes longer than that, and every
+ * decision of a gateway waits for its line. Throws what the file system says.
+ */
+function writeWhole(fd: number, bytes: Buffer): void {
+  for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
 }

@@ -106,6 +106,11 @@ export class GuardedStream extends Duplex {
     else this.#whenDrained(done);
   }
 
+  /** An answer's chunk is a length, the bytes and a line end: one write to the kernel instead of three. */
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), '', done);
+  }
+
   #whenDrained(done: (error?: Error | null) => void): void {
     const { inner } = this.#options;
     const over = (): void => {

@@ -31,6 +31,7 @@ export interface Upstream {
   port: number;
   /** Bytes of an answer. */
   streamed: number;
+  paced: number;
   whole: number;
   stop(): void;
 }
@@ -53,6 +54,25 @@ export function direct({ port }: Upstream): Target {
   };
 }
 
+/** What one more process on the way costs on this machine, when it does nothing but pass bytes on. */
+export async function relay({ port }: Upstream): Promise<Target> {
+  const directory = mkdtempSync(join(tmpdir(), 'cfbl-relay-'));
+  const socketPath = join(directory, 'relay.sock');
+  const child = fork(fileURLToPath(new URL('llm-relay.child.ts', import.meta.url)), [socketPath, String(port)]);
+  await once(child, 'message');
+  return {
+    name: 'relay',
+    options: { socketPath, path: '/v1/chat/completions', headers: { authorization: `Bearer ${KEY}` } },
+    memory: () => memoryOf(child.pid ?? 0),
+    stop: async () => {
+      const gone = once(child, 'exit');
+      child.disconnect();
+      await gone;
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
 /** The gateway process of a run as a worker starts it: audit on disk, synced before each call, and a ledger. */
 export async function cofferdam({ port }: Upstream, ledger: Ledger): Promise<Target> {
   const dataDir = mkdtempSync(join(tmpdir(), 'cfbl-'));
@@ -70,8 +90,11 @@ export async function cofferdam({ port }: Upstream, ledger: Ledger): Promise<Tar
     caFile: undefined,
     llm: {
       providers: [{ id: 'corp', wires: ['openai-chat'], baseUrl: `http://127.0.0.1:${port}/v1`, key: KEY }],
-      models: ['m'],
-      prices: freezePrices([operatorRow('m', { inputPerMTok: 3, outputPerMTok: 15 })], '2026-11-24'),
+      models: ['m', 'paced'],
+      prices: freezePrices(
+        ['m', 'paced'].map((model) => operatorRow(model, { inputPerMTok: 3, outputPerMTok: 15 })),
+        '2026-11-24',
+      ),
     },
   }).open({
     runId: id,

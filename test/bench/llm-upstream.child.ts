@@ -7,6 +7,8 @@ import type { AddressInfo } from 'node:net';
  */
 
 const FRAMES = 64;
+/** A paced answer comes as from a model, after a while and frame by frame, so that nothing but the first byte is measured. */
+const PACED_FRAMES = 8;
 const chunk = (delta: unknown, usage: unknown = null): string =>
   `data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta, finish_reason: usage === null ? null : 'stop' }], usage })}\n\n`;
 const USAGE = { prompt_tokens: 20, completion_tokens: 64, total_tokens: 84 };
@@ -36,19 +38,27 @@ const server = createServer((req, res) => {
       return;
     }
     res.writeHead(200, { 'content-type': 'text/event-stream' });
-    let next = 0;
+    const paced = body.includes('"model":"paced"');
+    let next = paced ? frames.length - PACED_FRAMES : 0;
     const more = (): void => {
       const frame = frames[next++];
       if (frame === undefined || res.destroyed) return void res.end();
       res.write(frame);
-      setImmediate(more);
+      if (paced) setTimeout(more, 2);
+      else setImmediate(more);
     };
-    more();
+    if (paced) setTimeout(more, 5);
+    else more();
   });
 });
 server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => {
   const { port } = server.address() as AddressInfo;
-  process.send?.({ port, streamed: frames.join('').length, whole: whole.length });
+  process.send?.({
+    port,
+    streamed: frames.join('').length,
+    paced: frames.slice(-PACED_FRAMES).join('').length,
+    whole: whole.length,
+  });
 });
 process.on('disconnect', () => process.exit(0));

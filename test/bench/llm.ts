@@ -3,12 +3,13 @@ import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { Agent, request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createMemoryLedger } from '../../src/run/ledger.ts';
 import type { Ledger } from '../../src/run/ledger.ts';
 import { createRedisLedger } from '../../src/queue/redis-ledger.ts';
 import { startRedis } from '../../src/local/machine/redis.ts';
 import { openRedis } from '../../src/queue/connection.ts';
-import { cofferdam, direct, portkey, startUpstream } from './llm-targets.ts';
+import { cofferdam, direct, portkey, relay, startUpstream } from './llm-targets.ts';
 import type { Target, Upstream } from './llm-targets.ts';
 
 /*
@@ -24,10 +25,13 @@ interface Timed {
   status: number;
 }
 
-async function once(target: Target, agent: Agent, stream: boolean): Promise<Timed> {
+type Kind = 'streamed' | 'paced' | 'whole';
+
+async function once(target: Target, agent: Agent, kind: Kind): Promise<Timed> {
+  const stream = kind !== 'whole';
   const messages = [{ role: 'user', content: 'hi there, it is us' }];
   const body = JSON.stringify({
-    model: 'm',
+    model: kind === 'paced' ? 'paced' : 'm',
     max_tokens: 100,
     stream,
     messages,
@@ -70,12 +74,14 @@ function quantile(values: number[], share: number): number {
 }
 
 /** One call after the other, target by target in turns, so that all meet the same machine. */
-async function firstBytes(targets: Target[], upstream: Upstream, stream: boolean): Promise<void> {
+async function firstBytes(targets: Target[], upstream: Upstream, kind: Kind): Promise<void> {
   const agents = new Map(targets.map((target) => [target, new Agent({ keepAlive: true })]));
   const times = new Map<Target, number[]>(targets.map((target) => [target, []]));
   for (let round = 0; round < 130; round++) {
     for (const [target, agent] of agents) {
-      const timed = real(await once(target, agent, stream), target, stream ? upstream.streamed : upstream.whole);
+      const timed = real(await once(target, agent, kind), target, upstream[kind]);
+      // What a gateway does after an answer is not on the way of the next one: nobody asks again at once.
+      await delay(10);
       if (round >= 10) times.get(target)?.push(timed.firstMs);
     }
   }
@@ -84,13 +90,13 @@ async function firstBytes(targets: Target[], upstream: Upstream, stream: boolean
     const [p50, p99] = [quantile(all, 0.5), quantile(all, 0.99)];
     const added = p50 - base;
     say(
-      `  first byte${stream ? '' : ', not streamed'}, ${target.name.padEnd(9)} p50 ${p50.toFixed(2)} ms (+${added.toFixed(2)}), p99 ${p99.toFixed(2)} ms`,
+      `  first byte${kind === 'whole' ? ', not streamed' : ''}, ${target.name.padEnd(9)} p50 ${p50.toFixed(2)} ms (+${added.toFixed(2)}), p99 ${p99.toFixed(2)} ms`,
     );
   }
   for (const agent of agents.values()) agent.destroy();
 }
 
-async function throughput(target: Target, upstream: Upstream, streams: number, stream: boolean): Promise<number> {
+async function throughput(target: Target, upstream: Upstream, streams: number, kind: Kind): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: streams });
   const total = Math.max(60, streams * 6);
   let left = total;
@@ -98,7 +104,7 @@ async function throughput(target: Target, upstream: Upstream, streams: number, s
   const started = performance.now();
   const worker = async (): Promise<void> => {
     while (left-- > 0) {
-      real(await once(target, agent, stream), target, stream ? upstream.streamed : upstream.whole);
+      real(await once(target, agent, kind), target, upstream[kind]);
       done += 1;
     }
   };
@@ -108,16 +114,18 @@ async function throughput(target: Target, upstream: Upstream, streams: number, s
   return total / ((performance.now() - started) / 1000);
 }
 
-async function throughputs(targets: Target[], upstream: Upstream, stream: boolean): Promise<void> {
+async function throughputs(targets: Target[], upstream: Upstream, kind: Kind): Promise<void> {
   for (const streams of [1, 16, 64]) {
     const rates: string[] = [];
     let first: number | undefined;
     for (const target of targets) {
-      const rate = await throughput(target, upstream, streams, stream);
+      const rate = await throughput(target, upstream, streams, kind);
       first ??= rate;
       rates.push(`${target.name} ${rate.toFixed(0)}/s (${(rate / first).toFixed(2)} of direct)`);
     }
-    say(`  ${stream ? 'streams' : 'calls, not streamed'}, ${String(streams).padStart(2)} at once: ${rates.join(', ')}`);
+    say(
+      `  ${kind === 'whole' ? 'calls, not streamed' : 'streams'}, ${String(streams).padStart(2)} at once: ${rates.join(', ')}`,
+    );
   }
 }
 
@@ -153,7 +161,7 @@ function syncs(file: string, count: number): number {
 /** What others can do in this setting: streams, or whole answers only. */
 async function streamsAtAll(target: Target): Promise<boolean> {
   const agent = new Agent();
-  const { status } = await once(target, agent, true);
+  const { status } = await once(target, agent, 'streamed');
   return status === 200;
 }
 
@@ -173,7 +181,9 @@ export async function bench(): Promise<void> {
   undo.defer(() => upstream.stop());
   const ours = await cofferdam(upstream, ledger('calls:'));
   undo.defer(() => ours.stop());
-  const streaming = [direct(upstream), ours];
+  const bare = await relay(upstream);
+  undo.defer(() => bare.stop());
+  const streaming = [direct(upstream), bare, ours];
   const whole = [...streaming];
   const other = await portkey(upstream).catch((error: unknown) => {
     say(`  NOT MEASURED: portkey does not run here: ${error instanceof Error ? error.message.split('\n')[0] : ''}`);
@@ -186,11 +196,11 @@ export async function bench(): Promise<void> {
     else
       say('  NOT MEASURED: portkey answers every streamed call with an error here; compared where nothing is streamed');
   }
-  await firstBytes(streaming, upstream, true);
-  await throughputs(streaming, upstream, true);
+  await firstBytes(streaming, upstream, 'paced');
+  await throughputs(streaming, upstream, 'streamed');
   if (streaming.length < whole.length) {
-    await firstBytes(whole, upstream, false);
-    await throughputs(whole, upstream, false);
+    await firstBytes(whole, upstream, 'whole');
+    await throughputs(whole, upstream, 'whole');
   }
   for (const target of whole) {
     const bytes = target.memory();

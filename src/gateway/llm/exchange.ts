@@ -194,7 +194,8 @@ async function pass({
   let firstByteMs: number | undefined;
   if (!res.destroyed && !res.headersSent) {
     res.writeHead(200, answerHeaders(response.headers));
-    res.flushHeaders();
+    // The head goes out together with the first bytes where they have come already.
+    setImmediate(() => firstByteMs === undefined && !res.writableEnded && res.flushHeaders());
   }
   const source = decoded(response, limits, abort);
   const resume = (): void => {
