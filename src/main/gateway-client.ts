@@ -39,8 +39,9 @@ export interface GatewayHost {
   /** What the gateway process writes to standard error: its last words. */
   log?: (line: string) => void;
   startTimeoutMs?: number;
-  /** The process's module; another one only in tests. */
+  /** The process's module, and its arguments; another one only in tests and in the battery of attacks. */
   script?: string;
+  scriptArguments?: readonly string[];
 }
 
 const SCRIPT = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
@@ -161,7 +162,12 @@ function startChild(options: GatewayHost): ChildProcess {
   const pairs = Array.from({ length: 1 + AGENT_SLOTS }, () => 'pipe' as const);
   return spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', '--max-old-space-size=768', options.script ?? SCRIPT],
+    [
+      '--disable-warning=ExperimentalWarning',
+      '--max-old-space-size=768',
+      options.script ?? SCRIPT,
+      ...(options.scriptArguments ?? []),
+    ],
     {
       cwd: '/',
       env: { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', UV_THREADPOOL_SIZE: '16' },
