@@ -23,7 +23,7 @@ const allowed: Record<string, string[]> = {
   web: ['domain', 'audit', 'telemetry'],
 };
 /** These put rooms together and may import all of them. */
-const composers = ['main', 'cli', 'local'];
+const composers = ['main', 'cli', 'local', 'attack'];
 const pure = ['domain', 'policy', 'command'];
 
 /** Ports are types: a room may name the shape that its consumer declares, since nothing of it exists at run time. */
@@ -34,7 +34,7 @@ const quarantine: { module: string; only: string }[] = [
   { module: '^dockerode$', only: '^src/(sandbox/docker\\.ts|local/machine/)' },
   { module: '^(node:)?child_process$', only: '^src/(git/|main/|local/|sandbox/host-process\\.ts|cli/)' },
   // The gateway's client in main opens no connection: it reads the host's list of trusted certificates.
-  { module: '^(node:)?tls$', only: '^src/(gateway/|local/|main/gateway-client\\.ts$)' },
+  { module: '^(node:)?tls$', only: '^src/(gateway/|local/|attack/|main/gateway-client\\.ts$)' },
   { module: '^(node:)?cluster$', only: '^$' },
 ];
 
@@ -62,6 +62,18 @@ const rules: IForbiddenRuleType[] = [
     severity: 'error',
     from: { path: '^src/(main|cli)/', pathNot: '^src/(main/cofferdam|cli/(demo|doctor))' },
     to: { path: '^src/local/(github|provider)/' },
+  },
+  {
+    name: 'only-the-battery-is-off-the-internet',
+    severity: 'error',
+    from: { path: '^src/', pathNot: '^src/(attack/|cli/attack\\.ts$)' },
+    to: { path: '^src/attack/' },
+  },
+  {
+    name: 'nobody-else-becomes-a-gateway',
+    severity: 'error',
+    from: { path: '^src/', pathNot: '^src/(main/gateway-process|attack/gateway-entry)\\.ts$' },
+    to: { path: '^src/main/gateway-child\\.ts$' },
   },
   {
     name: 'pure-rooms-do-no-io',

@@ -1,122 +1,19 @@
-/** A hermetic internet for the gateway: a resolver and a dialer of the test's own, and a sink that keeps every byte. */
+/** A gateway on a hermetic internet, and raw conversations with it. */
 import { mkdtempSync } from 'node:fs';
-import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect as tlsConnect, TLSSocket } from 'node:tls';
+import { connect as tlsConnect } from 'node:tls';
+import { Internet } from '../../src/attack/internet.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
-import type { Dial } from '../../src/gateway/dialer.ts';
-import { createRunAuthority, type RunAuthority } from '../../src/gateway/tls/authority.ts';
 import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
+
+export type { Answers } from '../../src/attack/internet.ts';
 
 export const PUBLIC = '93.184.216.34';
 export const ALLOWED = 'allowed.test';
-
-export type Answers = string[] | (() => string[] | Promise<string[]>);
-
-/** The outside: names, addresses, and what was sent to them. */
-export class Internet {
-  readonly names = new Map<string, Answers>();
-  /** Every question that reached the resolver, in order. */
-  readonly queries: string[] = [];
-  /** Every address that was dialled, `ip:port`. */
-  readonly dials: string[] = [];
-  readonly #servers = new Map<string, Server>();
-  readonly #bytes = new Map<string, Buffer[]>();
-  readonly #sockets = new Set<Socket>();
-  #authority: Promise<RunAuthority> | undefined;
-
-  /** Listens for `ip:port` of the hermetic internet. The handler gets a socket whose bytes are kept in the sink. */
-  async serve(at: string, handler: (socket: Socket) => void): Promise<void> {
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
-      socket.on('error', () => undefined);
-      handler(socket);
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    this.#servers.set(at, server);
-  }
-
-  /** Keeps what arrives and answers every piece with `echo:` and itself. */
-  async echo(at: string): Promise<void> {
-    await this.serve(at, (socket) => {
-      socket.on('data', (chunk: Buffer) => {
-        this.keep(at, chunk);
-        socket.write(Buffer.concat([Buffer.from('echo:'), chunk]));
-      });
-      socket.on('end', () => socket.end());
-    });
-  }
-
-  /** An HTTPS host: a real TLS stack and a real HTTP parser; the sink keeps the requests as they were read. */
-  async serveHttps(at: string, host: string, handler: RequestListener): Promise<void> {
-    const http = createHttpServer((request, response) => {
-      const headers = request.rawHeaders.flatMap((name, index) =>
-        index % 2 === 0 ? `${name}: ${request.rawHeaders[index + 1] ?? ''}` : [],
-      );
-      this.keep(
-        at,
-        Buffer.from([`${request.method ?? ''} ${request.url ?? ''}`, ...headers, '', ''].join('\r\n'), 'latin1'),
-      );
-      request.on('data', (chunk: Buffer) => this.keep(at, chunk));
-      handler(request, response);
-    });
-    const secureContext = await (await this.authority()).contextFor(host);
-    await this.serve(at, (socket) => {
-      const secured = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
-      secured.on('error', () => undefined);
-      http.emit('connection', secured);
-    });
-  }
-
-  /** Who signs for the hosts of this internet. */
-  authority(): Promise<RunAuthority> {
-    this.#authority ??= createRunAuthority({ runName: 'hermetic internet', policy: policyOf([{ host: 'test' }]) });
-    return this.#authority;
-  }
-
-  keep(at: string, chunk: Buffer): void {
-    this.#bytes.set(at, [...(this.#bytes.get(at) ?? []), chunk]);
-  }
-
-  sink(at: string): Buffer {
-    return Buffer.concat(this.#bytes.get(at) ?? []);
-  }
-
-  sinkTotal(): number {
-    return [...this.#bytes.values()].flat().reduce((sum, chunk) => sum + chunk.length, 0);
-  }
-
-  readonly resolve = async (host: string): Promise<string[]> => {
-    this.queries.push(host);
-    const answers = this.names.get(host);
-    if (!answers) throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
-    return typeof answers === 'function' ? await answers() : answers;
-  };
-
-  readonly dial: Dial = ({ address, port }) => {
-    const at = `${address}:${port}`;
-    this.dials.push(at);
-    const server = this.#servers.get(at);
-    if (!server) return Promise.reject(new Error(`nothing listens on ${at}`));
-    return new Promise((resolve, reject) => {
-      const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
-      socket.once('connect', () => {
-        resolve(socket);
-      });
-      socket.once('error', reject);
-    });
-  };
-
-  async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    await Promise.all([...this.#servers.values()].map((server) => new Promise((resolve) => server.close(resolve))));
-  }
-}
 
 export interface Hermetic {
   socketPath: string;
