@@ -39,6 +39,7 @@ import {
   type GatewayStart,
   type ToWorker,
 } from './gateway-ipc.ts';
+import { MOUNTED_MODE } from '../sandbox/layout.ts';
 import { dropRights } from './child-process.ts';
 import { createCalls, type Calls } from './gateway-calls.ts';
 
@@ -102,8 +103,8 @@ async function start(child: Child, settings: GatewayStart): Promise<void> {
     const running = await compose(child, settings, repositories);
     // The run's own authority for what is read, the bundle for what is passed through.
     const trusted = running.gateway.authority + settings.ca;
-    await writeFile(join(settings.socketDir, CA_NAME), trusted, { mode: 0o644 });
-    await writeFile(join(settings.socketDir, TRUST_STORE_NAME), javaTrustStore(trusted), { mode: 0o644 });
+    await writeFile(join(settings.socketDir, CA_NAME), trusted, { mode: MOUNTED_MODE });
+    await writeFile(join(settings.socketDir, TRUST_STORE_NAME), javaTrustStore(trusted), { mode: MOUNTED_MODE });
     await running.gateway.listen(join(settings.socketDir, SOCKET_NAME));
     if (settings.user) dropRights(settings.user, { code: 'gateway', op: 'main.gatewayProcess', name: 'gateway' });
     checkRepositories(repositories);

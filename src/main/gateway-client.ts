@@ -17,7 +17,7 @@ import type { PriceTable } from '../policy/llm/prices.ts';
 import type { Ledger } from '../run/ledger.ts';
 import type { Gateway, GatewayOptions, Gateways } from '../run/ports.ts';
 import { APT_CONFIGURATION } from '../sandbox/environment.ts';
-import { APT_FILE } from '../sandbox/layout.ts';
+import { APT_FILE, MOUNTED_MODE } from '../sandbox/layout.ts';
 import { AGENT_SLOTS, SOCKET_NAME, type GatewayStart } from './gateway-ipc.ts';
 import { createLink } from './gateway-link.ts';
 import { servableRepositories } from './gateway-repositories.ts';
@@ -93,7 +93,7 @@ async function makeSocketDir(dataDir: string, runId: string): Promise<string> {
       await mkdir(socketDir);
       // The sandbox's agent is not root and has to enter; who may come here on the host is decided one level up.
       await chmod(socketDir, 0o755);
-      await writeFile(join(socketDir, APT_FILE), APT_CONFIGURATION, { mode: 0o644 });
+      await writeFile(join(socketDir, APT_FILE), APT_CONFIGURATION, { mode: MOUNTED_MODE });
       return socketDir;
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;

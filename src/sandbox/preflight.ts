@@ -9,7 +9,7 @@ const SOCKET_PATH_MAX = 107;
 /**
  * Nothing that is mounted may lead out of the sandbox by another way: gVisor lets it connect to every socket below a mount.
  * Sockets other than the gateway's, named pipes and devices are refused, wherever they lie in the tree. Symbolic links are
- * not followed: inside, they cannot leave the sandbox.
+ * not followed: inside, they cannot leave the sandbox. Files that somebody may write are refused, too (see `MOUNTED_MODE`).
  * Errors: `sandbox` with the path; `config` when the socket's path is too long or the directory is not there.
  */
 export async function checkMounts(options: { socketDir: string; toolboxDir: string }): Promise<void> {
@@ -37,8 +37,13 @@ async function checkTree(root: string, isExpected: (file: string) => boolean): P
     throw new CofferdamError('config', 'sandbox.checkMounts', `cannot read a directory to mount: ${root}`, cause);
   });
   for (const entry of entries) {
-    if (entry.isFile() || entry.isDirectory() || entry.isSymbolicLink()) continue;
+    if (entry.isDirectory() || entry.isSymbolicLink()) continue;
     const file = path.join(entry.parentPath, entry.name);
+    if (entry.isFile()) {
+      if (((await lstat(file)).mode & 0o222) === 0) continue;
+      const message = `a file in a mount of a sandbox may be writable for nobody (chmod a-w), since gVisor lets its root empty it: ${file}`;
+      throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
+    }
     if (entry.isSocket() && isExpected(file)) continue;
     const message = `only the gateway's socket may be in a mount of a sandbox, not this socket, pipe or device: ${file}`;
     throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);

@@ -21,7 +21,7 @@ beforeEach(async () => {
   await mkdir(mounts.socketDir);
   await mkdir(path.join(mounts.toolboxDir, 'bin'), { recursive: true });
   await listen(path.join(mounts.socketDir, 'gateway.sock'));
-  await writeFile(path.join(mounts.socketDir, 'ca.pem'), '');
+  await writeFile(path.join(mounts.socketDir, 'ca.pem'), '', { mode: 0o444 });
 });
 afterEach(async () => {
   for (const server of servers.splice(0)) server.close();
@@ -45,6 +45,21 @@ describe('ESC-001 the check of what is mounted', () => {
       message: expect.stringContaining(file()) as string,
     });
   });
+
+  it.each([0o644, 0o464, 0o446])(
+    'ESC-004 refuses a file of mode %o, which root in the sandbox could empty',
+    async (mode) => {
+      const file = path.join(mounts.toolboxDir, 'bin/tool');
+      await writeFile(file, '');
+      await chmod(file, mode);
+      await expect(checkMounts(mounts)).rejects.toMatchObject({
+        code: 'sandbox',
+        message: expect.stringContaining(file) as string,
+      });
+      await chmod(file, 0o555);
+      await checkMounts(mounts);
+    },
+  );
 
   it('refuses a run without a gateway', async () => {
     servers.splice(0).forEach((server) => server.close());

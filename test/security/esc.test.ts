@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { execFile } from 'node:child_process';
-import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -121,6 +121,24 @@ for port in (2375, 2376):
         text: expect.stringMatching(/Read-only|Permission denied|Operation not permitted/) as string,
       });
     }
+    expect(await allowedWorks(sandbox)).toBe(true);
+  });
+
+  it.each(users)('ESC-004 as %s: files of the host that are mounted cannot be emptied', async (user) => {
+    const files = ['package.json', 'bin/busybox', 'portal/main.ts'];
+    const sizes = (): Promise<number[]> =>
+      Promise.all(files.map(async (file) => (await stat(path.join(bench.machine.toolboxDir, file))).size));
+    const before = await sizes();
+    const program = `
+import os
+for name in ${JSON.stringify(files)}:
+    for flags in (os.O_RDONLY, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+        try: os.close(os.open('/opt/cofferdam/' + name, flags)); print(flags, 'opened')
+        except OSError as e: print(flags, 'refused')
+`;
+    const { text } = await python(sandbox, program, user);
+    expect(text).toBe('0 opened\n512 refused\n513 refused\n578 refused\n'.repeat(3));
+    expect(await sizes()).toEqual(before);
     expect(await allowedWorks(sandbox)).toBe(true);
   });
 

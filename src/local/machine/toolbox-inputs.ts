@@ -51,7 +51,7 @@ export async function toolboxInputs(options: {
 
 /** A name for exactly these inputs. */
 export async function toolboxHash(inputs: ToolboxInputs): Promise<string> {
-  const hash = createHash('sha256').update(`layout 3 ${TOOLBOX.mount} ${inputs.node.version} ${process.arch}\0`);
+  const hash = createHash('sha256').update(`layout 4 ${TOOLBOX.mount} ${inputs.node.version} ${process.arch}\0`);
   const programs = [inputs.tools.busybox, inputs.tools.init, inputs.loader];
   for (const file of [...programs, ...inputs.libraries.map((library) => library.file)]) {
     hash.update(`${path.basename(file)}\0`).update(await readFile(file));

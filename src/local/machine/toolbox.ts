@@ -200,6 +200,9 @@ async function ensurePart(directory: string, fill: (staging: string) => Promise<
   try {
     await fill(staging);
     await mustRun(['chmod', '-R', 'a+rX,go-w,a-s', staging]);
+    // gVisor empties a file that its owner may write when it is opened with O_TRUNC, before it sees that the mount is
+    // read-only: what is mounted may be writable for nobody. Directories stay, to be removed one day.
+    await mustRun(['find', staging, '-type', 'f', '-exec', 'chmod', 'a-w', '{}', '+']);
     await chmod(staging, 0o755);
     await rename(staging, directory);
   } finally {
