@@ -219,6 +219,23 @@ function build(): Command {
   addAuditCommands(program);
 
   program
+    .command('attack')
+    .description('try the catalogue’s attacks on this machine: one real sandbox, the real gateway, a hermetic internet')
+    .option('--only <ids>', 'only these cases, such as NET-001,ESC-011')
+    .option('--tier <tiers>', 'only rows that the catalogue puts into these tiers, such as T1,T2')
+    .option('--policy <file>', 'whose sandbox settings and rules for hosts count, too (default: COFFERDAM_POLICY)')
+    .option('--report <file>', 'write a page for a security review')
+    .option('--json', 'write one JSON object to standard output; progress goes to standard error')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 everything held, 1 something failed or nothing could be tried, 2 wrong usage.',
+    )
+    .action(async (options: { only?: string; tier?: string; policy?: string; report?: string; json?: boolean }) => {
+      const { attackCommand } = await import('../cli/attack.ts');
+      process.exitCode = await attackCommand({ ...options, ...surroundings(), stderr: process.stderr });
+    });
+
+  program
     .command('doctor')
     .description('check every prerequisite: found, needed, fix')
     .option('--json', 'write the result as JSON')

@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest';
+import type { Outcome } from '../../src/attack/battery.ts';
+import { CASES } from '../../src/attack/cases.ts';
+import { byClass, isPassed, reportPage, type BatteryResult } from '../../src/attack/report.ts';
+
+function outcome(change: Partial<Outcome>): Outcome {
+  return {
+    ...{ id: 'NET-001', title: 'title', tried: 'tried', class: 'NET', tier: 'T1', user: 'agent' },
+    ...{ verdict: 'passed', problems: [], seen: [], ms: 1 },
+    ...change,
+  };
+}
+
+function result(outcomes: Outcome[], ok = true): BatteryResult {
+  const about = { host: 'h', date: 'd', runId: 'r', auditFile: 'a', policy: 'p', image: 'i', versions: {}, seconds: 1 };
+  return { outcomes, checks: [{ name: 'record', ok, observed: 'o' }], about };
+}
+
+test('nothing that failed, no skipped alone, and no broken record counts as held', () => {
+  expect(isPassed(result([outcome({})]))).toBe(true);
+  expect(isPassed(result([outcome({}), outcome({ verdict: 'skipped' })]))).toBe(true);
+  expect(isPassed(result([outcome({ verdict: 'skipped' })]))).toBe(false);
+  expect(isPassed(result([outcome({}), outcome({ verdict: 'failed' })]))).toBe(false);
+  expect(isPassed(result([outcome({})], false))).toBe(false);
+  expect(isPassed(result([]))).toBe(false);
+});
+
+test('skipped is counted and shown as skipped', () => {
+  const outcomes = [outcome({}), outcome({ verdict: 'skipped', problems: ['no python3'] })];
+  expect(byClass(outcomes)).toEqual([{ class: 'NET', passed: 1, failed: 0, skipped: 1 }]);
+  expect(reportPage(result(outcomes))).toMatch(/no python3[^]*– skipped/);
+});
+
+test('AUD-014 what a sandbox said is text in the report', () => {
+  const evil = '<script>alert(1)</script><img src=x onerror=y>‮';
+  const page = reportPage(result([outcome({ problems: [evil], seen: [evil], title: evil })]));
+  expect(page).not.toMatch(/<script|<img|‮/);
+  expect(page).toContain('&lt;script&gt;');
+});
+
+test('each case is one row of the catalogue, of the class that its id says', () => {
+  expect(new Set(CASES.map(({ id }) => id)).size).toBe(CASES.length);
+  expect(CASES.filter((one) => !one.id.startsWith(`${one.class}-`))).toEqual([]);
+});
