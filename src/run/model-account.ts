@@ -17,6 +17,8 @@ interface CallRequest {
   model: string;
   /** Whether the request has a place for words of the host. */
   tellable: boolean;
+  /** Whether a refused call will be asked for once more with a tighter bound. */
+  loose: boolean;
   [detail: string]: unknown;
 }
 
@@ -111,7 +113,7 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
     if (!result.ok) {
       if (closed) return ended();
       // What calls under way hold may come back; without any the cap is reached for good.
-      if (open.size === 0) cap('max_cost');
+      if (open.size === 0 && !call.loose) cap('max_cost');
       return { ok: false, reason: 'llm_budget', say: refusal(result.cap, result.left, call.atLeast) };
     }
     const { reservation } = result;
@@ -138,7 +140,7 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
 
   /** Asks the ledger, again and again while others hold what is missing. */
   async function held(call: CallRequest): Promise<ReserveResult> {
-    const { callId, amount, atLeast } = call;
+    const { callId, amount, atLeast, loose } = call;
     const caps = {
       run: limits.maxCost,
       repository: limits.repositoryDailyCost,
@@ -154,7 +156,7 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
         throw error;
       });
       const left = until - performance.now();
-      if (result.ok || !result.held || closed || left <= 0) return result;
+      if (result.ok || !result.held || closed || loose || left <= 0) return result;
       await somethingEnds(Math.min(left, POLL_MS));
     }
   }

@@ -56,6 +56,7 @@ const call = (callId: string, amount: number): Parameters<ModelAccount['reserve'
   provider: 'p',
   model: 'm',
   tellable: true,
+  loose: false,
 });
 const tokens = { input: 1, cacheRead: 2, cacheWrite: 3, cacheWrite1h: 4, output: 5 };
 
@@ -237,4 +238,14 @@ test('after the end every call is refused and what was open counts as spent', as
   expect(await spent()).toEqual({ spent: 300, reserved: 0 });
   expect(at.usage().cost).toBe(300);
   expect(entries.at(-1)).toMatchObject({ type: 'llm.recover', data: { calls: 1, cost: 300 } });
+});
+
+test('a refusal is final only where no tighter bound follows', async () => {
+  const { at, capped } = make({ maxCost: 100 });
+  expect(await at.reserve({ ...call('a', 500), loose: true })).toMatchObject({ ok: false, reason: 'llm_budget' });
+  expect(capped).toEqual([]);
+  expect(await at.reserve(call('a', 90))).toMatchObject({ ok: true, granted: 90 });
+  await at.settle({ callId: 'a', outcome: 'released', cost: 0, status: 500 });
+  expect(await at.reserve(call('b', 500))).toMatchObject({ ok: false, reason: 'llm_budget' });
+  expect(capped).toEqual(['max_cost']);
 });

@@ -9,16 +9,25 @@ import { deny } from '../../domain/decision.ts';
 import { affordableOutput, worstCase } from '../../policy/llm/bound.ts';
 import { callInputBound, limitOutput } from '../../policy/llm/judge.ts';
 import type { LlmCall } from '../../policy/llm/judge.ts';
+import { countRequest } from '../../policy/llm/count.ts';
 import { addNotices, takesNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
 import { sendError, sendModels } from './answers.ts';
+import { countInput } from './count.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
 import { chooseWire, judge, noteForeignKeys, parseTarget, readBody } from './intake.ts';
 import type { IntakeContext } from './intake.ts';
 import { LLM_LIMITS, NOTICE_BYTES } from './port.ts';
-import type { LlmEvent, LlmHandlerLimits, LlmProvider, LlmReserve, LlmSettlement, LlmWorkerPort } from './port.ts';
+import type {
+  LlmEvent,
+  LlmHandlerLimits,
+  LlmProvider,
+  LlmReserveAnswer,
+  LlmSettlement,
+  LlmWorkerPort,
+} from './port.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 export interface LlmHandlerOptions {
@@ -167,27 +176,14 @@ interface Forwarding {
 
 /** Reserve, send, settle. */
 async function forward(call: LlmCall, at: Forwarding): Promise<void> {
-  const { provider, res, context, refuse } = at;
-  const ready = prepare(call, context.limits);
+  const { res, context, refuse } = at;
+  const bytes = prepare(call, context.limits);
   if (call.kind === 'count') {
-    await send(call, ready.body, at);
+    await send(call, bytes.body, at);
     return;
   }
   const callId = randomUUID();
-  const asked: LlmReserve = {
-    callId,
-    provider: provider.id,
-    wire: call.wire,
-    model: call.model,
-    main: call.main,
-    stream: call.stream,
-    amount: ready.amount,
-    atLeast: ready.atLeast,
-    inputTokens: ready.input,
-    outputTokens: call.output,
-    tellable: ready.tellable,
-  };
-  const answer = await context.ask.reserve(asked);
+  const { ready, answer } = await reserve(call, { callId, ready: bytes, at });
   if (!answer.ok) {
     refuse(answer.say, deny('llm.ledger', answer.reason));
     return;
@@ -208,6 +204,43 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   await settle(settlement(call, { exchanged, granted: answer.granted, input: ready.input }));
 }
 
+/** Below this a count, with its margin, is hardly tighter than the bytes. */
+const COUNTED_FROM_TOKENS = 4_000;
+
+/** Holds the worst case; where the bound by bytes does not fit, the provider is asked for its count and the call once more. */
+async function reserve(
+  call: LlmCall,
+  { callId, ready, at }: { callId: string; ready: Ready; at: Forwarding },
+): Promise<{ ready: Ready; answer: LlmReserveAnswer }> {
+  const { provider, context } = at;
+  const ask = ({ amount, atLeast, input, tellable }: Ready, loose: boolean): Promise<LlmReserveAnswer> =>
+    context.ask.reserve({
+      callId,
+      provider: provider.id,
+      wire: call.wire,
+      model: call.model,
+      main: call.main,
+      stream: call.stream,
+      amount,
+      atLeast,
+      inputTokens: input,
+      outputTokens: call.output,
+      tellable,
+      loose,
+    });
+  const countable = ready.input >= COUNTED_FROM_TOKENS && countRequest(call) !== undefined;
+  const first = await ask(ready, countable);
+  if (first.ok || first.reason !== 'llm_budget' || !countable) return { ready, answer: first };
+  const signal = context.closed.signal;
+  const counted = await countInput(call, { provider, request: context.request, signal });
+  context.onEvent({
+    type: 'llm.count',
+    data: { provider: provider.id, model: call.model, byBytes: ready.input, counted: counted ?? null },
+  });
+  const tighter = counted === undefined ? ready : bounded(call, { ready, input: counted, limits: context.limits });
+  return { ready: tighter, answer: await ask(tighter, false) };
+}
+
 interface Ready {
   body: Buffer;
   tellable: boolean;
@@ -222,11 +255,21 @@ function prepare(call: LlmCall, limits: LlmHandlerLimits): Ready {
   // Only a step of the agent's work: who asks for a title would not act on it.
   const tellable = call.main && takesNotices(call);
   const input = callInputBound(call, body.length + (tellable ? NOTICE_BYTES : 0));
+  return { body, tellable, input, ...amounts(call, input, limits) };
+}
+
+/** The same call with a count of its input; what the host has to say comes on top. */
+function bounded(
+  call: LlmCall,
+  { ready, input, limits }: { ready: Ready; input: number; limits: LlmHandlerLimits },
+): Ready {
+  const tighter = Math.min(ready.input, input + (ready.tellable ? NOTICE_BYTES : 0));
+  return { ...ready, input: tighter, ...amounts(call, tighter, limits) };
+}
+
+function amounts(call: LlmCall, input: number, limits: LlmHandlerLimits): { amount: number; atLeast: number } {
   const priced = { row: call.row, wire: call.wire, input, cache: call.found.cache };
   return {
-    body,
-    tellable,
-    input,
     amount: worstCase({ ...priced, output: call.output }),
     atLeast: worstCase({ ...priced, output: Math.min(call.output, limits.minOutputTokens) }),
   };

@@ -25,6 +25,8 @@ export const LlmReserve = z.strictObject({
   atLeast: Micro,
   /** Whether the request has a place for words of the host. */
   tellable: z.boolean(),
+  /** The bound is loose, and a refused call will be asked for once more with a tighter one: no word is final, nothing is waited for. */
+  loose: z.boolean(),
   /** Upper bound of the input tokens, and the output limit. */
   inputTokens: Tokens,
   outputTokens: Tokens,
@@ -95,7 +97,7 @@ export interface LlmProvider {
 
 /** For the audit; nothing waits for it, since no effect follows. Values of keys and bodies are never in it. */
 export interface LlmEvent {
-  type: 'llm.refuse' | 'llm.strip' | 'llm.foreign_key' | 'llm.upstream';
+  type: 'llm.refuse' | 'llm.strip' | 'llm.foreign_key' | 'llm.upstream' | 'llm.count';
   decision?: Decision;
   data: Record<string, unknown>;
 }
