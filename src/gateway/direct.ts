@@ -4,6 +4,7 @@ import { deny } from '../domain/decision.ts';
 import { judgeConnect } from '../policy/egress/decide.ts';
 import { canonicalAuthority } from '../policy/egress/host.ts';
 import { checkHead } from '../policy/egress/http-head.ts';
+import { createOrigin, noteEnd } from './exchange.ts';
 import { headOf, refuse, type Forward, type ForwardContext } from './forward.ts';
 import type { Names } from './names.ts';
 import { SELF, type Services } from './services.ts';
@@ -68,11 +69,10 @@ async function proxied(context: DirectContext, one: Proxied): Promise<void> {
   if (!named.decision.allow) return refuse(context, response, { at, decision: named.decision });
   const { dialer } = context;
   const upstream = createUpstream({ target: { ...at, allowPrivate: verdict.allowPrivate }, dialer, tls: undefined });
-  response.once('close', () => upstream.close());
-  await context.forward.request({
-    request,
-    response,
-    origin: { ...at, scheme: 'http', upstream, requests: 0 },
-    target,
+  const origin = createOrigin({ ...at, scheme: 'http', upstream });
+  response.once('close', () => {
+    upstream.close();
+    noteEnd(context.recorder, origin);
   });
+  await context.forward.request({ request, response, origin, target });
 }

@@ -28,6 +28,31 @@ export interface Origin extends Destination {
   upstream: Upstream;
   /** That came on this connection so far. */
   requests: number;
+  /** Bodies of answers, and requests with their heads, as the gateway read them: without what TLS and framing add. */
+  bytesIn: number;
+  bytesOut: number;
+  /** As `performance.now()` says. */
+  startedMs: number;
+}
+
+export function createOrigin(at: Destination & Pick<Origin, 'scheme' | 'upstream'>): Origin {
+  return { ...at, requests: 0, bytesIn: 0, bytesOut: 0, startedMs: performance.now() };
+}
+
+/** The end of a connection whose requests were read, as that of one that was passed through. */
+export function noteEnd(recorder: Recorder, origin: Origin): void {
+  const { host, port, bytesIn, bytesOut, requests, startedMs } = origin;
+  // Nothing but refusals, which have records of their own.
+  if (bytesIn + bytesOut === 0) return;
+  const ms = Math.round(performance.now() - startedMs);
+  recorder.note('egress.end', { host, port, bytesIn, bytesOut, requests, ms, end: 'ended' });
+}
+
+/** Into the run's summary at once, into the record when the connection ends. */
+export function count(recorder: Recorder, origin: Origin, bytes: { in: number; out: number }): void {
+  origin.bytesIn += bytes.in;
+  origin.bytesOut += bytes.out;
+  recorder.traffic(origin, bytes);
 }
 
 /** How what a registry has is counted. */
@@ -140,7 +165,7 @@ function sendBody(
   return new Promise((resolve, reject) => {
     const spend = (bytes: number): boolean => {
       if (context.budget.spend(origin.host, bytes)) {
-        context.recorder.traffic(origin, { in: 0, out: bytes });
+        count(context.recorder, origin, { in: 0, out: bytes });
         return true;
       }
       const refused = new Refused(deny('limit: bytesOut', 'bytes_limit'));
@@ -166,10 +191,10 @@ function sendBody(
   });
 }
 
-function counting(context: ExchangeContext, at: Destination): Transform {
+function counting(context: ExchangeContext, origin: Origin): Transform {
   return new Transform({
     transform: (chunk: Buffer, _encoding, done) => {
-      context.recorder.traffic(at, { in: chunk.length, out: 0 });
+      count(context.recorder, origin, { in: chunk.length, out: 0 });
       done(null, chunk);
     },
   });

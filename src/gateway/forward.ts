@@ -13,7 +13,16 @@ import { checkHead, isDnsOverHttps } from '../policy/egress/http-head.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
 import { endSocket, sendDenial } from './answers.ts';
 import type { Dialer } from './dialer.ts';
-import { exchange, exchangeUpgrade, resourceOf, type ExchangeContext, type Origin } from './exchange.ts';
+import {
+  count,
+  createOrigin,
+  exchange,
+  exchangeUpgrade,
+  noteEnd,
+  resourceOf,
+  type ExchangeContext,
+  type Origin,
+} from './exchange.ts';
 import { createHttpFront } from './front.ts';
 import type { GuardedStream } from './guard.ts';
 import { printable, type Destination } from './recorder.ts';
@@ -51,6 +60,7 @@ export interface Exchange {
 
 export function createForward(context: ForwardContext): Forward {
   const origins = new WeakMap<Duplex, Origin>();
+  const open = new Set<Origin>();
   const front = createHttpFront({
     limits: context.limits,
     recorder: context.recorder,
@@ -84,17 +94,27 @@ export function createForward(context: ForwardContext): Forward {
     const inner = opened.tls ? await terminate(context, opened) : client;
     if (inner) {
       const stream = front.take(inner, opened.tls ? Buffer.alloc(0) : opened.opening, { host, port });
-      const origin: Origin = { scheme: opened.tls ? 'https' : 'http', host, port, upstream, requests: 0 };
+      const origin = createOrigin({ scheme: opened.tls ? 'https' : 'http', host, port, upstream });
       origins.set(stream, origin);
+      open.add(origin);
       // Some clients finish the handshake before they look at the certificate.
       void closed.then(() => {
         if (opened.tls && origin.requests === 0) noteHandshake(context, opened, 'closed without a request');
+        else if (open.has(origin)) noteEnd(context.recorder, origin);
+        open.delete(origin);
       });
     }
     await closed;
   }
 
-  return { tunnel, request: (one) => forwardRequest(context, one), close: () => front.close() };
+  function close(): void {
+    front.close();
+    // Their sockets close only after the run's last record.
+    for (const origin of open) noteEnd(context.recorder, origin);
+    open.clear();
+  }
+
+  return { tunnel, request: (one) => forwardRequest(context, one), close };
 }
 
 async function terminate(context: ForwardContext, opened: HttpTunnel): Promise<Duplex | undefined> {
@@ -171,7 +191,7 @@ async function forwardUpgrade(
       idleMs: context.limits.idleMs,
       spend,
     });
-    context.recorder.traffic(at, { in: end.bytesIn, out: end.bytesOut });
+    count(context.recorder, origin, { in: end.bytesIn, out: end.bytesOut });
   } catch (error) {
     const decision = error instanceof Refused ? error.decision : deny('upstream', 'dial_failed');
     await context.recorder.judged({ type: 'egress.upgrade', ...at, decision, data }).catch(() => undefined);

@@ -310,6 +310,44 @@ describe('TLS-009 smuggling', () => {
   });
 });
 
+test('AUD-015 the bytes of a terminated connection are in the summary and, at its end, in the record', async () => {
+  const seen = await terminated([{ host: 'secure.test' }]);
+  const raw = await tlsTo(h, 'secure.test');
+  const body = 'x'.repeat(30_000);
+  raw.send(`POST /a HTTP/1.1\r\n${H}Content-Length: ${body.length}\r\n\r\n${body}`);
+  await raw.until((received) => received.includes('hello'));
+  raw.received = Buffer.alloc(0);
+  raw.send(REQUEST);
+  await raw.until((received) => received.includes('hello'));
+  raw.close();
+  const ends = (): typeof h.events => h.events.filter((event) => event.type === 'egress.end');
+  await expect.poll(ends).toHaveLength(1);
+  const [told] = h.gateway.egress().filter((entry) => entry.host === 'secure.test');
+  expect(ends()[0]?.data).toMatchObject({
+    ...{ host: 'secure.test', port: 443, requests: 2, end: 'ended' },
+    ...{ bytesIn: told?.bytesIn, bytesOut: told?.bytesOut },
+  });
+  // Bodies to the byte, and heads beside them.
+  expect(told?.bytesOut).toBeGreaterThan(body.length);
+  expect(told?.bytesOut).toBeLessThan(body.length + 1000);
+  expect(told?.bytesIn).toBe(2 * 'hello'.length);
+  expect(seen).toHaveLength(2);
+});
+
+test('AUD-015 a terminated connection that is open when the run ends has its bytes in the record, and one that was refused has none', async () => {
+  await terminated([{ host: 'secure.test', paths: ['/a'] }]);
+  const raw = await tlsTo(h, 'secure.test');
+  raw.send(REQUEST);
+  await raw.until((received) => received.includes('hello'));
+  const refused = await tlsTo(h, 'secure.test');
+  refused.send(`GET /other HTTP/1.1\r\n${H}\r\n`);
+  await refused.finish();
+  await h.gateway.close();
+  const ends = h.events.filter((event) => event.type === 'egress.end');
+  expect(ends).toHaveLength(1);
+  expect(Number(ends[0]?.data?.['bytesIn'])).toBeGreaterThan(0);
+});
+
 describe('TLS-010 chunks', () => {
   test.each([
     ['extension', '1;a=b\r\nx\r\n0\r\n\r\n'],
