@@ -67,6 +67,8 @@ export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags
   const cost = within('limits.maxCostUsd', limits.maxCostUsd, file.limits.maxCostUsd, 'repository_file');
   const minutes = within('limits.timeoutMinutes', limits.timeoutMinutes, file.limits.timeoutMinutes, 'repository_file');
   const maxTurns = within('limits.maxTurns', limits.maxTurns, file.limits.maxTurns, 'repository_file');
+  const step = within('limits.stepMinutes', limits.stepMinutes, file.limits.stepMinutes, 'repository_file');
+  const idle = within('limits.idleMinutes', limits.idleMinutes, file.limits.idleMinutes, 'repository_file');
   const wantedMinutes = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout') / 60_000;
   return {
     maxCost: microUsd(
@@ -76,6 +78,8 @@ export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags
     installationDailyCost: microUsd(limits.installationDailyCostUsd),
     timeoutMs: Math.round(60_000 * within('--timeout, in minutes', minutes, wantedMinutes, 'usage')),
     maxTurns: within('--max-turns', maxTurns, turns, 'usage'),
+    stepMs: Math.round(60_000 * step),
+    idleMs: Math.round(60_000 * idle),
   };
 }
 

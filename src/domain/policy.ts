@@ -74,6 +74,18 @@ export const OperatorLimits = z.strictObject({
     .max(24 * 60)
     .default(30),
   maxTurns: z.number().int().positive().default(100),
+  /** One setup command, and a verification as a whole. */
+  stepMinutes: z
+    .number()
+    .positive()
+    .max(24 * 60)
+    .default(15),
+  /** Without a word of the agent or, for one that is a plain command, output or a model call. */
+  idleMinutes: z
+    .number()
+    .positive()
+    .max(24 * 60)
+    .default(15),
   repositoryDailyCostUsd: z.number().nonnegative().default(20),
   installationDailyCostUsd: z.number().nonnegative().default(50),
   concurrentRuns: z.number().int().positive().max(64).default(4),
@@ -171,6 +183,8 @@ export const RepositoryFile = z.strictObject({
       maxCostUsd: z.number().nonnegative().optional(),
       timeoutMinutes: z.number().positive().optional(),
       maxTurns: z.number().int().positive().optional(),
+      stepMinutes: z.number().positive().optional(),
+      idleMinutes: z.number().positive().optional(),
     })
     .default({}),
   egress: z.strictObject({ allow: z.array(EgressEntry).default([]) }).prefault({}),
@@ -198,4 +212,8 @@ export interface Limits {
   installationDailyCost: number;
   timeoutMs: number;
   maxTurns: number;
+  /** Of one setup command, and of a verification. */
+  stepMs: number;
+  /** Of an agent that says nothing. */
+  idleMs: number;
 }

@@ -202,7 +202,7 @@ function sendEgress(child: Child, id?: number): void {
 }
 
 async function runAgent(child: Child, order: Extract<ToGateway, { type: 'agent' }>): Promise<void> {
-  const { slot, agent, cwd, prompt } = order;
+  const { slot, agent, cwd, prompt, idleMs } = order;
   const streams = child.slots[slot];
   if (!streams || child.agents.has(slot)) return;
   const controller = new AbortController();
@@ -216,6 +216,7 @@ async function runAgent(child: Child, order: Extract<ToGateway, { type: 'agent' 
       output: streams,
       cwd,
       prompt,
+      timeouts: { idle: idleMs },
       onMessage: (message) => {
         // Prose may be lost; the worker's memory may not be its price.
         if (child.channel.backlog() > 8 * 2 ** 20) dropped += 1;

@@ -75,7 +75,14 @@ const Slot = z
 export const ToGateway = z.discriminatedUnion('type', [
   GatewayStart,
   z.strictObject({ type: z.literal('answer'), id: Count, ok: z.boolean(), value: z.unknown().optional() }),
-  z.strictObject({ type: z.literal('agent'), slot: Slot, agent: z.string(), cwd: z.string(), prompt: z.string() }),
+  z.strictObject({
+    type: z.literal('agent'),
+    slot: Slot,
+    agent: z.string(),
+    cwd: z.string(),
+    prompt: z.string(),
+    idleMs: z.number().positive(),
+  }),
   z.strictObject({ type: z.literal('cancelAgent'), slot: Slot }),
   z.strictObject({ type: z.literal('closeModel') }),
   /** Asks for the egress as it stands now. */

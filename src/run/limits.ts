@@ -44,6 +44,33 @@ export function watchLimits(options: {
   };
 }
 
+/**
+ * Aborts when what `seen` counts has not grown for `idleMs` of monotonic time, at most a quarter of that late.
+ * Its signal's reason is `idle`.
+ */
+export function watchIdle({
+  idleMs,
+  seen,
+}: {
+  idleMs: number;
+  seen: () => number;
+}): Disposable & { signal: AbortSignal } {
+  const controller = new AbortController();
+  let last = seen();
+  let since = performance.now();
+  const timer = setInterval(
+    () => {
+      const now = seen();
+      if (now !== last) {
+        last = now;
+        since = performance.now();
+      } else if (performance.now() - since >= idleMs) controller.abort('idle' satisfies EndReason);
+    },
+    Math.min(5_000, Math.max(1, idleMs / 4)),
+  );
+  return { signal: controller.signal, [Symbol.dispose]: () => clearInterval(timer) };
+}
+
 /** After these the sandbox is still there and its tree can be brought out. */
 const SANDBOX_LIVES: readonly EndReason[] = ['max_cost', 'max_turns', 'timeout', 'stopped', 'idle'];
 

@@ -95,6 +95,8 @@ export interface AgentRun {
   cwd: string;
   prompt: string;
   onMessage: (message: AgentMessage) => void;
+  /** Ends it with `idle` after so long without a message. */
+  idleMs: number;
   signal: AbortSignal;
 }
 

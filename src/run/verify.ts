@@ -4,9 +4,6 @@ import { watchLimits } from './limits.ts';
 import type { AuditLog, Harvest, RunPlan, RunPorts } from './ports.ts';
 import { clone, runCommand, setUp } from './work.ts';
 
-/** A verification may take this long at most, however long the run may. */
-const VERIFY_MS = 15 * 60_000;
-
 export interface Verification {
   facts: CommandFact[];
   ok: boolean;
@@ -28,7 +25,7 @@ export async function verify(options: {
   const { plan, harvest, audit } = options;
   const spec: RunSpec = {
     ...plan.spec,
-    limits: { ...plan.spec.limits, timeoutMs: Math.min(VERIFY_MS, plan.spec.limits.timeoutMs) },
+    limits: { ...plan.spec.limits, timeoutMs: Math.min(plan.spec.limits.stepMs, plan.spec.limits.timeoutMs) },
   };
   const repository = spec.repository.toLowerCase();
   await using enclosure = await openEnclosure({

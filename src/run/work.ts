@@ -3,6 +3,7 @@ import { CofferdamError } from '../domain/errors.ts';
 import type { CommandFact, RunSpec } from '../domain/run.ts';
 import type { Enclosure } from './enclosure.ts';
 import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';
+import { watchIdle } from './limits.ts';
 import { Tail } from './tail.ts';
 
 /** Where the clone lies in every sandbox, so that paths in recordings and reports are the same everywhere. */
@@ -32,7 +33,9 @@ export async function runCommand(options: {
     timeoutMs: options.timeoutMs,
     signal: options.signal,
   });
-  const tail = result.timedOut ? `${output.text()}\n(ended by the time limit)` : output.text();
+  const tail = result.timedOut
+    ? `${output.text()}\n(ended after ${Math.round(options.timeoutMs / 1000)} s: limits.stepMinutes)`
+    : output.text();
   return {
     command: options.command,
     exitCode: result.exitCode,
@@ -68,7 +71,7 @@ export async function clone(
 /** Runs the repository's `setup` commands. Errors: `setup`, naming the command and its output. */
 export async function setUp(enclosure: Enclosure, spec: RunSpec, signal: AbortSignal): Promise<void> {
   for (const command of spec.setup) {
-    const fact = await runCommand({ enclosure, command, env: spec.env, timeoutMs: spec.limits.timeoutMs, signal });
+    const fact = await runCommand({ enclosure, command, env: spec.env, timeoutMs: spec.limits.stepMs, signal });
     if (signal.aborted) return;
     if (fact.exitCode !== 0)
       throw new CofferdamError(
@@ -112,23 +115,7 @@ export async function runAgent(options: {
   const launch = agents.launch({ agent: spec.agent, model: spec.model, prompt: spec.task, cwd: WORKSPACE });
   await writeFiles(enclosure, launch.files, signal);
   const env = { ...spec.env, ...launch.env };
-  if (launch.protocol === 'command') {
-    const output = new Tail(OUTPUT_TAIL);
-    const { exitCode } = await enclosure.exec({
-      argv: launch.argv,
-      user: 'agent',
-      cwd: WORKSPACE,
-      env,
-      stdout: output,
-      stderr: output,
-      signal,
-    });
-    return {
-      stop: exitCode === 0 ? 'end_turn' : 'error',
-      summary: output.text(),
-      ...(exitCode === 0 ? {} : { error: `the agent ended with ${exitCode}` }),
-    };
-  }
+  if (launch.protocol === 'command') return runPlainAgent({ enclosure, spec, argv: launch.argv, env, signal });
   const stdin = new PassThrough();
   const stdout = new PassThrough();
   const stderr = new Tail(4096);
@@ -144,6 +131,7 @@ export async function runAgent(options: {
     cwd: WORKSPACE,
     prompt: spec.task,
     onMessage: options.onMessage,
+    idleMs: spec.limits.idleMs,
     signal,
   });
   stdin.end();
@@ -156,6 +144,37 @@ export async function runAgent(options: {
         ...outcome,
         error: `${outcome.error ?? 'the agent ended'}; its standard error ends with: ${said.slice(-1000)}`,
       };
+}
+
+/** An agent that is a plain command: its output is its summary, and output or model calls are what shows that it works. */
+async function runPlainAgent(options: {
+  enclosure: Enclosure;
+  spec: RunSpec;
+  argv: string[];
+  env: Record<string, string>;
+  signal: AbortSignal;
+}): Promise<AgentOutcome> {
+  const { enclosure, spec, argv, env, signal } = options;
+  const output = new Tail(OUTPUT_TAIL);
+  const { idleMs } = spec.limits;
+  using idle = watchIdle({ idleMs, seen: () => output.bytes + enclosure.gateway.usage().turns });
+  try {
+    const { exitCode } = await enclosure.exec({
+      argv,
+      user: 'agent',
+      cwd: WORKSPACE,
+      env,
+      stdout: output,
+      stderr: output,
+      signal: AbortSignal.any([signal, idle.signal]),
+    });
+    const failed = exitCode === 0 ? {} : { error: `the agent ended with ${exitCode}` };
+    return { stop: exitCode === 0 ? 'end_turn' : 'error', summary: output.text(), ...failed };
+  } catch (thrown) {
+    if (signal.aborted || !idle.signal.aborted) throw thrown;
+    const error = `no output and no model call of the agent for ${Math.round(idleMs / 1000)} s`;
+    return { stop: 'idle', summary: output.text(), error };
+  }
 }
 
 function delay(ms: number): Promise<void> {

@@ -92,6 +92,19 @@ describe('the repository file', () => {
     );
   });
 
+  it('gives each step and a silent agent a time, which a repository may only shorten', () => {
+    const { policy } = parsePolicy(
+      'egress: { allow: [] }\nlimits: { stepMinutes: 10, idleMinutes: 5 }\n',
+      'policy.yml',
+    );
+    const settled = (file: string) => settleLimits(policy, parseRepositoryFile(file), {});
+    expect(settled('{}')).toMatchObject({ stepMs: 600_000, idleMs: 300_000 });
+    expect(settled('limits: { stepMinutes: 0.5, idleMinutes: 1 }')).toMatchObject({ stepMs: 30_000, idleMs: 60_000 });
+    expect(problem(() => settled('limits: { idleMinutes: 6 }'))).toContain(
+      "limits.idleMinutes: 6 is above the operator's ceiling of 5",
+    );
+  });
+
   it.each([
     ['{ host: a.docs.example.com, methods: [GET] }', true],
     ['{ host: a.docs.example.com }', false],

@@ -18,6 +18,8 @@ export const limits: Limits = {
   installationDailyCost: 50_000_000,
   timeoutMs: 1_800_000,
   maxTurns: 100,
+  stepMs: 60_000,
+  idleMs: 60_000,
 };
 export const settings = { limits, agent: 'opencode', model: 'anthropic/claude-x' };
 export const digest = Digest.parse(`sha256:${'ab'.repeat(32)}`);

@@ -59,6 +59,8 @@ async function start(options: Partial<GatewayOptions> = {}, host: Partial<Gatewa
     installationDailyCost: 1_000_000,
     timeoutMs: 60_000,
     maxTurns: 10,
+    stepMs: 60_000,
+    idleMs: 60_000,
   };
   const gateway = await gateways.open({
     runId: runId(crypto.getRandomValues(new Uint8Array(12))),
@@ -204,6 +206,7 @@ test('an agent speaks with the process over raw streams and its messages come ba
     cwd: '/workspace',
     prompt: 'do it',
     onMessage: (message) => messages.push(message),
+    idleMs: 60_000,
     signal: new AbortController().signal,
   });
   const reply = (id: unknown, result: unknown): boolean =>
@@ -239,6 +242,7 @@ test('an agent whose gateway dies is lost, and the death is a record', async () 
     cwd: '/workspace',
     prompt: '',
     onMessage: () => undefined,
+    idleMs: 60_000,
     signal: new AbortController().signal,
   });
   expect(outcome.stop).toBe('lost');

@@ -104,6 +104,8 @@ export function limitsOf({ caps, maxTurns }: Schedule): Limits {
     installationDailyCost: caps.installation,
     timeoutMs: 600_000,
     maxTurns,
+    stepMs: 600_000,
+    idleMs: 600_000,
   };
 }
 

@@ -77,7 +77,17 @@ describe('execute', () => {
     {
       name: 'time is up with work',
       scene: {
-        spec: { limits: { maxCost: 1, repositoryDailyCost: 1, installationDailyCost: 1, timeoutMs: 30, maxTurns: 1 } },
+        spec: {
+          limits: {
+            maxCost: 1,
+            repositoryDailyCost: 1,
+            installationDailyCost: 1,
+            timeoutMs: 30,
+            maxTurns: 1,
+            stepMs: 60_000,
+            idleMs: 60_000,
+          },
+        },
         agent: endless,
       },
       state: 'partial',
@@ -87,7 +97,17 @@ describe('execute', () => {
     {
       name: 'time is up without work',
       scene: {
-        spec: { limits: { maxCost: 1, repositoryDailyCost: 1, installationDailyCost: 1, timeoutMs: 30, maxTurns: 1 } },
+        spec: {
+          limits: {
+            maxCost: 1,
+            repositoryDailyCost: 1,
+            installationDailyCost: 1,
+            timeoutMs: 30,
+            maxTurns: 1,
+            stepMs: 60_000,
+            idleMs: 60_000,
+          },
+        },
         agent: endless,
         changed: false,
       },

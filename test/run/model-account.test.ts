@@ -36,6 +36,8 @@ function make(
       installationDailyCost: 1e9,
       timeoutMs: 1_000,
       maxTurns: over.maxTurns ?? 100,
+      stepMs: 60_000,
+      idleMs: 60_000,
     },
     audit: async (entry) => {
       await over.audit?.();

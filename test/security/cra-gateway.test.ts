@@ -56,6 +56,8 @@ test('CRA-001 kill -9 of the gateway with 20 live tunnels: all are closed, nothi
       installationDailyCost: 1,
       timeoutMs: 60_000,
       maxTurns: 1,
+      stepMs: 60_000,
+      idleMs: 60_000,
     },
     account: { repository: 'o/r', installation: 'i' },
     audit: {

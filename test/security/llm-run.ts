@@ -102,6 +102,8 @@ export async function openRun(
       installationDailyCost: 1e9,
       timeoutMs: 600_000,
       maxTurns: 1_000,
+      stepMs: 60_000,
+      idleMs: 60_000,
       ...options.limits,
     },
     account,
