@@ -71,7 +71,7 @@ export class Internet {
 
   /** Who signs for the hosts of this internet. */
   authority(): Promise<RunAuthority> {
-    const rules = [{ host: 'test', source: 'hermetic internet' }];
+    const rules = ['test', 'com'].map((host) => ({ host, source: 'hermetic internet' }));
     this.#authority ??= createRunAuthority({
       runName: 'hermetic internet',
       policy: { rules, deny: [], gitRepositories: [] },

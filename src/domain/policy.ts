@@ -197,9 +197,9 @@ export type RepositoryFile = z.infer<typeof RepositoryFile>;
 export interface EgressPolicy {
   /**
    * `source` is what a report names: `npm preset`, `policy line 12`. `registry`: the rule is a preset's, so that query,
-   * headers and misses are bound too.
+   * headers and misses are bound too. `redirected`: only addresses that an allowed answer has just named.
    */
-  rules: (EgressRule & { source: string; registry?: RegistryName | undefined })[];
+  rules: (EgressRule & { source: string; registry?: RegistryName | undefined; redirected?: boolean | undefined })[];
   deny: string[];
   /** Repositories that the git proxy serves, `owner/name` lower-case. */
   gitRepositories: string[];

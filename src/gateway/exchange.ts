@@ -8,10 +8,12 @@ import { Transform, type Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { deny } from '../domain/decision.ts';
 import type { PolicyRule } from '../policy/egress/decide.ts';
+import { isGithubHost } from '../policy/egress/github.ts';
 import { incomingHeaders, outgoingHeaders } from '../policy/egress/http-head.ts';
 import type { Budget } from './budget.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Destination, Recorder } from './recorder.ts';
+import type { Redirects } from './redirects.ts';
 import { ScrubStream, scrubText, secretForms } from './scrub.ts';
 import { Refused, type Upstream } from './upstream.ts';
 
@@ -19,6 +21,7 @@ export interface ExchangeContext {
   limits: GatewayLimits;
   recorder: Recorder;
   budget: Budget;
+  redirects: Redirects;
   /** Values of credentials by the name that rules give them. */
   credentials: Readonly<Record<string, string>>;
 }
@@ -80,6 +83,7 @@ export async function exchange(context: ExchangeContext, outgoing: Outgoing, res
   const status = answer.statusCode ?? 502;
   if (outgoing.rule.registry !== undefined && status < 400)
     context.budget.registryFound(resourceOf(outgoing.origin, outgoing.path));
+  if (status >= 300 && status < 400) context.redirects.offer(outgoing.origin.host, answer.headers.location);
   const headers = incomingHeaders(answer.rawHeaders);
   response.writeHead(
     status,
@@ -128,7 +132,8 @@ function start(
     origin.scheme === 'https' && rule.credential
       ? { name: rule.credential.header, value: context.credentials[rule.credential.valueEnv] ?? '' }
       : undefined;
-  const readOnly = rule.methods?.every((method) => method === 'GET' || method === 'HEAD') ?? false;
+  const readOnly =
+    isGithubHost(origin.host) || (rule.methods?.every((method) => method === 'GET' || method === 'HEAD') ?? false);
   const headers = outgoingHeaders({
     rawHeaders: request.rawHeaders,
     authority: authorityOf(origin),

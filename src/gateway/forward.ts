@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
+import { GITHUB_API, isGithubHost } from '../policy/egress/github.ts';
 import { checkHead, isDnsOverHttps } from '../policy/egress/http-head.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
 import { endSocket, sendDenial } from './answers.ts';
@@ -225,11 +226,14 @@ function judge(
     method: request.method ?? '',
     path: path.path,
     upgrade,
+    redirected: context.redirects.has(host, path.path + path.query),
   });
   if (!decision.allow) return refused(decision);
   if (!rule) return refused(deny('default', 'not_allowed'));
-  // No ecosystem's client needs a query to read, so a registry never sees one.
-  return { ok: true, decision, path: rule.registry === undefined ? path.path + path.query : path.path, rule };
+  if (rule.redirected === true) context.redirects.use(host, path.path + path.query);
+  // No ecosystem's client needs a query to read, so a registry never sees one; nor does GitHub, but for its API's pages.
+  const bare = rule.registry !== undefined || (isGithubHost(host) && host !== GITHUB_API && rule.redirected !== true);
+  return { ok: true, decision, path: bare ? path.path : path.path + path.query, rule };
 }
 
 export function headOf(request: IncomingMessage): { method: string; version: string; rawHeaders: string[] } {

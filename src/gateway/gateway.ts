@@ -16,7 +16,9 @@ import { createHttpFront } from './front.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { createListener } from './listener.ts';
 import { createNames } from './names.ts';
+import { withGithubAssets } from '../policy/egress/github.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
+import { createRedirects } from './redirects.ts';
 import { createServices, SELF, type Service } from './services.ts';
 import { createRunAuthority } from './tls/authority.ts';
 import { handleConnect, type TunnelContext } from './tunnel.ts';
@@ -52,7 +54,8 @@ export interface RunningGateway {
 
 /** Preconditions: the policy has passed `lintPolicy`. */
 export async function createGateway(settings: GatewaySettings): Promise<RunningGateway> {
-  const { policy, credentials = {}, ca } = settings;
+  const { credentials = {}, ca } = settings;
+  const policy = withGithubAssets(settings.policy);
   const limits: GatewayLimits = { ...GATEWAY_LIMITS, ...settings.limits };
   const stop = new AbortController();
   const { onEgress } = settings;
@@ -63,7 +66,7 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
   const dialer = createDialer({ resolve: settings.resolve, dial: settings.dial, limits, signal: stop.signal });
   const budget = createBudget(limits);
   const shared = { policy, limits, recorder, names, dialer, budget };
-  const reading = { ...shared, credentials, ca, authority };
+  const reading = { ...shared, credentials, ca, authority, redirects: createRedirects() };
   const forward = createForward(reading);
   const context: TunnelContext = { ...shared, internal: services, http: forward.tunnel };
   const direct = createHttpFront({

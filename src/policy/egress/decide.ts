@@ -1,6 +1,7 @@
 /** Egress decisions. Hosts given here are canonical (`canonicalHost`), paths too (`canonicalPath`). Deny is checked before allow. */
 import { allow, deny, type Decision } from '../../domain/decision.ts';
 import type { EgressPolicy } from '../../domain/policy.ts';
+import { GITHUB_READ, githubRuleFits, isGithubHost } from './github.ts';
 import { matchesAllow, matchesDeny } from './host.ts';
 import { matchesPath } from './path.ts';
 import { fitsRegistry } from './registry.ts';
@@ -79,6 +80,8 @@ export interface RequestQuestion {
   path: string;
   /** Asks for a protocol change (WebSocket). */
   upgrade?: boolean;
+  /** An allowed answer has just named exactly this address. */
+  redirected?: boolean;
 }
 
 /** A verdict with the rule that allowed it, for what the rule adds (credential). */
@@ -92,19 +95,26 @@ export function judgeRequest(policy: EgressPolicy, question: RequestQuestion): R
   const connect = judgeConnect(policy, question.host, question.port);
   if (!connect.decision.allow) return { decision: connect.decision };
   const rules = rulesOf(policy, question.host, question.port);
-  const byMethod = rules.filter((rule) => (rule.methods ?? DEFAULT_METHODS).includes(question.method));
-  if (byMethod.length === 0) return { decision: deny(connect.decision.rule, 'method_not_allowed') };
-  const byPath = byMethod.filter(
+  const github = isGithubHost(question.host);
+  const byMethod = rules.filter(
     (rule) =>
-      (rule.paths?.some((pattern) => matchesPath(pattern, question.path)) ?? true) &&
-      (rule.registry === undefined || fitsRegistry(question.path)),
+      (rule.methods ?? DEFAULT_METHODS).includes(question.method) && (!github || GITHUB_READ.includes(question.method)),
   );
+  if (byMethod.length === 0) return { decision: deny(connect.decision.rule, 'method_not_allowed') };
+  const byPath = byMethod.filter((rule) => fitsPath(policy, rule, question));
   const [first] = byPath;
   if (first === undefined) return { decision: deny(connect.decision.rule, 'path_not_allowed') };
   const chosen =
     question.upgrade === true ? byPath.find((rule) => rule.upgrade === true) : preferCredential(byPath, first);
   if (chosen === undefined) return { decision: deny(ruleName(first), 'upgrade_not_allowed') };
   return { decision: allow(ruleName(chosen)), rule: chosen };
+}
+
+function fitsPath(policy: EgressPolicy, rule: PolicyRule, question: RequestQuestion): boolean {
+  if (rule.redirected === true) return question.redirected === true;
+  if (isGithubHost(question.host)) return githubRuleFits(rule, policy, question);
+  const matches = rule.paths?.some((pattern) => matchesPath(pattern, question.path)) ?? true;
+  return matches && (rule.registry === undefined || fitsRegistry(question.path));
 }
 
 /** Of several rules that allow a request the one that adds a credential wins. */

@@ -2,6 +2,7 @@
 import { findProvider } from '@pydantic/genai-prices';
 import { getPublicSuffix } from 'tldts';
 import type { EgressPolicy } from '../../domain/policy.ts';
+import { GITHUB_READ, isGithubHost } from './github.ts';
 import { canonicalHost } from './host.ts';
 import { INTERNAL_SUFFIX, ruleName, type PolicyRule } from './decide.ts';
 import { canonicalPath } from './path.ts';
@@ -35,6 +36,12 @@ function lintRule(rule: PolicyRule): string[] {
       : undefined,
     rule.passThrough === true && (rule.methods ?? rule.paths ?? rule.credential ?? rule.upgrade) !== undefined
       ? 'methods, paths, upgrade and credential need TLS to be terminated: remove passThrough'
+      : undefined,
+    isGithubHost(bare) && (rule.passThrough === true || rule.upgrade === true)
+      ? 'GitHub is read by path, which needs TLS to be terminated: remove passThrough and upgrade'
+      : undefined,
+    isGithubHost(bare) && rule.methods?.some((method) => !GITHUB_READ.includes(method)) === true
+      ? 'GitHub can be read only: what a run has to write is its pull request'
       : undefined,
     rule.credential !== undefined && rule.host.startsWith('*.') ? 'a credential needs an exact host' : undefined,
     ...(rule.paths ?? []).map(lintPath),

@@ -1,5 +1,6 @@
 /** What a person is told about a denial: of what kind it is, and the line of policy that would allow it. */
 import type { DenyReason } from '../../domain/decision.ts';
+import { GITHUB_READ, githubRepository, isGithubHost } from './github.ts';
 import { isModelHost } from './lint.ts';
 
 export interface Asked {
@@ -50,7 +51,7 @@ const METADATA_NAMES = new Set(['metadata.google.internal', 'metadata', 'instanc
 /** The line that an operator would add under `egress.allow`; undefined for what no line allows. */
 export function wouldAllow(asked: Asked, reason: DenyReason): string | undefined {
   const { host, port, method, path } = asked;
-  if (isModelHost(host)) return undefined;
+  if (isModelHost(host) || (isGithubHost(host) && !isGithubLine(asked, reason))) return undefined;
   switch (reason) {
     case 'not_allowed':
       if (host.endsWith('.cofferdam.internal')) return undefined;
@@ -68,6 +69,12 @@ export function wouldAllow(asked: Asked, reason: DenyReason): string | undefined
     default:
       return undefined;
   }
+}
+
+/** Of GitHub a line can allow reads that name a repository. */
+function isGithubLine({ host, method = 'GET', path }: Asked, reason: DenyReason): boolean {
+  if (reason === 'not_allowed') return true;
+  return GITHUB_READ.includes(method) && path !== undefined && githubRepository(host, path) !== undefined;
 }
 
 function pathOf(path: string | undefined): string {
