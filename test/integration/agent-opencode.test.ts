@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WIRES } from '../../src/domain/policy.ts';
 import { prepareMachine } from '../../src/local/machine/machine.ts';
 import type { Machine } from '../../src/local/machine/machine.ts';
+import type { Script } from '../../src/local/provider/script.ts';
 import { layProject, scripted } from '../agent/project.ts';
 import { openSandboxedAgent } from '../agent/sandboxed-agent.ts';
 
@@ -90,6 +91,32 @@ describe('opencode in a sandbox', () => {
     stop.abort();
     expect((await running).outcome).toMatchObject({ stop: 'cancelled', summary: 'I wait.' });
   });
+
+  test.each(['anthropic', 'openai-chat'] as const)(
+    'words of the host reach the model, which ends: %s',
+    async (wire) => {
+      const SAID = '[Cofferdam] 80 % of the budget of this run is used. Finish what you have begun and end soon.';
+      const script: Script = (call) => {
+        if (!call.main) return { text: 'title' };
+        if (call.texts.some((text) => text.includes(SAID))) return { text: 'I end as I was told.' };
+        const name = call.tools.find((tool) => tool.name === 'bash')?.name ?? '';
+        return { text: 'more', calls: [{ name, args: { command: 'true', description: 'go on' } }] };
+      };
+      let asked = 0;
+      await using agent = await openSandboxedAgent({
+        machine,
+        agent: 'opencode',
+        wire,
+        script,
+        notices: () => (++asked === 3 ? [SAID] : []),
+      });
+      await layProject(agent);
+      const { outcome } = await agent.run('Go on until you are told to end.');
+      expect(outcome).toEqual({ stop: 'end_turn', summary: 'I end as I was told.' });
+      expect(agent.provider.calls.filter((call) => call.main)).toHaveLength(3);
+      expect(agent.events).toEqual([]);
+    },
+  );
 
   test('a refusal of the model endpoint ends the turn after one call, and its words reach us', async () => {
     const script = () => ({ error: { status: 400, message: 'Cofferdam: the budget is used up' } });
