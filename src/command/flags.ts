@@ -1,6 +1,8 @@
 import type { CommandProblem } from '../domain/trigger.ts';
 import { nearest } from './nearest.ts';
 
+const WAY_OUT = '[a-z0-9*][a-z0-9.*-]{0,252}(?:=[A-Z]{1,16}(?:\\+[A-Z]{1,16}){0,8})?';
+
 /** The flags of a command and what their values look like; `null`: no value. */
 const FLAGS: Record<string, RegExp | null> = {
   agent: /^[a-z0-9][a-z0-9-]{0,39}$/,
@@ -8,6 +10,8 @@ const FLAGS: Record<string, RegExp | null> = {
   'max-cost': /^\d{1,6}(?:\.\d{1,6})?$/,
   'max-turns': /^[1-9]\d{0,5}$/,
   timeout: /^[1-9]\d{0,4}[smh]?$/,
+  /** `host`, `host=GET+POST` or a preset, several with commas: ways out for this run, within what the operator lets people add. */
+  allow: new RegExp(`^${WAY_OUT}(?:,${WAY_OUT}){0,9}$`),
   keep: null,
 };
 const FLAG_NAMES: readonly string[] = Object.keys(FLAGS);
@@ -83,10 +87,17 @@ function readFlag(options: {
   }
   const following = options.inline === undefined && !/^(?:--|—)/.test(options.next?.text ?? '--');
   const value = (options.inline ?? (following ? (options.next?.text ?? '') : '')).replace(/^["`]|["`]$/g, '');
-  const plain = name === 'max-cost' ? value.replace(/^\$/, '') : value;
+  const plain = asWritten(name, value);
   if (pattern.test(plain) && !Object.hasOwn(reading.flags, name)) reading.flags[name] = plain;
   else reading.problems.push({ kind: 'flag_value', word: `--${name}` });
   return following;
+}
+
+/** `$3` is three dollars, `20` is twenty minutes, and names have no case. */
+function asWritten(name: string, value: string): string {
+  if (name === 'max-cost') return value.replace(/^\$/, '');
+  if (name === 'timeout') return value.replace(/^(\d+)$/, '$1m');
+  return value;
 }
 
 function without(line: string, cuts: [number, number][]): string {

@@ -56,10 +56,24 @@ function readCommand(options: { first: string; below: string; reading: Reading }
     }
   }
   const said = verb.success ? rest : flags.text;
-  const text = [said, below].filter((part) => part !== '').join('\n');
+  const more = verb.data === 'continue' ? readMore(said) : { text: said, flags: {} };
+  const text = [more.text, below].filter((part) => part !== '').join('\n');
   reading.commands.push({
     verb: verb.success ? verb.data : 'run',
     text: text.slice(0, MAX_TEXT).toWellFormed(),
-    flags: flags.flags,
+    flags: { ...more.flags, ...flags.flags },
   });
+}
+
+/** `continue +$2 +10m`: what the next run may cost and take. Anything else begins the text. */
+function readMore(said: string): { text: string; flags: Record<string, string> } {
+  const flags: Record<string, string> = {};
+  let text = said;
+  for (;;) {
+    const [whole, dollars, time] = /^\+(?:\$(\d{1,6}(?:\.\d{1,6})?)|([1-9]\d{0,4}[smh]))(?:\s+|$)/.exec(text) ?? [];
+    if (whole === undefined) return { text, flags };
+    if (dollars !== undefined) flags['max-cost'] = dollars;
+    if (time !== undefined) flags['timeout'] = time;
+    text = text.slice(whole.length);
+  }
 }

@@ -1,5 +1,6 @@
 import { CofferdamError } from '../domain/errors.ts';
 import { microUsd } from '../domain/ids.ts';
+import { mayAdd, operatorLine, readWaysOut, type WayOut } from '../policy/authority/may-add.ts';
 import { compileGlob } from '../policy/diff/glob.ts';
 import { stricterHold } from '../policy/diff/hold.ts';
 import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
@@ -42,15 +43,33 @@ function dollars(text: string): number {
 }
 
 /** Takes a lower value, and says clearly when a person asks for more than the ceiling. */
-function within(name: string, ceiling: number, wanted: number | undefined, code: 'usage' | 'repository_file'): number {
+function within(options: {
+  name: string;
+  ceiling: number;
+  wanted: number | undefined;
+  code: 'usage' | 'repository_file';
+  /** How a person writes the value. */
+  show?: (value: number) => string;
+}): number {
+  const { name, ceiling, wanted, code, show = String } = options;
   if (wanted === undefined) return ceiling;
-  if (wanted > ceiling)
+  if (wanted > ceiling) {
+    const whose = code === 'usage' ? 'the ceiling here, which is' : "the operator's ceiling of";
     throw new CofferdamError(
       code,
       'config.settleLimits',
-      `${name}: ${wanted} is above the operator's ceiling of ${ceiling}`,
+      `${name}: ${show(wanted)} is above ${whose} ${show(ceiling)}`,
     );
+  }
   return wanted;
+}
+
+function showDollars(value: number): string {
+  return `$${value}`;
+}
+
+function showTime(ms: number): string {
+  return ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1000}s`;
 }
 
 /** Operator's ceilings, lowered by the repository's file, lowered by the command's flags. */
@@ -64,20 +83,27 @@ export function settleLimits(policy: OperatorPolicy, file: RepositoryFile, flags
       `--max-turns: "${flags.maxTurns ?? ''}" is not a positive whole number`,
     );
   }
-  const cost = within('limits.maxCostUsd', limits.maxCostUsd, file.limits.maxCostUsd, 'repository_file');
-  const minutes = within('limits.timeoutMinutes', limits.timeoutMinutes, file.limits.timeoutMinutes, 'repository_file');
-  const maxTurns = within('limits.maxTurns', limits.maxTurns, file.limits.maxTurns, 'repository_file');
-  const step = within('limits.stepMinutes', limits.stepMinutes, file.limits.stepMinutes, 'repository_file');
-  const idle = within('limits.idleMinutes', limits.idleMinutes, file.limits.idleMinutes, 'repository_file');
-  const wantedMinutes = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout') / 60_000;
+  const code = 'repository_file';
+  const wanted = file.limits;
+  const cost = within({ name: 'limits.maxCostUsd', ceiling: limits.maxCostUsd, wanted: wanted.maxCostUsd, code });
+  const minutes = within({
+    name: 'limits.timeoutMinutes',
+    ceiling: limits.timeoutMinutes,
+    wanted: wanted.timeoutMinutes,
+    code,
+  });
+  const maxTurns = within({ name: 'limits.maxTurns', ceiling: limits.maxTurns, wanted: wanted.maxTurns, code });
+  const step = within({ name: 'limits.stepMinutes', ceiling: limits.stepMinutes, wanted: wanted.stepMinutes, code });
+  const idle = within({ name: 'limits.idleMinutes', ceiling: limits.idleMinutes, wanted: wanted.idleMinutes, code });
+  const asked = flags.maxCost === undefined ? undefined : dollars(flags.maxCost);
+  const timeoutMs = flags.timeout === undefined ? undefined : parseDuration(flags.timeout, '--timeout');
+  const ceiling = minutes * 60_000;
   return {
-    maxCost: microUsd(
-      within('--max-cost', cost, flags.maxCost === undefined ? undefined : dollars(flags.maxCost), 'usage'),
-    ),
+    maxCost: microUsd(within({ name: '--max-cost', ceiling: cost, wanted: asked, code: 'usage', show: showDollars })),
     repositoryDailyCost: microUsd(limits.repositoryDailyCostUsd),
     installationDailyCost: microUsd(limits.installationDailyCostUsd),
-    timeoutMs: Math.round(60_000 * within('--timeout, in minutes', minutes, wantedMinutes, 'usage')),
-    maxTurns: within('--max-turns', maxTurns, turns, 'usage'),
+    timeoutMs: within({ name: '--timeout', ceiling, wanted: timeoutMs, code: 'usage', show: showTime }),
+    maxTurns: within({ name: '--max-turns', ceiling: maxTurns, wanted: turns, code: 'usage' }),
     stepMs: Math.round(60_000 * step),
     idleMs: Math.round(60_000 * idle),
   };
@@ -118,15 +144,16 @@ export interface SettledEntry {
 }
 
 /**
- * The operator's entries and those of the repository's file, each with its place. Errors: `repository_file` for entries that
- * the operator's `mayAdd` does not cover, with the lines that an operator would add.
+ * The operator's entries and those of the repository's file, and of the command (`--allow`), each with its place. Errors:
+ * `repository_file` and `usage` for what the operator's `mayAdd` does not cover, with the lines that an operator would add.
  */
 export function settleEgress(
   loaded: Pick<LoadedPolicy, 'policy' | 'allowLines'>,
   file: Pick<RepositoryFile, 'egress'>,
+  flag?: string,
 ): SettledEntry[] {
-  const { allow, mayAdd } = loaded.policy.egress;
-  const refused = file.egress.allow.filter((entry) => !mayAdd.some((permitted) => covers(permitted, entry)));
+  const { allow, mayAdd: permitted } = loaded.policy.egress;
+  const refused = file.egress.allow.filter((entry) => !permitted.some((one) => covers(one, entry)));
   if (refused.length > 0) {
     const lines = refused.map((entry) => `- ${typeof entry === 'string' ? entry : `{ host: ${entry.host} }`}`);
     throw new CofferdamError(
@@ -135,9 +162,11 @@ export function settleEgress(
       `egress.allow asks for hosts that the operator has not opened. An operator would add under egress.mayAdd:\n${lines.join('\n')}`,
     );
   }
+  const added = flag === undefined ? [] : readWaysOut(flag).map((way) => addedEntry(permitted, way));
   return [
     ...allow.map((entry, index) => ({ entry, source: `policy line ${loaded.allowLines[index] ?? 0}` })),
     ...file.egress.allow.map((entry) => ({ entry, source: 'repository file' })),
+    ...added.map((entry) => ({ entry, source: '--allow of the command' })),
   ];
 }
 
@@ -152,5 +181,15 @@ function covers(permitted: EgressEntry, wanted: EgressEntry): boolean {
     subset(permitted.methods ?? DEFAULT_METHODS, wanted.methods ?? DEFAULT_METHODS) &&
     subset(permitted.ports ?? DEFAULT_PORTS, wanted.ports ?? DEFAULT_PORTS) &&
     (permitted.paths === undefined || (wanted.paths !== undefined && subset(permitted.paths, wanted.paths)))
+  );
+}
+
+function addedEntry(permitted: readonly EgressEntry[], way: WayOut): EgressEntry {
+  const found = mayAdd(permitted, way);
+  if ('entry' in found) return found.entry;
+  throw new CofferdamError(
+    'usage',
+    'config.settleEgress',
+    `--allow: ${way.name} is not open to be added here. An operator would add under egress.mayAdd:\n${operatorLine(way)}`,
   );
 }

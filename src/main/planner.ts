@@ -57,7 +57,7 @@ export function createPlanner(options: {
   return {
     async plan(job, mirror, signal) {
       const file = await repositoryFile(mirror, signal);
-      const rules = await options.resolveEgress(settleEgress(options.policy, file), signal);
+      const rules = await options.resolveEgress(settleEgress(options.policy, file, job.flags['allow']), signal);
       const repository = options.repositoryName ?? job.repository;
       const [owner = '', name = ''] = repository.split('/');
       const egress: EgressPolicy = { rules, deny: policy.egress.deny, gitRepositories: [repoKey({ owner, name })] };

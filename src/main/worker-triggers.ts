@@ -60,7 +60,10 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       maxCost: limits.maxCost,
       timeoutMinutes: policy.policy.limits.timeoutMinutes,
       agent: policy.policy.agent,
+      mayAdd: policy.policy.egress.mayAdd.map((entry) => (typeof entry === 'string' ? entry : entry.host)),
+      hold: policy.policy.publish.hold,
     },
+    mayAdd: policy.policy.egress.mayAdd,
     now: () => new Date().toISOString(),
   };
 }

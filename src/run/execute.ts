@@ -4,7 +4,7 @@ import type { RunResult } from '../domain/run.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { sandboxLives, watchLimits } from './limits.ts';
 import { holdResult } from './hold.ts';
-import type { AuditLog, Mirror, RunJob, RunPlan, RunPorts } from './ports.ts';
+import type { AuditLog, Harvest, Mirror, RunJob, RunPlan, RunPorts } from './ports.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { facts, toResult, type Notes } from './result.ts';
 import { verify } from './verify.ts';
@@ -49,6 +49,7 @@ export async function execute(ports: RunPorts, job: RunJob, signal: AbortSignal)
 /** The steps. Each acquires something and pushes its undo. */
 async function walk(run: Run): Promise<void> {
   const { ports, job, audit, report, notes, undo, signal } = run;
+  signal.throwIfAborted();
   const mirror = await report.step('mirror', () =>
     ports.repositories.mirror({
       repository: job.repository,
@@ -78,9 +79,17 @@ async function walk(run: Run): Promise<void> {
     await audit.append({ zone: 'worker', type: 'limit.reached', data: { reason } });
     await enclosure.gateway.closeModel(reason).catch(() => undefined);
   }
-  if (!sandboxLives(reason)) return;
+  // What `setup` left behind is nobody's work; and whoever stops a run without keeping it wants it gone.
+  if (!sandboxLives(reason) || notes.began !== true || (reason === 'stopped' && !keeps(signal))) return;
+  if (job.flags['plan'] === 'true') return;
   const salvage = reason === undefined ? signal : AbortSignal.timeout(SALVAGE_MS);
   await deliver(run, plan, mirror, enclosure, salvage);
+}
+
+/** Did whoever stopped the run ask for what is there? */
+function keeps(signal: AbortSignal): boolean {
+  const reason: unknown = signal.reason;
+  return typeof reason === 'object' && reason !== null && 'keep' in reason && reason.keep === true;
 }
 
 async function freeze(run: Run, mirror: Mirror): Promise<RunPlan> {
@@ -133,6 +142,7 @@ async function work(run: Run, plan: RunPlan, enclosure: Enclosure, signal: Abort
   signal.throwIfAborted();
   if (spec.setup.length > 0) await report.step('setup', () => setUp(enclosure, spec, signal));
   signal.throwIfAborted();
+  notes.began = true;
   notes.outcome = await report.step('agent', () =>
     runAgent({ enclosure, agents: ports.agents, spec, audit, onMessage: report.message, signal }),
   );
@@ -147,7 +157,7 @@ async function deliver(
   enclosure: Enclosure,
   signal: AbortSignal,
 ): Promise<void> {
-  const { ports, job, audit, report, notes, undo } = run;
+  const { ports, audit, report, notes, undo } = run;
   const harvest = await report.step('harvest', async () => {
     await quiesce(enclosure);
     return ports.harvester.harvest({
@@ -167,8 +177,34 @@ async function deliver(
     type: 'harvest.done',
     data: { commit: harvest.commit, files: harvest.files, diffHash: harvest.diffHash },
   });
-  if (run.signal.aborted) return;
-  if (plan.spec.verify.length > 0) {
+  if (plan.spec.verify.length > 0) await check(run, plan, harvest, signal);
+  const stopped = run.signal.aborted;
+  if (stopped && notes.reason === undefined) {
+    notes.reason = 'stopped';
+    delete notes.verified;
+  }
+  if (stopped && !keeps(run.signal)) {
+    delete notes.harvest;
+    return;
+  }
+  const result = toResult(run, run.startedAt);
+  notes.held = await holdResult({ spec: plan.spec, harvest, result, held: ports.held, audit });
+  if (notes.held !== undefined) return;
+  notes.published = await report.step('publish', () =>
+    ports.publisher.publish({
+      spec: plan.spec,
+      harvest,
+      result,
+      audit,
+      signal: stopped ? AbortSignal.timeout(SALVAGE_MS) : signal,
+    }),
+  );
+}
+
+/** Verification. One that is cut off by a stop says nothing about the work. */
+async function check(run: Run, plan: RunPlan, harvest: Harvest, signal: AbortSignal): Promise<void> {
+  const { ports, job, audit, report, notes } = run;
+  try {
     const verification = await report.step('verify', () =>
       verify({
         ports,
@@ -182,13 +218,9 @@ async function deliver(
     );
     notes.verification = verification.facts;
     notes.verified = verification.ok;
+  } catch (thrown) {
+    if (!run.signal.aborted) throw thrown;
   }
-  const result = toResult(run, run.startedAt);
-  notes.held = await holdResult({ spec: plan.spec, harvest, result, held: ports.held, audit });
-  if (notes.held !== undefined) return;
-  notes.published = await report.step('publish', () =>
-    ports.publisher.publish({ spec: plan.spec, harvest, result, audit, signal }),
-  );
 }
 
 /** Records the checkpoint "commit made" first, so that the trailer can name it. */

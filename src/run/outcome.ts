@@ -9,6 +9,8 @@ export interface Ending {
   reason: EndReason | undefined;
   /** The result waits for a person. */
   held?: boolean;
+  /** The agent asked a question instead of going on. */
+  asks?: boolean;
   /** The agent's protocol ended without a result. */
   agentFailed: boolean;
   errorCode: ErrorCode | undefined;
@@ -20,6 +22,7 @@ export function finalState(ending: Ending): FinalState {
   if (errorCode !== undefined) return errorState(errorCode, reason);
   if (ending.held === true) return 'held';
   if (reason !== undefined) return changed ? 'partial' : emptyState(reason);
+  if (!changed && !ending.agentFailed && ending.asks === true) return 'needs_input';
   if (!changed) return ending.agentFailed ? 'failed' : 'no_change';
   if (verified === undefined) return 'unverified';
   return verified ? 'succeeded' : 'verify_failed';

@@ -17,6 +17,8 @@ export interface Notes {
   enclosures: Enclosure[];
   receipt?: SandboxReceipt;
   reason?: EndReason;
+  /** The agent was started. */
+  began?: boolean;
   outcome?: AgentOutcome;
   harvest?: Harvest;
   verification: CommandFact[];
@@ -73,6 +75,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     verified: notes.verified,
     reason: notes.reason,
     held: notes.held !== undefined,
+    asks: asks(notes.outcome?.summary),
     agentFailed,
     errorCode: notes.error?.code,
   });
@@ -98,6 +101,11 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     auditFile: audit.file,
     auditHead: audit.head(),
   };
+}
+
+/** The prompt tells the agent to end with such a line instead of guessing. */
+function asks(summary: string | undefined): boolean {
+  return /^\s*\**NEEDS INPUT:/m.test(summary ?? '');
 }
 
 /** A run that failed without an exception still says why. */

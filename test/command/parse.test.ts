@@ -40,6 +40,16 @@ const cases: [string, string, string[]][] = [
   ['a dash made by a phone', '/agent run x —max-cost 3', ['run|x|max-cost=3']],
   ['a dash in a sentence', '/agent fix it —quickly', ['fix|it —quickly|']],
   ['double dash ends flags', '/agent run -- add --verbose to the CLI', ['run|add --verbose to the CLI|']],
+  ['minutes without a unit', '/agent run x --timeout 20', ['run|x|timeout=20m']],
+  [
+    'more for the next run',
+    '/agent continue +$2 +10m and add tests',
+    ['continue|and add tests|max-cost=2,timeout=10m'],
+  ],
+  ['more, in the other order', '/agent continue +1h +$0.50', ['continue||max-cost=0.50,timeout=1h']],
+  ['a sum in a sentence', '/agent continue +2 tests', ['continue|+2 tests|']],
+  ['more is of continue only', '/agent run +$2', ['run|+$2|']],
+  ['a way out', '/agent run x --allow docs.example.com=GET+POST,pip', ['run|x|allow=docs.example.com=GET+POST,pip']],
   ['quoted value', '/agent run x --model "a/b"', ['run|x|model=a/b']],
   ['a longer word is text', '/agent plants need water', ['run|plants need water|']],
 

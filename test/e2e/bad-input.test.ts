@@ -112,7 +112,7 @@ describe('a repository, a file or a command that cannot work', () => {
   it('a limit above the ceiling is refused by name', async () => {
     const repository = await repositoryWith('limit', { a: '' });
     expect(await answer(repository, '/agent run --max-cost 99 do it')).toContain(
-      "99 is above the operator's ceiling of 2",
+      '$99 is above the ceiling here, which is $2',
     );
   });
 

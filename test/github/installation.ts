@@ -52,7 +52,12 @@ export type Execute = (
 ) => ReturnType<RunWorkerOptions['execute']>;
 
 export async function install(
-  options: { execute?: Execute; concurrency?: number; permissions?: Record<string, 'read' | 'write'> } = {},
+  options: {
+    execute?: Execute;
+    concurrency?: number;
+    permissions?: Record<string, 'read' | 'write'>;
+    mayAdd?: TriggerPorts['mayAdd'];
+  } = {},
 ): Promise<Installation> {
   const here = await stage(options.permissions);
   const redisServer = await startRedisServer();
@@ -106,6 +111,7 @@ export async function install(
         return published;
       },
     },
+    ...(options.mayAdd === undefined ? {} : { mayAdd: options.mayAdd }),
     budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
     help: {
       prefix: '/agent',

@@ -69,7 +69,7 @@ describe('from the label to the pull request', () => {
       'Options:',
       'Nothing was asked for',
       'Today (UTC)',
-      'is not available here',
+      'An operator would add under',
       'Did you mean `/agent stop`',
     ]) {
       expect(answers.filter((body) => body.includes(part))).toHaveLength(1);
@@ -127,15 +127,43 @@ describe('from the label to the pull request', () => {
     expect(shop.comments(issue.number).filter(({ author }) => author.endsWith('[bot]'))).toHaveLength(1);
   });
 
-  it('answers a label that it does not serve, and takes it off', async () => {
+  it('makes a plan for the label that asks for one, and takes it off', async () => {
     await using one = await install();
     const { shop } = one.here;
     const issue = await shop.openIssue({ title: 'T', author: 'alice' });
     await shop.addLabel(issue.number, 'agent:plan', 'alice');
     await one.settle();
     expect(shop.thread(issue.number).labels).toEqual([]);
-    expect(shop.comments(issue.number)).toMatchObject([
-      { body: expect.stringContaining('`/agent plan` is not available here') as string },
+    expect(one.begun).toMatchObject([{ command: { verb: 'plan', flags: { plan: 'true' } } }]);
+  });
+
+  it('allows a host for one run, within what the operator lets people add', async () => {
+    await using one = await install({ mayAdd: [{ host: '*.docs.test', methods: ['GET'] }] });
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    shop.comment(issue.number, { body: '/agent fix the sum --max-turns 7', author: 'alice' });
+    await one.settle();
+    for (const body of [
+      '/agent allow a.docs.test',
+      '/agent allow evil.test POST',
+      '/agent allow `x y`',
+      '/agent allow',
+    ]) {
+      shop.comment(issue.number, { body, author: 'alice' });
+      await one.settle();
+    }
+    shop.comment(issue.number, { body: '/agent allow b.docs.test', author: 'eve' });
+    await one.settle();
+    expect(one.begun.map(({ command }) => command)).toEqual([
+      { verb: 'fix', text: 'the sum', flags: { 'max-turns': '7' } },
+      { verb: 'fix', text: 'the sum', flags: { 'max-turns': '7', allow: 'a.docs.test' } },
+    ]);
+    const answers = shop.comments(issue.number).map(({ body }) => body);
+    expect(answers.filter((body) => body.includes('- { host: "evil.test", methods: [POST] }'))).toHaveLength(1);
+    expect(answers.filter((body) => body.includes('with a plain host name'))).toHaveLength(2);
+    expect(one.audited.filter(({ type }) => type === 'trigger.allow').map(({ decision }) => decision.allow)).toEqual([
+      true,
+      false,
     ]);
   });
 

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { EgressEntry } from '../../src/domain/policy.ts';
+import { mayAdd, operatorLine, readWaysOut, writeWaysOut } from '../../src/policy/authority/may-add.ts';
 import { mayAsk } from '../../src/policy/authority/may-ask.ts';
 
 describe('mayAsk', () => {
@@ -25,5 +27,45 @@ describe('mayAsk', () => {
     for (const odd of ['maintain', 'WRITE', '', 'true', 'triage']) {
       expect(mayAsk(user, odd as 'write').allow).toBe(false);
     }
+  });
+});
+
+describe('what people may add', () => {
+  const permitted: EgressEntry[] = [
+    'pip',
+    { host: 'api.example.com', methods: ['GET', 'POST'], paths: ['/v1/**'] },
+    { host: '*.docs.example.com', methods: ['GET'] },
+    { host: 'open.example.com' },
+  ];
+  it.each([
+    ['pip', 'pip'],
+    ['npm', undefined],
+    ['pip=GET', undefined],
+    ['api.example.com', { host: 'api.example.com', methods: ['GET'], paths: ['/v1/**'] }],
+    ['api.example.com=GET+POST', { host: 'api.example.com', methods: ['GET', 'POST'], paths: ['/v1/**'] }],
+    ['api.example.com=DELETE', undefined],
+    ['api.example.com=GET+DELETE', undefined],
+    ['a.docs.example.com', { host: 'a.docs.example.com', methods: ['GET'] }],
+    ['docs.example.com', undefined],
+    ['evildocs.example.com', undefined],
+    ['open.example.com', { host: 'open.example.com', methods: ['GET', 'HEAD'] }],
+    ['open.example.com=PUT', { host: 'open.example.com', methods: ['PUT'] }],
+    ['*.example.com', undefined],
+    ['other.test', undefined],
+  ])('%s: %j', (flag, entry) => {
+    const [way] = readWaysOut(flag);
+    const found = mayAdd(permitted, way ?? { name: '', methods: [] });
+    expect('entry' in found ? found.entry : undefined).toEqual(entry);
+    expect(found.decision).toMatchObject({ allow: entry !== undefined, rule: 'egress.mayAdd' });
+    expect(writeWaysOut([way ?? { name: '', methods: [] }])).toBe(flag);
+  });
+
+  it('nothing is covered by nothing', () => {
+    expect(mayAdd([], { name: 'a.test', methods: [] }).decision).toEqual({
+      allow: false,
+      rule: 'egress.mayAdd',
+      reason: 'not_allowed',
+    });
+    expect(operatorLine({ name: 'a.test', methods: ['POST'] })).toBe('- { host: "a.test", methods: [POST] }');
   });
 });

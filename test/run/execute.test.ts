@@ -124,21 +124,21 @@ describe('execute', () => {
     },
     {
       name: 'money is up with work',
-      scene: { capped: Promise.resolve('max_cost' as const), agent: endless },
+      scene: { caps: 'max_cost', agent: endless },
       state: 'partial',
       reason: 'max_cost',
       published: 1,
     },
     {
       name: 'money is up without work',
-      scene: { capped: Promise.resolve('max_cost' as const), agent: endless, changed: false },
+      scene: { caps: 'max_cost', agent: endless, changed: false },
       state: 'over_budget',
       reason: 'max_cost',
       published: 0,
     },
     {
       name: 'turns are up',
-      scene: { capped: Promise.resolve('max_turns' as const), agent: endless },
+      scene: { caps: 'max_turns', agent: endless },
       state: 'partial',
       reason: 'max_turns',
       published: 1,
@@ -261,6 +261,64 @@ describe('execute', () => {
     setTimeout(() => stop.abort(), 20);
     expect(await running).toMatchObject({ state: 'cancelled', reason: 'stopped' });
     expect([...w.open]).toEqual([]);
+  });
+
+  it.each([
+    ['a plain stop', 'cancelled', { keep: false }, 0],
+    ['a stop that keeps', 'partial', { keep: true }, 1],
+  ])('%s of an agent with work: %s', async (_name, state, reason, published) => {
+    const stop = new AbortController();
+    const w = world({ agent: endless });
+    const running = execute(w.ports, JOB, stop.signal);
+    setTimeout(() => stop.abort(reason), 20);
+    expect(await running).toMatchObject({ state, reason: 'stopped' });
+    expect(w.published).toHaveLength(published);
+    expect(w.steps.some(({ step }) => step === 'harvest')).toBe(published > 0);
+    expect([...w.open]).toEqual([]);
+  });
+
+  it.each([
+    [true, 'partial', 1],
+    [false, 'cancelled', 0],
+  ])('a stop in the middle of verification, keep %s: %s', async (keep, state, published) => {
+    const stop = new AbortController();
+    const w = world({
+      exec: (options) => {
+        if (options.argv[2] !== 'npm test') return Promise.resolve({ exitCode: 0, timedOut: false });
+        stop.abort({ keep });
+        return Promise.reject(new Error('cut off'));
+      },
+    });
+    const result = await execute(w.ports, JOB, stop.signal);
+    expect(result).toMatchObject({ state, reason: 'stopped' });
+    expect(w.published).toHaveLength(published);
+    expect([...w.open]).toEqual([]);
+  });
+
+  it('a stop before the agent began leaves nothing to keep', async () => {
+    const stop = new AbortController();
+    const w = world({
+      spec: { setup: ['npm ci'] },
+      exec: (options) => {
+        if (options.argv[2] === 'npm ci') stop.abort({ keep: true });
+        return Promise.resolve({ exitCode: 0, timedOut: false });
+      },
+    });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state: 'cancelled' });
+    expect([w.published.length, w.open.size]).toEqual([0, 0]);
+  });
+
+  it('a plan delivers words, whatever the agent changed', async () => {
+    const w = world({ agent: () => Promise.resolve({ stop: 'end_turn', summary: '1. do it' }) });
+    const result = await execute(w.ports, { ...JOB, flags: { plan: 'true' } }, idle());
+    expect(result).toMatchObject({ state: 'no_change', agentSummary: '1. do it' });
+    expect(w.published).toEqual([]);
+  });
+
+  it('an agent that asks instead of guessing waits for an answer', async () => {
+    const agent = () => Promise.resolve({ stop: 'end_turn', summary: 'Hm.\nNEEDS INPUT: which database?' });
+    expect(await execute(world({ agent, changed: false }).ports, JOB, idle())).toMatchObject({ state: 'needs_input' });
+    expect(await execute(world({ agent }).ports, JOB, idle())).toMatchObject({ state: 'succeeded' });
   });
 
   it('a report that GitHub does not take does not undo the run', async () => {

@@ -77,7 +77,8 @@ export interface Scene {
   noHeld?: boolean;
   exec?: (options: ExecOptions) => Promise<ExecResult>;
   selfTestOk?: boolean;
-  capped?: Promise<EndReason>;
+  /** The cap that is reached while the agent works. */
+  caps?: EndReason;
   sandboxEnded?: Promise<{ reason: EndReason; message: string }>;
   publish?: () => Promise<never>;
   failing?: 'mirror' | 'plan' | 'gateway' | 'sandbox' | 'harvest' | 'finish';
@@ -122,16 +123,20 @@ export function world(scene: Scene = {}): World {
     return name;
   };
   let count = 0;
+  let reach: (reason: EndReason) => void = () => undefined;
+  const capped = new Promise<EndReason>((resolve) => (reach = resolve));
   const gateway = (name: string, looks = 0): Gateway => ({
     socketDir: '/nowhere',
     closed: never(),
-    capped: scene.capped ?? never(),
+    capped,
     refreshEgress: () => Promise.resolve(),
     egress: () => (looks++ === 0 ? [SELF_TEST] : [SELF_TEST, REACHED]),
     usage: () => ({ cost: 10, turns: 1, inputTokens: 1, outputTokens: 1 }),
     closeModel: () => Promise.resolve(),
-    runAgent: ({ signal }) =>
-      scene.agent ? scene.agent(signal) : Promise.resolve({ stop: 'end_turn', summary: 'done' }),
+    runAgent: ({ signal }) => {
+      if (scene.caps !== undefined) reach(scene.caps);
+      return scene.agent ? scene.agent(signal) : Promise.resolve({ stop: 'end_turn', summary: 'done' });
+    },
     close: () => Promise.resolve(void w.open.delete(name)),
   });
   const sandbox = (name: string): Sandbox => ({

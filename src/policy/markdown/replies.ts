@@ -1,9 +1,10 @@
 import type { DenyReason } from '../../domain/decision.ts';
 import { formatUsd } from '../../domain/ids.ts';
+import type { HoldSetting } from '../../domain/policy.ts';
 import type { FinalState, Verb } from '../../domain/run.ts';
 import type { CommandProblem } from '../../domain/trigger.ts';
 import { assemble } from './assemble.ts';
-import { code, link } from './outside.ts';
+import { block, code, link } from './outside.ts';
 
 /** Short answers to a command. Every one begins with a marker, by which a second try finds that it was given. */
 
@@ -55,19 +56,27 @@ export interface HelpFacts {
   maxCost: number;
   timeoutMinutes: number;
   agent: string;
+  /** Agents and models that may be named; absent: not said. */
+  agents?: readonly string[] | undefined;
+  models?: readonly string[] | undefined;
+  /** Ways out that may be added, as people write them. */
+  mayAdd?: readonly string[] | undefined;
+  /** When results wait for a person. */
+  hold?: HoldSetting | undefined;
 }
 
 const USES: Record<Verb, string> = {
   run: 'work on this with the text that follows; the verb may be left out',
   plan: 'say what it would do, without doing it',
   fix: 'find and correct what is wrong',
-  continue: 'go on from where the last run ended',
+  continue: 'go on from where the last run ended; `+$2 +10m` say what that may cost and take',
   retry: 'the last run once more',
   stop: 'end what is running or waiting here; `--keep` delivers what is there',
   status: 'what is going on here',
   budget: 'what was spent and what is left',
-  allow: 'let the next run reach a host',
-  publish: 'publish a held result',
+  allow:
+    'the last run once more, with a host that it may also reach (`HOST [METHOD…]`, reading only unless methods are named)',
+  publish: 'publish the held result with this hash',
   help: 'this list',
 };
 
@@ -81,10 +90,54 @@ export function helpReply(facts: HelpFacts): string {
     '|---|---|',
     ...rows,
     '',
-    'Options: `--agent ID`, `--model PROVIDER/MODEL`, `--max-cost USD`, `--max-turns N`, `--timeout MINUTES`; they can only lower the limits.',
+    'Options: `--agent ID`, `--model PROVIDER/MODEL`, `--max-cost USD`, `--max-turns N`, `--timeout MINUTES`, `--allow HOST`; limits can only be lowered.',
     '',
     `Here a run may cost ${formatUsd(facts.maxCost)} and take ${facts.timeoutMinutes} minutes. The default agent is ${code(facts.agent, { max: 60 })}.`,
+    ...named('Agents', facts.agents),
+    ...named('Models', facts.models),
+    ...named('Hosts and presets that `allow` may add', facts.mayAdd),
+    ...(facts.hold === undefined ? [] : ['', HOLDS[facts.hold]]),
   ].join('\n');
+}
+
+function named(what: string, names: readonly string[] | undefined): string[] {
+  if (names === undefined) return [];
+  const list = names.slice(0, 30).map((name) => code(name, { max: 80 }));
+  return ['', `${what}: ${list.length === 0 ? 'none' : list.join(', ')}.`];
+}
+
+const HOLDS: Record<HoldSetting, string> = {
+  never: 'Results are pushed at once.',
+  protected: 'Results that touch protected files, or code that CI runs with secrets, wait for a person.',
+  always: 'Every result waits for a person.',
+};
+
+/** What `allow` answers: a no with the line that would make it a yes, or what begins. */
+export function allowReply(
+  answer:
+    | { kind: 'unclear'; prefix: string }
+    | { kind: 'operator'; name: string; line: string }
+    | { kind: 'nothing'; prefix: string; name: string; flag: string }
+    | { kind: 'again'; name: string; line: string },
+): string {
+  switch (answer.kind) {
+    case 'unclear':
+      return `Write \`${answer.prefix} allow HOST\` with a plain host name, and methods behind it when reading is not enough: \`${answer.prefix} allow api.example.com GET POST\`.`;
+    case 'operator':
+      return [
+        `😕 ${code(answer.name, { max: 253 })} is not among the hosts that people may add here. An operator would add under \`egress.mayAdd\` (or \`egress.allow\`, for every run):`,
+        '',
+        block(answer.line, { maxChars: 600, maxLines: 1, language: 'yaml' }),
+      ].join('\n');
+    case 'nothing':
+      return `Nothing was run here yet. \`${answer.prefix} run --allow ${answer.flag}\` begins with ${code(answer.name, { max: 253 })}.`;
+    case 'again':
+      return [
+        `The last run begins once more and may reach ${code(answer.name, { max: 253 })}, this run only. To keep it, add under \`egress.allow\` of \`.github/cofferdam.yml\`:`,
+        '',
+        block(answer.line, { maxChars: 600, maxLines: 1, language: 'yaml' }),
+      ].join('\n');
+  }
 }
 
 export interface RunLine {

@@ -68,17 +68,25 @@ export function statusComment(facts: StatusFacts): string {
 
 const MARKS: Partial<Record<RunResult['state'], string>> = { partial: '🟡', held: '✋', needs_input: '✋' };
 
-function titleOf({ phase }: StatusFacts): string {
+function isPlan({ command }: StatusFacts): boolean {
+  return command.flags['plan'] === 'true';
+}
+
+function titleOf(facts: StatusFacts): string {
+  const { phase } = facts;
   if (phase.name === 'queued') return '### ⏳ Cofferdam has this in its queue';
   if (phase.name === 'running') return `### ⏳ Cofferdam is working: ${phase.step.replace('_', ' ')}`;
   const good = phase.result.state === 'succeeded' || phase.result.state === 'unverified';
+  if (isPlan(facts) && phase.result.state === 'no_change') return '### 📋 A plan; nothing was changed';
   const mark = MARKS[phase.result.state] ?? (good ? '🚀' : '😕');
   return `### ${mark} ${headline(phase.result)}`;
 }
 
 function asked(facts: StatusFacts): string {
   const { command, actor } = facts;
-  const flags = Object.entries(command.flags).map(([name, value]) => ` --${name} ${value}`);
+  const flags = Object.entries(command.flags)
+    .filter(([name]) => name !== 'plan')
+    .map(([name, value]) => ` --${name} ${value}`);
   const page = facts.runUrl === undefined ? '' : `, ${link('run page', facts.runUrl)}`;
   return `Asked by ${code(actor.login, { max: 60 })} with ${code(`${command.verb}${flags.join('')}`, { max: 160 })}; run \`${facts.runId}\`${page}.`;
 }
@@ -130,7 +138,12 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
     phase.trouble === undefined
       ? undefined
       : { text: `⚠️ The check run could not be written: ${code(phase.trouble, { max: 400 })}` },
-    { text: nextSteps(result) },
+    {
+      text:
+        isPlan(facts) && result.state === 'no_change'
+          ? '`/agent run` does it; write what should be different.'
+          : nextSteps(result),
+    },
   ];
 }
 
@@ -165,6 +178,8 @@ function nextSteps(result: RunResult): string {
       return 'Review it; `/agent …` on the pull request goes on.';
     case 'partial':
       return '`/agent continue` on the pull request goes on from here.';
+    case 'needs_input':
+      return 'Answer with `/agent continue` and the answer behind it.';
     case 'held':
       return '`/agent retry` does the work anew instead.';
     case 'refused':

@@ -11,6 +11,7 @@ import {
   stopReply,
   unavailableReply,
 } from '../../policy/markdown/replies.ts';
+import { allowHost } from './allow.ts';
 import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
 import { publish } from './publish.ts';
 import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
@@ -63,7 +64,9 @@ async function obey(handling: Handling, command: Command, at: { index: number; l
   const key = `${command.verb}-${at.index}`;
   if (RUN_VERBS.includes(command.verb)) {
     const runId = at.left.shift();
-    if (runId !== undefined) await startRun(handling, command, runId);
+    if (runId === undefined) return;
+    const meant = command.verb === 'allow' ? await allowHost(handling, command, key) : command;
+    if (meant !== null) await startRun(handling, meant, runId);
     return;
   }
   switch (command.verb) {

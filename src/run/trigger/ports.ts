@@ -1,5 +1,6 @@
 import type { Decision } from '../../domain/decision.ts';
 import type { RunId } from '../../domain/ids.ts';
+import type { EgressEntry } from '../../domain/policy.ts';
 import type { PullHead, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
@@ -63,6 +64,8 @@ export interface TriggerPorts {
   /** Records a decision about a trigger; must have been written when it resolves. */
   audit(entry: { type: string; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
   budget(trigger: Trigger): Promise<BudgetFacts>;
+  /** What people may add to a run's ways out; absent: nothing. */
+  mayAdd?: readonly EgressEntry[];
   /** Absent: results cannot wait here, and `publish` is not served. */
   held?: TriggerHeld;
   help: HelpFacts;
@@ -75,7 +78,7 @@ export interface TriggerPorts {
 const ANSWERED: readonly Verb[] = ['stop', 'status', 'budget', 'publish', 'help'];
 
 /** Verbs that begin a run. */
-export const RUN_VERBS: readonly Verb[] = ['run', 'fix', 'continue', 'retry'];
+export const RUN_VERBS: readonly Verb[] = ['run', 'plan', 'fix', 'continue', 'retry', 'allow'];
 
 /** What `help` lists; any other verb is answered with "not available here". */
 export const SERVED_VERBS: readonly Verb[] = [...RUN_VERBS, ...ANSWERED];

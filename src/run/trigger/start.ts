@@ -69,8 +69,9 @@ async function branchOf(handling: Handling, command: Command): Promise<PullHead 
   return open && pull.sameRepository ? pull : undefined;
 }
 
-/** `retry` without a text of its own asks for what was asked last. */
+/** `retry` without a text of its own asks for what was asked last; a plan is marked, whatever its text. */
 async function settled({ ports, trigger }: Handling, command: Command): Promise<Command> {
+  if (command.verb === 'plan') return { ...command, flags: { ...command.flags, plan: 'true' } };
   if (command.verb !== 'retry' || command.text !== '') return command;
   const [last] = await ports.runs.ofThread(threadOf(trigger));
   if (last === undefined) return command;
