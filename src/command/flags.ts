@@ -97,6 +97,10 @@ function readFlag(options: {
 function asWritten(name: string, value: string): string {
   if (name === 'max-cost') return value.replace(/^\$/, '');
   if (name === 'timeout') return value.replace(/^(\d+)$/, '$1m');
+  if (name === 'allow')
+    return value
+      .replace(/[^,=]+(?==|,|$)/g, (part) => part.toLowerCase())
+      .replace(/=([^,]*)/g, (methods) => methods.toUpperCase());
   return value;
 }
 

@@ -45,7 +45,7 @@ export type Command = z.infer<typeof Command>;
 
 /** One text that the agent may see, exactly as the webhook carried it. */
 export const FrozenText = z.object({
-  kind: z.enum(['issue', 'pull', 'comment', 'review', 'task']),
+  kind: z.enum(['issue', 'pull', 'comment', 'review', 'task', 'question']),
   id: z.number().int().optional(),
   author: z.string(),
   /** Had the author write access when the run was accepted? Absent: not looked up. */

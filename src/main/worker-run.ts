@@ -11,6 +11,7 @@ import { repoKey, type Actor, type RunRequest, type RunResult } from '../domain/
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
+import { maskTokens } from '../policy/redaction/mask.ts';
 import { createHarvester } from '../harvest/harvest.ts';
 import type { RunEnd } from '../queue/runs.ts';
 import { execute } from '../run/execute.ts';
@@ -19,6 +20,9 @@ import { AGENTS_MOUNT } from './host.ts';
 import { keepingPatches, withSealHandedOn } from './live-audit.ts';
 import { createPlanner } from './planner.ts';
 import type { WorkerParts } from './worker.ts';
+
+/** Characters of a question that the run with the answer is shown. */
+const MAX_QUESTION = 8_000;
 
 /** What people see of a run, on GitHub. */
 export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy?: Actor): GitHubPublisher {
@@ -71,7 +75,12 @@ export async function executeRequest(
     { runId: request.runId, state, reason: result.reason, code: error?.code, op: error?.op },
     'run ended',
   );
-  return { state, ...(branch === undefined ? {} : { branch }), ...(pull === undefined ? {} : { pull }) };
+  return {
+    state,
+    ...(branch === undefined ? {} : { branch }),
+    ...(pull === undefined ? {} : { pull }),
+    ...(state === 'needs_input' ? { question: maskTokens(result.agentSummary ?? '').slice(0, MAX_QUESTION) } : {}),
+  };
 }
 
 function jobOf(parts: WorkerParts, request: RunRequest): RunJob {

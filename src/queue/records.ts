@@ -21,6 +21,7 @@ const StoredRecord = z.object({
   pull: z.object({ number: z.number().int(), url: z.string() }).optional(),
   checkRunId: z.number().int().optional(),
   commentId: z.number().int().optional(),
+  question: z.string().optional(),
   worker: z.string(),
   updatedAt: z.string(),
 });

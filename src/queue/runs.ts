@@ -37,7 +37,7 @@ export interface Place {
 }
 
 /** What is left in a run's record when it is over. */
-export type RunEnd = Partial<Pick<RunRecord, 'branch' | 'pull' | 'checkRunId' | 'commentId' | 'step'>> & {
+export type RunEnd = Partial<Pick<RunRecord, 'branch' | 'pull' | 'checkRunId' | 'commentId' | 'question' | 'step'>> & {
   state: FinalState;
 };
 

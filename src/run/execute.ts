@@ -92,6 +92,19 @@ function keeps(signal: AbortSignal): boolean {
   return typeof reason === 'object' && reason !== null && 'keep' in reason && reason.keep === true;
 }
 
+/** A stop that keeps does not cut off the step that brings out what it wants kept. */
+function unlessKept(stop: AbortSignal, signal: AbortSignal): AbortSignal {
+  if (signal !== stop) return signal;
+  const controller = new AbortController();
+  const end = (): void => {
+    if (keeps(stop)) setTimeout(() => controller.abort(stop.reason), SALVAGE_MS).unref();
+    else controller.abort(stop.reason);
+  };
+  if (stop.aborted) end();
+  else stop.addEventListener('abort', end, { once: true });
+  return controller.signal;
+}
+
 async function freeze(run: Run, mirror: Mirror): Promise<RunPlan> {
   const plan = await run.ports.planner.plan(run.job, mirror, run.signal);
   await run.audit.append({
@@ -166,7 +179,7 @@ async function deliver(
       exec: enclosure.exec,
       workspace: WORKSPACE,
       message: (tree) => commitMessage(run, plan, tree),
-      signal,
+      signal: unlessKept(run.signal, signal),
     });
   });
   if (harvest === null) return;

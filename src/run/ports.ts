@@ -322,6 +322,8 @@ export interface RunRecord {
   pull?: { number: number; url: string };
   checkRunId?: number;
   commentId?: number;
+  /** What the agent asked, in the state `needs_input`. */
+  question?: string;
   worker: string;
   updatedAt: string;
 }

@@ -50,6 +50,11 @@ const cases: [string, string, string[]][] = [
   ['a sum in a sentence', '/agent continue +2 tests', ['continue|+2 tests|']],
   ['more is of continue only', '/agent run +$2', ['run|+$2|']],
   ['a way out', '/agent run x --allow docs.example.com=GET+POST,pip', ['run|x|allow=docs.example.com=GET+POST,pip']],
+  [
+    'a way out in other case',
+    '/agent run x --allow Docs.example.com=get+Post',
+    ['run|x|allow=docs.example.com=GET+POST'],
+  ],
   ['quoted value', '/agent run x --model "a/b"', ['run|x|model=a/b']],
   ['a longer word is text', '/agent plants need water', ['run|plants need water|']],
 

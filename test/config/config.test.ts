@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { parseCommands } from '../../src/command/parse.ts';
 import { readEnvironment, readSecret } from '../../src/config/environment.ts';
 import { parsePolicy, parseRepositoryFile } from '../../src/config/policy-file.ts';
 import { parseDuration, settleEgress, settleHold, settleLimits, settleProtected } from '../../src/config/settle.ts';
@@ -59,6 +60,22 @@ llm:
 
   it('an empty allow list is valid and means no way out', () => {
     expect(parsePolicy('egress: { allow: [] }', 'p').policy.egress.allow).toEqual([]);
+  });
+});
+
+describe('more for the next run, as people write it', () => {
+  const { policy } = parsePolicy('egress: { allow: [] }\nlimits: { maxCostUsd: 2, timeoutMinutes: 30 }\n', 'p');
+  const settle = (said: string) => {
+    const [command] = parseCommands(`/agent continue ${said}`, { prefix: '/agent' }).commands;
+    const { 'max-cost': maxCost, timeout } = command?.flags ?? {};
+    return settleLimits(policy, parseRepositoryFile(null), { maxCost, timeout });
+  };
+
+  it('is what the run may use, up to the ceilings', () => {
+    expect(settle('+$1.50 +10m')).toMatchObject({ maxCost: 1_500_000, timeoutMs: 600_000 });
+    expect(settle('+$2 +30m')).toMatchObject({ maxCost: 2_000_000, timeoutMs: 1_800_000 });
+    expect(problem(() => settle('+$2.01'))).toContain('$2.01 is above the ceiling here, which is $2');
+    expect(problem(() => settle('+31m'))).toContain('31m is above the ceiling here, which is 30m');
   });
 });
 

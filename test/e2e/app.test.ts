@@ -106,6 +106,22 @@ describe('the GitHub App, from the label to the pull request', () => {
     expect(verified.exitCode).toBe(0);
   });
 
+  it('a plan is words in the comment, and nothing of what the agent changed is pushed', async () => {
+    const { repository, standIn } = stage;
+    const issue = await repository.openIssue({ title: 'Parse several units', author: PEOPLE.reader });
+    const branches = await repository.branches();
+    const pulls = repository.pulls().length;
+    repository.comment(issue.number, { body: '/agent plan', author: PEOPLE.writer });
+    const plan = await standIn.waitFor(
+      () => repository.comments(issue.number).find((one) => one.body.includes('📋 A plan; nothing was changed')),
+      { ...WAIT, what: 'the plan' },
+    );
+    // The scripted agent edits files here as always, and ends with these words.
+    expect(plan.body).toContain('now splits the text into numbers with units');
+    expect(await repository.branches()).toEqual(branches);
+    expect(repository.pulls()).toHaveLength(pulls);
+  });
+
   it('somebody who may only read is told no, once, and nothing runs', async () => {
     const { repository, standIn } = stage;
     const issue = await repository.openIssue({

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { hiddenContentNotes } from '../../src/command/notes.ts';
 import type { Decision } from '../../src/domain/decision.ts';
-import type { Actor, RunRequest } from '../../src/domain/run.ts';
+import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
 import { createRunRecords } from '../../src/queue/records.ts';
 import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
@@ -181,6 +181,18 @@ export async function install(
 }
 
 let contents = 0;
+
+/** A run that ends like this, without a change. */
+export async function ended(
+  request: RunRequest,
+  publisher: GitHubPublisher,
+  patch: Pick<RunResult, 'state' | 'agentSummary'>,
+): ReturnType<Execute> {
+  const result = resultOf(request, { files: [], verification: [], ...patch });
+  await publisher.finish({ result });
+  const { state, agentSummary: question } = result;
+  return { state, ...(state === 'needs_input' && question !== undefined ? { question } : {}) };
+}
 
 /** A run that changes one file and publishes it. */
 export function oneCommit(here: Stage): Execute {

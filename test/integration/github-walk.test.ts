@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../queue/redis-server.ts';
-import { install } from '../github/installation.ts';
+import { ended, install, oneCommit, type Installation } from '../github/installation.ts';
 
 describe('from the label to the pull request', () => {
   it('label → run → pull request → command on it → second commit', async () => {
@@ -114,6 +114,61 @@ describe('from the label to the pull request', () => {
     expect(records.map(({ state }) => state)).toEqual(['cancelled', 'cancelled']);
   });
 
+  it('tells a running run whether to keep what is there', async () => {
+    const reasons: unknown[] = [];
+    await using one = await install({
+      execute: (_request, _publisher, signal) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => {
+            reasons.push(signal.reason);
+            resolve({ state: 'cancelled' });
+          });
+        }),
+    });
+    const { shop } = one.here;
+    for (const [count, command] of ['/agent stop', '/agent stop --keep'].entries()) {
+      const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+      shop.comment(issue.number, { body: '/agent one', author: 'alice' });
+      await eventually(() => one.begun.length === count + 1, 'the run begins');
+      shop.comment(issue.number, { body: command, author: 'eve' });
+      await one.here.standIn.waitFor(() => shop.comments(issue.number).at(-1)?.body.includes('write access'));
+      expect(reasons).toHaveLength(count);
+      shop.comment(issue.number, { body: command, author: 'alice' });
+      await one.settle();
+    }
+    expect(reasons).toMatchObject([
+      { by: 'alice', keep: false },
+      { by: 'alice', keep: true },
+    ]);
+  });
+
+  it('a question waits for its answer, and the run with the answer sees both', async () => {
+    await using one: Installation = await install({
+      execute: (request, publisher, signal) =>
+        request.command.verb === 'continue'
+          ? oneCommit(one.here)(request, publisher, signal)
+          : ended(request, publisher, { state: 'needs_input', agentSummary: 'NEEDS INPUT: which unit?' }),
+    });
+    const { shop } = one.here;
+    const issue = await shop.openIssue({ title: 'T', author: 'alice' });
+    await shop.addLabel(issue.number, 'agent', 'alice');
+    await one.settle();
+    const [status] = shop.comments(issue.number);
+    expect(status?.body).toContain('✋ Waits for an answer');
+    expect(status?.body).toContain('which unit?');
+    shop.comment(issue.number, { body: '/agent continue +$0.50 in seconds', author: 'alice' });
+    await one.settle();
+    expect(one.begun[1]).toMatchObject({ command: { text: 'in seconds', flags: { 'max-cost': '0.50' } } });
+    expect(one.begun[1]?.input.texts.at(-1)).toMatchObject({
+      kind: 'question',
+      body: 'NEEDS INPUT: which unit?',
+    });
+    expect(shop.pulls()).toHaveLength(1);
+    shop.comment(issue.number, { body: '/agent run it again', author: 'alice' });
+    await one.settle();
+    expect(one.begun[2]?.input.texts.map(({ kind }) => kind)).not.toContain('question');
+  });
+
   it('continues on the pull request that an issue led to', async () => {
     await using one = await install();
     const { shop } = one.here;
@@ -128,13 +183,21 @@ describe('from the label to the pull request', () => {
   });
 
   it('makes a plan for the label that asks for one, and takes it off', async () => {
-    await using one = await install();
+    await using one = await install({
+      execute: (request, publisher) =>
+        ended(request, publisher, { state: 'no_change', agentSummary: '1. Split the text.' }),
+    });
     const { shop } = one.here;
     const issue = await shop.openIssue({ title: 'T', author: 'alice' });
     await shop.addLabel(issue.number, 'agent:plan', 'alice');
     await one.settle();
     expect(shop.thread(issue.number).labels).toEqual([]);
     expect(one.begun).toMatchObject([{ command: { verb: 'plan', flags: { plan: 'true' } } }]);
+    const [comment] = shop.comments(issue.number);
+    for (const part of ['📋 A plan; nothing was changed', '1. Split the text', '`/agent run` does it']) {
+      expect(comment?.body).toContain(part);
+    }
+    expect(comment?.body).not.toContain('--plan');
   });
 
   it('allows a host for one run, within what the operator lets people add', async () => {

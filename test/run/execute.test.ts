@@ -295,6 +295,24 @@ describe('execute', () => {
     expect([...w.open]).toEqual([]);
   });
 
+  it.each([
+    [true, 'partial', 1],
+    [false, 'cancelled', 0],
+  ])('a stop in the middle of the harvest, keep %s: %s', async (keep, state, published) => {
+    const stop = new AbortController();
+    const w = world({ spec: { verify: [] } });
+    const { harvester } = w.ports;
+    w.ports.harvester = {
+      harvest: async (options) => {
+        stop.abort({ keep });
+        options.signal.throwIfAborted();
+        return harvester.harvest(options);
+      },
+    };
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason: 'stopped' });
+    expect([w.published.length, w.open.size]).toEqual([published, 0]);
+  });
+
   it('a stop before the agent began leaves nothing to keep', async () => {
     const stop = new AbortController();
     const w = world({

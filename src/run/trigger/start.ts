@@ -1,5 +1,6 @@
 import type { RunId } from '../../domain/ids.ts';
-import type { Command, PullHead, RunRequest } from '../../domain/run.ts';
+import { freezeText } from '../../domain/freeze.ts';
+import type { Command, FrozenInput, PullHead, RunRequest } from '../../domain/run.ts';
 import type { RunRecord } from '../ports.ts';
 import { refuseFor, targetOf, threadOf, type Handling } from './answer.ts';
 import { freezeInput } from './input.ts';
@@ -13,7 +14,7 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
     return;
   }
   await repository.react(targetOf(trigger), 'eyes');
-  const input = await freezeInput(trigger, repository, ports.now());
+  const input = withQuestion(await freezeInput(trigger, repository, ports.now()), await lastOf(handling));
   if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);
   const request: RunRequest = {
     runId,
@@ -49,6 +50,17 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
   await refuseFor(handling, `queue limit: ${queued.limit}`, 'queue_full');
 }
 
+async function lastOf({ ports, trigger }: Handling): Promise<RunRecord | undefined> {
+  return (await ports.runs.ofThread(threadOf(trigger)))[0];
+}
+
+/** Whoever answers a question need not repeat it: the agent that goes on did not ask it. */
+function withQuestion(input: FrozenInput, last: RunRecord | undefined): FrozenInput {
+  if (last?.state !== 'needs_input' || last.question === undefined) return input;
+  const asked = { kind: 'question' as const, author: 'cofferdam', updatedAt: last.updatedAt, body: last.question };
+  return { ...input, texts: [...input.texts, freezeText(asked)] };
+}
+
 function waiting(request: RunRequest): RunRecord {
   return { request, installation: '', step: 'spec', state: 'queued', worker: '', updatedAt: request.requestedAt };
 }
@@ -70,10 +82,10 @@ async function branchOf(handling: Handling, command: Command): Promise<PullHead 
 }
 
 /** `retry` without a text of its own asks for what was asked last; a plan is marked, whatever its text. */
-async function settled({ ports, trigger }: Handling, command: Command): Promise<Command> {
+async function settled(handling: Handling, command: Command): Promise<Command> {
   if (command.verb === 'plan') return { ...command, flags: { ...command.flags, plan: 'true' } };
   if (command.verb !== 'retry' || command.text !== '') return command;
-  const [last] = await ports.runs.ofThread(threadOf(trigger));
+  const last = await lastOf(handling);
   if (last === undefined) return command;
   return { ...last.request.command, flags: { ...last.request.command.flags, ...command.flags } };
 }
