@@ -1,17 +1,16 @@
-import type { RunRequest } from '../domain/run.ts';
+import { OWN_BRANCHES, type RunRequest } from '../domain/run.ts';
 
-const PREFIX = 'cofferdam/';
 const MAX_SLUG = 40;
 
 /** The one branch that a run may push: that of its own pull request, or `cofferdam/<number>-<slug>-<salt>`. */
 export function branchFor(request: Pick<RunRequest, 'pull' | 'source' | 'runId'>): string {
   const { pull, source, runId } = request;
-  if (pull?.branch.startsWith(PREFIX) === true) return pull.branch;
+  if (pull?.branch.startsWith(OWN_BRANCHES) === true) return pull.branch;
   const slug = source.title
     .normalize('NFKD')
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .slice(0, MAX_SLUG)
     .replace(/^-+|-+$/g, '');
-  return [`${PREFIX}${source.number}`, slug, runId.slice(-6)].filter((part) => part !== '').join('-');
+  return [`${OWN_BRANCHES}${source.number}`, slug, runId.slice(-6)].filter((part) => part !== '').join('-');
 }

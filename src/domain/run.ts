@@ -45,7 +45,7 @@ export type Command = z.infer<typeof Command>;
 
 /** One text that the agent may see, exactly as the webhook carried it. */
 export const FrozenText = z.object({
-  kind: z.enum(['issue', 'pull', 'comment', 'review', 'task', 'question']),
+  kind: z.enum(['issue', 'pull', 'comment', 'review', 'task', 'question', 'thread', 'check']),
   id: z.number().int().optional(),
   author: z.string(),
   /** Had the author write access when the run was accepted? Absent: not looked up. */
@@ -67,9 +67,27 @@ export const Source = z.object({
   title: z.string(),
   isPull: z.boolean(),
   commentId: z.number().int().optional(),
+  /** The comment on a line of a diff that asked; it counts apart from other comments. */
+  reviewCommentId: z.number().int().optional(),
   url: z.string(),
 });
 export type Source = z.infer<typeof Source>;
+
+/** How the branches begin that this App makes. */
+export const OWN_BRANCHES = 'cofferdam/';
+
+/** What is reacted to: a comment, a comment on a line, or the issue or pull request itself. */
+export type ReactionTarget = { commentId: number } | { reviewCommentId: number } | { number: number };
+
+/** The thing that asked. */
+export function askedBy({ number, commentId, reviewCommentId }: Source): ReactionTarget {
+  if (commentId !== undefined) return { commentId };
+  return reviewCommentId === undefined ? { number } : { reviewCommentId };
+}
+
+/** What makes a run of itself, without a command. */
+export const RunCause = z.enum(['review', 'ci']);
+export type RunCause = z.infer<typeof RunCause>;
 
 /** Head of the pull request that a follow-up works on. */
 export const PullHead = z.object({
@@ -91,6 +109,7 @@ export const RunRequest = z.object({
   actor: Actor,
   command: Command,
   input: FrozenInput,
+  cause: RunCause.optional(),
   pull: PullHead.optional(),
   requestedAt: z.string(),
 });

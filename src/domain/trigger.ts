@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Actor, Command, FrozenText, RepoRef, Source } from './run.ts';
+import { Actor, Command, FrozenText, RepoRef, RunCause, Source } from './run.ts';
 
 /** GitHub's delivery GUID; also part of job ids and log lines, hence the narrow alphabet. */
 export const DeliveryId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/);
@@ -20,7 +20,12 @@ export type CommandProblem = z.infer<typeof CommandProblem>;
  */
 export const Trigger = z.object({
   deliveryId: DeliveryId,
-  event: z.enum(['issues.labeled', 'issue_comment.created']),
+  event: z.enum([
+    'issues.labeled',
+    'issue_comment.created',
+    'pull_request_review.submitted',
+    'pull_request_review_comment.created',
+  ]),
   /** The event's own identity, the same for every delivery of it. */
   key: z.string().min(1).max(400),
   installationId: z.number().int().positive(),
@@ -29,6 +34,10 @@ export const Trigger = z.object({
   actor: Actor,
   /** The label that asked, as the repository spells it. */
   label: z.string().optional(),
+  /** Set when nobody wrote a command: it counts on a pull request of this App only. */
+  cause: RunCause.optional(),
+  /** The review that it belongs to. */
+  reviewId: z.number().int().optional(),
   commands: z.array(Command).max(10),
   problems: z.array(CommandProblem).max(10),
   texts: z.array(FrozenText).min(1).max(4),

@@ -1,4 +1,5 @@
-import { createRepository, type GitHubRepository, type RepositoryRef } from './repository.ts';
+import type { RepositoryRef } from './call.ts';
+import { createRepository, type GitHubRepository } from './repository.ts';
 import { githubError } from './failure.ts';
 import { createTokens } from './tokens.ts';
 import { createTransport } from './transport.ts';

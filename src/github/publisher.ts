@@ -1,7 +1,7 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { Limits } from '../domain/policy.ts';
-import { stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import { askedBy, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { mayAsk } from '../policy/authority/may-ask.ts';
 import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
@@ -9,6 +9,7 @@ import { statusComment, type HiddenNote, type StatusFacts } from '../policy/mark
 import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { answerThreads } from './answer-threads.ts';
 import { GitHubError } from './failure.ts';
 import { openPull } from './open-pull.ts';
 import type { Check, GitHubRepository } from './repository.ts';
@@ -193,9 +194,11 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const trouble = checks?.message;
       const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
       const said = await settled(comment.settle(done));
-      const target = source.commentId === undefined ? { number: source.number } : { commentId: source.commentId };
-      const reacted = await settled(repository.react(target, GOOD.includes(result.state) ? 'rocket' : 'confused'));
-      const failed = [said, checks, reacted].find((error) => error !== undefined);
+      const reacted = await settled(
+        repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused'),
+      );
+      const answered = await settled(answerThreads({ repository, request, result, redact }));
+      const failed = [said, checks, reacted, answered].find((error) => error !== undefined);
       if (failed !== undefined) throw failed;
     },
   };

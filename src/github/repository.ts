@@ -1,23 +1,13 @@
-import type { Octokit } from '@octokit/rest';
 import { z } from 'zod';
 import { CommitSha } from '../domain/ids.ts';
-import { repoKey, type PullHead } from '../domain/run.ts';
+import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
 import { Permission } from '../domain/trigger.ts';
 import { GitHubError, githubError } from './failure.ts';
-import { octokitFor, type TokenPermissions, type Tokens } from './tokens.ts';
-import type { Transport } from './transport.ts';
-
-/** A repository of an installation. */
-export interface RepositoryRef {
-  installationId: number;
-  owner: string;
-  name: string;
-  id?: number | undefined;
-}
+import { failingChecks, type FailingCheck } from './failing.ts';
+import { caller, type Call, type RepositoryParts } from './call.ts';
+import type { TokenPermissions } from './tokens.ts';
 
 export type ReactionContent = 'eyes' | 'rocket' | 'confused';
-/** What is reacted to: a comment, or the issue or pull request itself. */
-export type ReactionTarget = { commentId: number } | { number: number };
 
 export interface ThreadComment {
   id: number;
@@ -32,6 +22,24 @@ export interface ThreadComment {
 
 export interface PullState extends PullHead {
   open: boolean;
+  /** Opened by this App. */
+  ours: boolean;
+}
+
+/** A comment on a line of a pull request's diff. */
+export interface LineComment {
+  id: number;
+  /** The first comment of its thread; absent: it is the first. */
+  inReplyTo?: number | undefined;
+  reviewId?: number | undefined;
+  author: string;
+  authorType: string;
+  path: string;
+  line?: number | undefined;
+  hunk: string;
+  body: string;
+  updatedAt: string;
+  ours: boolean;
 }
 
 export interface CheckOutput {
@@ -64,6 +72,12 @@ export interface GitHubRepository {
   /** A comment that is not there is no failure. */
   deleteComment(id: number): Promise<void>;
   pull(number: number): Promise<PullState>;
+  /** Comments on lines of the diff, oldest first. */
+  lineComments(number: number): Promise<LineComment[]>;
+  /** Answers in the thread that begins with this comment. */
+  answerLine(number: number, answer: { to: LineComment; sha: string; body: string }): Promise<void>;
+  /** Checks of others that failed on this commit. */
+  failingChecks(sha: string): Promise<FailingCheck[]>;
   /** The pull request of this branch of the repository, open or not. */
   pullOf(branch: string): Promise<{ number: number; url: string } | null>;
   createPull(pull: {
@@ -106,6 +120,7 @@ const Comment = z.object({
 const Pull = z.object({
   number: z.number(),
   state: z.string(),
+  user: z.object({ login: z.string(), type: z.string().optional() }).nullish(),
   head: z.object({
     ref: z.string(),
     sha: CommitSha,
@@ -114,50 +129,26 @@ const Pull = z.object({
   base: z.object({ ref: z.string() }),
 });
 
-interface Parts {
-  repository: RepositoryRef;
-  baseUrl: string;
-  appId: number;
-  transport: Transport;
-  tokens: Tokens;
-}
+const Line = z.object({
+  id: z.number(),
+  in_reply_to_id: z.number().optional(),
+  pull_request_review_id: z.number().nullish(),
+  user: z.object({ login: z.string(), type: z.string().optional() }).nullish(),
+  path: z.string(),
+  line: z.number().nullish(),
+  diff_hunk: z.string(),
+  body: z.string(),
+  updated_at: z.string(),
+});
 
-/** One call with a token for this repository; a token that GitHub no longer knows is replaced once. */
-type Call = <T>(
-  op: string,
-  permissions: TokenPermissions,
-  use: (octokit: Octokit, at: { owner: string; repo: string }) => Promise<T>,
-) => Promise<T>;
-
-function caller(parts: Parts): Call {
-  const { repository, tokens } = parts;
-  const at = { owner: repository.owner, repo: repository.name };
-  return async (op, permissions, use) => {
-    const scope = { ...repository, repositoryId: repository.id, permissions };
-    for (let attempt = 1; ; attempt += 1) {
-      const token = await tokens.get(scope);
-      const octokit = octokitFor(parts);
-      octokit.hook.before('request', (request) => {
-        request.headers.authorization = `token ${token}`;
-      });
-      try {
-        return await use(octokit, at);
-      } catch (thrown) {
-        const error = githubError(thrown, op);
-        if (error.kind !== 'credentials') throw error;
-        tokens.drop(scope);
-        if (attempt === 2) throw error;
-      }
-    }
-  };
-}
-
-export function createRepository(parts: Parts): GitHubRepository {
+export function createRepository(parts: RepositoryParts): GitHubRepository {
   const call = caller(parts);
   return {
     ...talkVerbs(call, parts),
     ...pullVerbs(call, parts),
+    ...lineVerbs(call, parts),
     ...checkVerbs(call),
+    failingChecks: (sha) => failingChecks(call, { sha, appId: parts.appId }),
     async mayPushWorkflows() {
       const octokit = await parts.tokens.asApp();
       const { owner, name: repo } = parts.repository;
@@ -194,7 +185,7 @@ async function unless<T>(kinds: readonly GitHubError['kind'][], promise: Promise
 
 type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createComment' | 'editComment' | 'deleteComment';
 
-function talkVerbs(call: Call, parts: Parts): Pick<GitHubRepository, TalkVerb> {
+function talkVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, TalkVerb> {
   return {
     async permission(login) {
       const answer = await unless(
@@ -210,7 +201,13 @@ function talkVerbs(call: Call, parts: Parts): Pick<GitHubRepository, TalkVerb> {
       await call('github.react', TALK, (octokit, at) =>
         'commentId' in target
           ? octokit.rest.reactions.createForIssueComment({ ...at, comment_id: target.commentId, content })
-          : octokit.rest.reactions.createForIssue({ ...at, issue_number: target.number, content }),
+          : 'reviewCommentId' in target
+            ? octokit.rest.reactions.createForPullRequestReviewComment({
+                ...at,
+                comment_id: target.reviewCommentId,
+                content,
+              })
+            : octokit.rest.reactions.createForIssue({ ...at, issue_number: target.number, content }),
       );
     },
     async removeLabel(number, label) {
@@ -265,7 +262,10 @@ function threadComment(comment: z.infer<typeof Comment>, app: { appId: number; l
   };
 }
 
-function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'headOf' | 'pull' | 'pullOf' | 'createPull'> {
+function pullVerbs(
+  call: Call,
+  parts: RepositoryParts,
+): Pick<GitHubRepository, 'headOf' | 'pull' | 'pullOf' | 'createPull'> {
   return {
     async headOf(branch) {
       const answer = await unless(
@@ -280,11 +280,13 @@ function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'headOf' | 
       const { data } = await call('github.pull', PULLS, (octokit, at) =>
         octokit.rest.pulls.get({ ...at, pull_number: number }),
       );
-      const { head, base, state } = Pull.parse(data);
+      const { head, base, state, user } = Pull.parse(data);
+      const login = await parts.tokens.login();
       const from =
         head.repo === null || head.repo === undefined ? null : { owner: head.repo.owner.login, name: head.repo.name };
       const sameRepository = from !== null && repoKey(from) === repoKey(parts.repository);
-      return { number, branch: head.ref, sha: head.sha, base: base.ref, sameRepository, open: state === 'open' };
+      const ours = isOurs(user, login);
+      return { number, branch: head.ref, sha: head.sha, base: base.ref, sameRepository, open: state === 'open', ours };
     },
     async pullOf(branch) {
       const { data } = await call('github.pullOf', PULLS, (octokit, at) =>
@@ -300,6 +302,51 @@ function pullVerbs(call: Call, parts: Parts): Pick<GitHubRepository, 'headOf' | 
       return { number: data.number, url: data.html_url };
     },
   };
+}
+
+function lineVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, 'lineComments' | 'answerLine'> {
+  return {
+    async lineComments(number) {
+      const login = await parts.tokens.login();
+      const listed = await call('github.lineComments', PULLS, (octokit, at) =>
+        octokit.paginate(octokit.rest.pulls.listReviewComments, { ...at, pull_number: number, per_page: 100 }),
+      );
+      return z
+        .array(Line)
+        .parse(listed)
+        .map((one) => ({
+          id: one.id,
+          inReplyTo: one.in_reply_to_id,
+          reviewId: one.pull_request_review_id ?? undefined,
+          author: one.user?.login ?? 'ghost',
+          authorType: one.user?.type ?? 'User',
+          path: one.path,
+          line: one.line ?? undefined,
+          hunk: one.diff_hunk,
+          body: one.body,
+          updatedAt: one.updated_at,
+          ours: isOurs(one.user, login),
+        }));
+    },
+    async answerLine(number, { to, sha, body }) {
+      // The path of GitHub for answers is not open to Apps; this one is. `in_reply_to` decides, the rest is asked for by the schema.
+      await call('github.answerLine', PULLS, (octokit, at) =>
+        octokit.rest.pulls.createReviewComment({
+          ...at,
+          pull_number: number,
+          commit_id: sha,
+          path: to.path,
+          in_reply_to: to.inReplyTo ?? to.id,
+          body,
+        }),
+      );
+    },
+  };
+}
+
+/** The App's own bot account; where GitHub does not say which that is, no account is. */
+function isOurs(user: { login: string; type?: string | undefined } | null | undefined, login: string | null): boolean {
+  return user?.type === 'Bot' && login !== null && user.login.toLowerCase() === login.toLowerCase();
 }
 
 function checkVerbs(call: Call): Pick<GitHubRepository, 'findCheck' | 'createCheck' | 'updateCheck'> {

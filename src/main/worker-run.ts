@@ -7,7 +7,7 @@ import { knownSecrets } from '../config/environment.ts';
 import { parseRepositoryFile } from '../config/policy-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { toRunError } from '../domain/errors.ts';
-import { repoKey, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import { repoKey, type Actor, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
@@ -83,17 +83,19 @@ export async function executeRequest(
   };
 }
 
+const SUBJECTS: Record<RunCause, string> = { review: 'Address the review', ci: 'Make the failing checks pass' };
+
 function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
-  const { runId, repo, source, command, actor, pull, input } = request;
+  const { runId, repo, source, command, actor, pull, input, cause } = request;
   // A follow-up is named after what was asked, a first run after its issue.
-  const subject =
-    source.isPull && command.text.trim() !== '' ? (command.text.trim().split('\n')[0] ?? '') : source.title;
+  const asked = source.isPull ? (command.text.trim().split('\n')[0] ?? '') : '';
+  const subject = asked !== '' ? asked : cause === undefined ? source.title : SUBJECTS[cause];
   return {
     runId,
     repository: `${repo.owner}/${repo.name}`,
     ...(pull === undefined ? {} : { ref: pull.branch }),
     title: conventionalTitle({ title: subject, verb: command.verb }),
-    task: taskPrompt({ actor, command, source, input, pull }),
+    task: taskPrompt({ actor, command, source, input, pull, cause }),
     branch: branchFor(request),
     flags: command.flags,
     requester: { login: actor.login, id: actor.id },
@@ -102,6 +104,7 @@ function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
       deliveryId: request.deliveryId,
       installationId: request.installationId,
       command,
+      cause: cause ?? null,
       source,
       pull: pull ?? null,
       requestedAt: request.requestedAt,

@@ -14,12 +14,20 @@ import { DeliveryId, type TriggerSink } from '../domain/trigger.ts';
 import { createLogger, type Logger } from '../telemetry/log.ts';
 import { drainBody, readBody } from './body.ts';
 import { Envelope } from './payload.ts';
-import { readTrigger, type TriggerWords } from './read-trigger.ts';
+import { readTrigger } from './read-trigger.ts';
+import type { TriggerWords } from './reading.ts';
 
 const WEBHOOK_PATH = '/api/github/webhooks';
 /** GitHub sends no larger payload. */
 const MAX_BYTES = 25 * 2 ** 20;
 const BODY_TIMEOUT_MS = 30_000;
+
+const TRIGGERS = [
+  'issues.labeled',
+  'issue_comment.created',
+  'pull_request_review.submitted',
+  'pull_request_review_comment.created',
+] as const;
 
 export interface WebhookOptions extends TriggerWords {
   secret: string;
@@ -68,7 +76,7 @@ async function createReceiver(options: WebhookOptions, outcomes: WeakMap<object,
     log: createLogger({ level: 'silent' }),
   });
   await probot.ready();
-  probot.on(['issues.labeled', 'issue_comment.created'], async ({ id, name, payload }) => {
+  probot.on([...TRIGGERS], async ({ id, name, payload }) => {
     outcomes.set(payload, await enqueue({ id, name, payload }, options));
   });
   probot.on(['installation', 'installation_repositories'], ({ id, name, payload }) => {

@@ -55,6 +55,48 @@ export const IssueCommentCreated = z.object({
 });
 export type IssueCommentCreated = z.infer<typeof IssueCommentCreated>;
 
+/** The pull request of a review; branch and author say whether it may be one of this App's. */
+const ReviewedPull = z.object({
+  id: z.number().int(),
+  number: z.number().int().positive(),
+  title: z.string().max(1024),
+  body: z.string().max(300_000).nullish(),
+  html_url: z.string().max(1000),
+  updated_at: z.string().max(40),
+  user: Person.partial().nullish(),
+  head: z.object({ ref: z.string().max(255) }),
+});
+
+export const ReviewSubmitted = z.object({
+  ...Common,
+  action: z.literal('submitted'),
+  pull_request: ReviewedPull,
+  review: z.object({
+    id: z.number().int(),
+    body: z.string().max(300_000).nullish(),
+    state: z.string().max(40),
+    submitted_at: z.string().max(40),
+    user: Person,
+  }),
+});
+
+export type ReviewSubmitted = z.infer<typeof ReviewSubmitted>;
+
+export const ReviewCommentCreated = z.object({
+  ...Common,
+  action: z.literal('created'),
+  pull_request: ReviewedPull,
+  comment: z.object({
+    id: z.number().int(),
+    pull_request_review_id: z.number().int().nullish(),
+    path: z.string().max(4_096),
+    body: z.string().max(300_000),
+    created_at: z.string().max(40),
+    updated_at: z.string().max(40),
+    user: Person,
+  }),
+});
+
 /** What every delivery looks like; checked before anything else reads it. */
 export const Envelope = z.looseObject({
   action: z.string().max(100).optional(),

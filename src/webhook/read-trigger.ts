@@ -1,31 +1,25 @@
 import { freezeText } from '../domain/freeze.ts';
 import { parseCommands } from '../command/parse.ts';
-import type { Actor, Command, FrozenText, RepoRef, Source } from '../domain/run.ts';
-import { Trigger } from '../domain/trigger.ts';
+import type { Command, FrozenText, Source } from '../domain/run.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
-
-/** Why a delivery asks for nothing. */
-type Ignored = 'event' | 'payload' | 'bot' | 'label' | 'no_command';
-
-export type TriggerReading = { trigger: Trigger } | { ignored: Ignored };
-
-export interface TriggerWords {
-  /** First word of a command, `/agent`. */
-  prefix: string;
-  /** Label that asks for a run, `agent`; with `:plan` behind it, for a plan. */
-  label: string;
-}
-
-export interface Delivery {
-  id: string;
-  name: string;
-  payload: unknown;
-}
+import { readReview, readReviewComment } from './read-review.ts';
+import {
+  actionOf,
+  actorOf,
+  checked,
+  isProgram,
+  repoOf,
+  type Delivery,
+  type TriggerReading,
+  type TriggerWords,
+} from './reading.ts';
 
 /** A verified delivery as a trigger, or why it is none. Pure; grants nothing: rights are looked up by the worker. */
 export function readTrigger(delivery: Delivery, words: TriggerWords): TriggerReading {
   if (delivery.name === 'issues') return readLabel(delivery, words);
   if (delivery.name === 'issue_comment') return readComment(delivery, words);
+  if (delivery.name === 'pull_request_review') return readReview(delivery, words);
+  if (delivery.name === 'pull_request_review_comment') return readReviewComment(delivery, words);
   return { ignored: 'event' };
 }
 
@@ -84,11 +78,6 @@ function readComment(delivery: Delivery, words: TriggerWords): TriggerReading {
   });
 }
 
-function checked(trigger: Trigger): TriggerReading {
-  const parsed = Trigger.safeParse(trigger);
-  return parsed.success ? { trigger: parsed.data } : { ignored: 'payload' };
-}
-
 function labelCommand(name: string, label: string): Command | undefined {
   const word = name.toLowerCase();
   if (word === label.toLowerCase()) return { verb: 'run', text: '', flags: {} };
@@ -96,20 +85,7 @@ function labelCommand(name: string, label: string): Command | undefined {
   return undefined;
 }
 
-function isProgram(person: { login: string; type: string }): boolean {
-  return person.type !== 'User' || /\[bot\]$/i.test(person.login);
-}
-
-function actionOf(payload: unknown): unknown {
-  return typeof payload === 'object' && payload !== null && 'action' in payload ? payload.action : undefined;
-}
-
 type Thread = IssueLabeled['issue'];
-
-function repoOf(repository: IssueLabeled['repository']): RepoRef {
-  const { id, name, owner } = repository;
-  return { id, owner: owner.login, name, defaultBranch: repository.default_branch, private: repository.private };
-}
 
 function sourceOf(issue: Thread): Source {
   return {
@@ -118,10 +94,6 @@ function sourceOf(issue: Thread): Source {
     isPull: issue.pull_request !== null && issue.pull_request !== undefined,
     url: issue.html_url,
   };
-}
-
-function actorOf(sender: Actor): Actor {
-  return { login: sender.login, id: sender.id, type: sender.type };
 }
 
 function threadText(issue: Thread): FrozenText {

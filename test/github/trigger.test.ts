@@ -41,8 +41,10 @@ function world(
       createComment: (_number, body) => (acts.push(`comment ${body.split('\n')[1] ?? ''}`), Promise.resolve(1)),
       pull: (number) => {
         if (head === undefined) throw new Error('no head');
-        return Promise.resolve({ ...head, number, open: true, ...patch.pull });
+        return Promise.resolve({ ...head, number, open: true, ours: true, ...patch.pull });
       },
+      lineComments: () => Promise.resolve([]),
+      failingChecks: () => Promise.resolve([]),
     }),
     runs: {
       preview: () => Promise.resolve(patch.preview ?? { place: { ahead: 3 } }),

@@ -61,6 +61,31 @@ export function commented(
   };
 }
 
+/** `pull_request_review.submitted` of the official examples, wanting changes of a pull request that may be ours. */
+export function reviewed(patch: { review?: Payload; pull?: Payload; sender?: Json } = {}): Payload {
+  const payload = { ...example('pull_request_review', 'submitted'), installation };
+  const user = { login: 'ann', id: 1, type: 'User' };
+  const pull = payload['pull_request' as never] as Payload;
+  return {
+    ...payload,
+    sender: patch.sender ?? user,
+    review: { ...(payload['review' as never] as Payload), user, state: 'changes_requested', ...patch.review },
+    pull_request: {
+      ...pull,
+      user: { login: 'cofferdam[bot]', id: 2, type: 'Bot' },
+      head: { ...(pull['head'] as Payload), ref: 'cofferdam/1-x' },
+      ...patch.pull,
+    },
+  };
+}
+
+/** `pull_request_review_comment.created` of the official examples. */
+export function lineCommented(body: string): Payload {
+  const payload = { ...example('pull_request_review_comment', 'created'), installation };
+  const user = { login: 'ann', id: 1, type: 'User' };
+  return { ...payload, sender: user, comment: { ...(payload['comment' as never] as Payload), body, user } };
+}
+
 /** Sends a delivery as GitHub does. */
 export async function deliver(
   url: string,

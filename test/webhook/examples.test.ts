@@ -5,7 +5,17 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Trigger } from '../../src/domain/trigger.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
-import { allExamples, commented, deliver, labeled, SECRET, type Json, type Payload } from './deliveries.ts';
+import {
+  allExamples,
+  commented,
+  deliver,
+  labeled,
+  lineCommented,
+  reviewed,
+  SECRET,
+  type Json,
+  type Payload,
+} from './deliveries.ts';
 
 const triggers: Trigger[] = [];
 let server: Server;
@@ -80,9 +90,19 @@ const odd: (Json | undefined)[] = [
 ];
 
 describe('mutations', () => {
+  it('begin with deliveries that do ask', async () => {
+    for (const { name, payload } of seeds) {
+      triggers.length = 0;
+      await deliver(url, { event: name, body: JSON.stringify(payload) });
+      expect(triggers, name).toHaveLength(1);
+    }
+  });
+
   const seeds: { name: string; payload: Payload }[] = [
     { name: 'issues', payload: labeled() },
     { name: 'issue_comment', payload: commented('/agent fix the login') },
+    { name: 'pull_request_review', payload: reviewed() },
+    { name: 'pull_request_review_comment', payload: lineCommented('/agent fix the login') },
   ];
 
   it('crash nothing and make no trigger that was not asked for', async () => {
@@ -107,7 +127,7 @@ describe('mutations', () => {
           expect(trigger.installationId).toBe(77);
         }
       }),
-      { numRuns: 1500 },
+      { numRuns: 2000 },
     );
   });
 

@@ -112,9 +112,10 @@ const APP_PERMISSIONS = {
   issues: 'write',
   pull_requests: 'write',
   checks: 'write',
+  actions: 'read',
   metadata: 'read',
 } as const;
-const APP_EVENTS = ['issues', 'issue_comment'];
+const APP_EVENTS = ['issues', 'issue_comment', 'pull_request_review', 'pull_request_review_comment'];
 
 function policyText(options: StageOptions, provider: RunningProvider | undefined): string {
   const { directory, registryPrivate, model } = options;

@@ -1,4 +1,5 @@
 import { deny, type Decision } from '../../domain/decision.ts';
+import { askedBy, type ReactionTarget } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
 import { REFUSAL_MARKER, refusalReply, replyMarker } from '../../policy/markdown/replies.ts';
 import type { TriggerPorts, TriggerRepository } from './ports.ts';
@@ -47,9 +48,8 @@ async function once({ repository, trigger }: Handling, marker: string, text: str
 }
 
 /** What the reaction goes to: the command, or the thread that got the label. */
-export function targetOf(trigger: Trigger): { commentId: number } | { number: number } {
-  const { commentId, number } = trigger.source;
-  return commentId === undefined ? { number } : { commentId };
+export function targetOf(trigger: Trigger): ReactionTarget {
+  return askedBy(trigger.source);
 }
 
 export function threadOf(trigger: Trigger): { owner: string; name: string; number: number } {

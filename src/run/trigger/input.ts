@@ -1,7 +1,8 @@
 import { freezeText } from '../../domain/freeze.ts';
-import type { FrozenInput, FrozenText } from '../../domain/run.ts';
+import type { FrozenInput, FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
 import { mayAsk } from '../../policy/authority/may-ask.ts';
+import { before, followUpTexts, type MayWrite } from './follow-up.ts';
 import type { TriggerRepository } from './ports.ts';
 
 /** Newest comments that are read, people whose rights are looked up, and characters of all comments together. */
@@ -16,7 +17,7 @@ const MAX_CHARS = 60_000;
 export async function freezeInput(
   trigger: Trigger,
   repository: TriggerRepository,
-  frozenAt: string,
+  options: { frozenAt: string; pull?: PullHead | undefined },
 ): Promise<FrozenInput> {
   const mayWrite = rights(repository, trigger);
   const carried: FrozenText[] = [];
@@ -36,19 +37,13 @@ export async function freezeInput(
     const { id, author, updatedAt, body } = comment;
     spoken.unshift({ ...freezeText({ kind: 'comment', id, author, updatedAt, body }), authorMayWrite: true });
   }
-  return { texts: [...(thread === undefined ? [] : [thread]), ...spoken, ...rest], frozenAt };
-}
-
-function before(at: string, limit: string): boolean {
-  const [left, right] = [Date.parse(at), Date.parse(limit)];
-  return Number.isFinite(left) && Number.isFinite(right) && left <= right;
+  const { pull, frozenAt } = options;
+  const shown = pull === undefined ? [] : await followUpTexts({ trigger, repository, pull, mayWrite });
+  return { texts: [...(thread === undefined ? [] : [thread]), ...spoken, ...rest, ...shown], frozenAt };
 }
 
 /** Looks each person up once; undefined when there are too many of them. */
-function rights(
-  repository: TriggerRepository,
-  trigger: Trigger,
-): (login: string, type?: string) => Promise<boolean | undefined> {
+function rights(repository: TriggerRepository, trigger: Trigger): MayWrite {
   // Whoever asked was looked up before.
   const known = new Map<string, Promise<boolean>>([[trigger.actor.login.toLowerCase(), Promise.resolve(true)]]);
   return async (login, type = 'User') => {

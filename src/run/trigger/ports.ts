@@ -1,7 +1,7 @@
 import type { Decision } from '../../domain/decision.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
-import type { PullHead, RunRequest, Verb } from '../../domain/run.ts';
+import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
 import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
@@ -9,11 +9,38 @@ import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts'
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
 export interface TriggerRepository {
   permission(login: string): Promise<Permission | null>;
-  react(target: { commentId: number } | { number: number }, content: 'eyes' | 'confused'): Promise<void>;
+  react(target: ReactionTarget, content: 'eyes' | 'confused'): Promise<void>;
   removeLabel(number: number, label: string): Promise<void>;
   comments(number: number): Promise<ThreadText[]>;
   createComment(number: number, body: string): Promise<number>;
-  pull(number: number): Promise<PullHead & { open: boolean }>;
+  pull(number: number): Promise<PullHead & { open: boolean; ours: boolean }>;
+  /** Comments on lines of the diff, oldest first. */
+  lineComments(number: number): Promise<LineText[]>;
+  /** Checks of others that failed on this commit. */
+  failingChecks(sha: string): Promise<FailedCheck[]>;
+}
+
+export interface LineText {
+  id: number;
+  inReplyTo?: number | undefined;
+  reviewId?: number | undefined;
+  author: string;
+  authorType: string;
+  path: string;
+  line?: number | undefined;
+  hunk: string;
+  body: string;
+  updatedAt: string;
+  ours: boolean;
+}
+
+export interface FailedCheck {
+  id: number;
+  name: string;
+  app: string;
+  conclusion: string;
+  completedAt: string;
+  text: string;
 }
 
 export interface ThreadText {

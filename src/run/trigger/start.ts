@@ -9,12 +9,14 @@ import { freezeInput } from './input.ts';
 export async function startRun(handling: Handling, command: Command, runId: RunId): Promise<void> {
   const { ports, trigger, repository } = handling;
   const pull = await branchOf(handling, command);
+  if (pull === 'not_ours') return;
   if (pull === 'closed' || pull === 'fork') {
     await refuseFor(handling, 'pull request of this repository, open', pull);
     return;
   }
   await repository.react(targetOf(trigger), 'eyes');
-  const input = withQuestion(await freezeInput(trigger, repository, ports.now()), await lastOf(handling));
+  const frozen = await freezeInput(trigger, repository, { frozenAt: ports.now(), pull });
+  const input = withQuestion(frozen, await lastOf(handling));
   if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);
   const request: RunRequest = {
     runId,
@@ -25,6 +27,7 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
     actor: trigger.actor,
     command: await settled(handling, command),
     input,
+    ...(trigger.cause === undefined ? {} : { cause: trigger.cause }),
     ...(pull === undefined ? {} : { pull }),
     requestedAt: ports.now(),
   };
@@ -66,10 +69,14 @@ function waiting(request: RunRequest): RunRecord {
 }
 
 /** The branch that a follow-up works on: of the pull request itself, or of the one that an earlier run made for this issue. */
-async function branchOf(handling: Handling, command: Command): Promise<PullHead | 'closed' | 'fork' | undefined> {
+async function branchOf(
+  handling: Handling,
+  command: Command,
+): Promise<PullHead | 'closed' | 'fork' | 'not_ours' | undefined> {
   const { trigger, repository, ports } = handling;
   if (trigger.source.isPull) {
-    const { open, ...pull } = await repository.pull(trigger.source.number);
+    const { open, ours, ...pull } = await repository.pull(trigger.source.number);
+    if (trigger.cause !== undefined && !(ours && open && pull.sameRepository)) return 'not_ours';
     if (!open) return 'closed';
     return pull.sameRepository ? pull : 'fork';
   }
@@ -77,8 +84,8 @@ async function branchOf(handling: Handling, command: Command): Promise<PullHead 
   const records = await ports.runs.ofThread(threadOf(trigger));
   const earlier = records.find((record) => record.pull !== undefined)?.pull;
   if (earlier === undefined) return undefined;
-  const { open, ...pull } = await repository.pull(earlier.number);
-  return open && pull.sameRepository ? pull : undefined;
+  const { open, number, branch, sha, base, sameRepository } = await repository.pull(earlier.number);
+  return open && sameRepository ? { number, branch, sha, base, sameRepository } : undefined;
 }
 
 /** `retry` without a text of its own asks for what was asked last; a plan is marked, whatever its text. */

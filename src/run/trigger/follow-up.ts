@@ -1,0 +1,76 @@
+import { freezeText } from '../../domain/freeze.ts';
+import type { FrozenText, PullHead } from '../../domain/run.ts';
+import type { Trigger } from '../../domain/trigger.ts';
+import type { LineText, TriggerRepository } from './ports.ts';
+
+const MAX_THREADS = 30;
+const MAX_THREAD_CHARS = 60_000;
+const MAX_HUNK = 4_000;
+
+/** Has this person write access? Undefined: too many people to look each of them up. */
+export type MayWrite = (login: string, type?: string) => Promise<boolean | undefined>;
+
+interface FollowUp {
+  trigger: Trigger;
+  repository: TriggerRepository;
+  pull: PullHead;
+  mayWrite: MayWrite;
+}
+
+/** What a follow-up on a pull request is shown besides its texts: the threads that wait for an answer, and what fails on its head. */
+export async function followUpTexts(options: FollowUp): Promise<FrozenText[]> {
+  return [...(await openThreads(options)), ...(await failures(options))];
+}
+
+/** Threads on lines of the diff whose last word is not this App's, as far as people with write access wrote them. */
+async function openThreads({ trigger, repository, mayWrite }: FollowUp): Promise<FrozenText[]> {
+  const threads = new Map<number, LineText[]>();
+  for (const one of await repository.lineComments(trigger.source.number)) {
+    const root = one.inReplyTo ?? one.id;
+    threads.set(root, [...(threads.get(root) ?? []), one]);
+  }
+  const texts: FrozenText[] = [];
+  let chars = 0;
+  for (const [root, comments] of [...threads].slice(-MAX_THREADS)) {
+    const spoken: LineText[] = [];
+    for (const one of comments) {
+      const inTime = one.reviewId === trigger.reviewId || before(one.updatedAt, trigger.happenedAt);
+      if (one.ours || (inTime && (await mayWrite(one.author, one.authorType)) === true)) spoken.push(one);
+    }
+    const last = spoken.at(-1);
+    if (last === undefined || last.ours) continue;
+    const text = threadText(root, spoken);
+    chars += text.body.length;
+    if (chars > MAX_THREAD_CHARS) break;
+    texts.push(text);
+  }
+  return texts;
+}
+
+function threadText(root: number, spoken: readonly LineText[]): FrozenText {
+  const first = spoken.find(({ ours }) => !ours) ?? spoken[0];
+  const said = spoken.map(({ ours, author, body }) => `@${author}${ours ? ' (this App)' : ''}: ${body}`);
+  const where = first?.line === undefined ? (first?.path ?? '') : `${first.path}, line ${first.line}`;
+  const text = {
+    kind: 'thread' as const,
+    id: root,
+    author: first?.author ?? 'ghost',
+    updatedAt: spoken.at(-1)?.updatedAt ?? '',
+    title: where,
+    body: [(first?.hunk ?? '').slice(-MAX_HUNK), ...said].join('\n\n').toWellFormed(),
+  };
+  return { ...freezeText(text), authorMayWrite: true };
+}
+
+async function failures({ repository, pull }: FollowUp): Promise<FrozenText[]> {
+  const failed = await repository.failingChecks(pull.sha);
+  return failed.map(({ id, name, app, conclusion, completedAt, text }) =>
+    freezeText({ kind: 'check', id, author: app, updatedAt: completedAt, title: `${name}: ${conclusion}`, body: text }),
+  );
+}
+
+/** Is one time of GitHub's not later than the other? */
+export function before(at: string, limit: string): boolean {
+  const [left, right] = [Date.parse(at), Date.parse(limit)];
+  return Number.isFinite(left) && Number.isFinite(right) && left <= right;
+}
