@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { CommitSha } from './ids.ts';
 import { Actor, Command, FrozenText, RepoRef, RunCause, Source } from './run.ts';
 
 /** GitHub's delivery GUID; also part of job ids and log lines, hence the narrow alphabet. */
@@ -25,6 +26,8 @@ export const Trigger = z.object({
     'issue_comment.created',
     'pull_request_review.submitted',
     'pull_request_review_comment.created',
+    'check_suite.completed',
+    'workflow_run.completed',
   ]),
   /** The event's own identity, the same for every delivery of it. */
   key: z.string().min(1).max(400),
@@ -40,7 +43,9 @@ export const Trigger = z.object({
   reviewId: z.number().int().optional(),
   commands: z.array(Command).max(10),
   problems: z.array(CommandProblem).max(10),
-  texts: z.array(FrozenText).min(1).max(4),
+  /** The commit that failed. */
+  head: z.object({ branch: z.string(), sha: CommitSha }).optional(),
+  texts: z.array(FrozenText).max(4),
   /** When the event happened, as GitHub gave it (ISO 8601): texts edited later than this are not part of the input. */
   happenedAt: z.string(),
 });

@@ -88,8 +88,18 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   });
 
   function facts(phase: StatusFacts['phase']): string {
-    const { actor, command, input } = request;
-    const base = { runId, actor, command, runUrl, texts: input.texts, hidden: options.hidden, prefix, approvedBy };
+    const { actor, command, input, cause } = request;
+    const base = {
+      runId,
+      actor,
+      command,
+      cause,
+      runUrl,
+      texts: input.texts,
+      hidden: options.hidden,
+      prefix,
+      approvedBy,
+    };
     return redact(statusComment({ ...base, ...settings, phase }));
   }
 

@@ -41,6 +41,8 @@ export interface RedisRunRecords extends RunRecords {
   newest(limit: number): Promise<RunRecord[]>;
   /** Runs of an issue or pull request, newest first. */
   ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
+  /** Runs that work, or worked, on this branch; newest first. */
+  ofBranch(branch: { owner: string; name: string; branch: string }): Promise<RunRecord[]>;
 }
 
 /** What is known of each run, in Redis: enough for any worker to finish what another one began. */
@@ -49,6 +51,9 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
   const key = (runId: string): string => `${prefix}:run:${runId}`;
   const threadKey = (thread: { owner: string; name: string; number: number }): string =>
     `${prefix}:thread:${repoKey(thread)}#${thread.number}`;
+
+  const branchKey = (branch: { owner: string; name: string; branch: string }): string =>
+    `${prefix}:branch:${repoKey(branch)}@${branch.branch}`;
 
   async function index(record: RunRecord): Promise<void> {
     const { repo, source, runId, requestedAt } = record.request;
@@ -61,6 +66,24 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       .zadd(`${prefix}:runs`, Date.parse(requestedAt) || 0, runId)
       .zremrangebyrank(`${prefix}:runs`, 0, -LISTED - 1)
       .exec();
+    const branch = record.branch ?? record.request.pull?.branch;
+    if (branch !== undefined) await indexBranch(record, branch);
+  }
+
+  async function indexBranch({ request }: RunRecord, branch: string): Promise<void> {
+    const key = branchKey({ owner: request.repo.owner, name: request.repo.name, branch });
+    await redis
+      .multi()
+      .zadd(key, Date.parse(request.requestedAt) || 0, request.runId)
+      .zremrangebyrank(key, 0, -PER_THREAD - 1)
+      .expire(key, KEPT_SECONDS)
+      .exec();
+  }
+
+  async function listed(key: string): Promise<RunRecord[]> {
+    const ids = await redis.zrevrange(key, 0, -1);
+    const records = await Promise.all(ids.map((id) => load(id as RunId)));
+    return records.filter((record) => record !== null);
   }
 
   async function load(runId: RunId): Promise<RunRecord | null> {
@@ -92,6 +115,7 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       const state = isFinal(record.state) && record.state !== 'held' ? record.state : (patch.state ?? record.state);
       const next: RunRecord = { ...record, ...patch, state, updatedAt: new Date().toISOString() };
       await redis.set(key(runId), JSON.stringify(next), 'EX', KEPT_SECONDS);
+      if (patch.branch !== undefined) await indexBranch(next, patch.branch);
       return next;
     },
     async remove(record) {
@@ -99,16 +123,15 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       await redis.del(key(runId));
       await redis.zrem(threadKey({ owner: repo.owner, name: repo.name, number: source.number }), runId);
       await redis.zrem(`${prefix}:runs`, runId);
+      const branch = record.branch ?? record.request.pull?.branch;
+      if (branch !== undefined) await redis.zrem(branchKey({ owner: repo.owner, name: repo.name, branch }), runId);
     },
     async newest(limit) {
       const ids = await redis.zrevrange(`${prefix}:runs`, 0, limit - 1);
       const records = await Promise.all(ids.map((id) => load(id as RunId)));
       return records.filter((record) => record !== null);
     },
-    async ofThread(thread) {
-      const ids = await redis.zrevrange(threadKey(thread), 0, -1);
-      const records = await Promise.all(ids.map((id) => load(id as RunId)));
-      return records.filter((record) => record !== null);
-    },
+    ofThread: (thread) => listed(threadKey(thread)),
+    ofBranch: (branch) => listed(branchKey(branch)),
   };
 }

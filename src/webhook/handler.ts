@@ -27,6 +27,8 @@ const TRIGGERS = [
   'issue_comment.created',
   'pull_request_review.submitted',
   'pull_request_review_comment.created',
+  'check_suite.completed',
+  'workflow_run.completed',
 ] as const;
 
 export interface WebhookOptions extends TriggerWords {

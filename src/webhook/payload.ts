@@ -3,6 +3,7 @@
  * names are what anybody on GitHub typed. Everything else in a payload is dropped here.
  */
 import { z } from 'zod';
+import { CommitSha } from '../domain/ids.ts';
 
 const Person = z.object({ login: z.string().min(1).max(100), id: z.number().int(), type: z.string().max(40) });
 
@@ -12,6 +13,7 @@ const Repository = z.object({
   owner: z.object({ login: z.string() }),
   default_branch: z.string(),
   private: z.boolean(),
+  html_url: z.string().max(1000).catch(''),
 });
 
 const Issue = z.object({
@@ -95,6 +97,29 @@ export const ReviewCommentCreated = z.object({
     updated_at: z.string().max(40),
     user: Person,
   }),
+});
+
+/** What a CI run says of itself: a suite of checks, or a workflow. */
+const Result = z.object({
+  head_branch: z.string().max(255).nullish(),
+  head_sha: CommitSha,
+  conclusion: z.string().max(40).nullish(),
+  updated_at: z.string().max(40),
+  pull_requests: z.array(z.object({ number: z.number().int().positive() })).max(1_000),
+});
+export type Result = z.infer<typeof Result>;
+
+export const CheckSuiteCompleted = z.object({
+  ...Common,
+  action: z.literal('completed'),
+  check_suite: Result.extend({ id: z.number().int() }),
+});
+export type CheckSuiteCompleted = z.infer<typeof CheckSuiteCompleted>;
+
+export const WorkflowRunCompleted = z.object({
+  ...Common,
+  action: z.literal('completed'),
+  workflow_run: Result.extend({ check_suite_id: z.number().int() }),
 });
 
 /** What every delivery looks like; checked before anything else reads it. */

@@ -2,6 +2,7 @@ import { freezeText } from '../domain/freeze.ts';
 import { parseCommands } from '../command/parse.ts';
 import type { Command, FrozenText, Source } from '../domain/run.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
+import { readSuite, readWorkflowRun } from './read-ci.ts';
 import { readReview, readReviewComment } from './read-review.ts';
 import {
   actionOf,
@@ -20,6 +21,8 @@ export function readTrigger(delivery: Delivery, words: TriggerWords): TriggerRea
   if (delivery.name === 'issue_comment') return readComment(delivery, words);
   if (delivery.name === 'pull_request_review') return readReview(delivery, words);
   if (delivery.name === 'pull_request_review_comment') return readReviewComment(delivery, words);
+  if (delivery.name === 'check_suite') return readSuite(delivery);
+  if (delivery.name === 'workflow_run') return readWorkflowRun(delivery);
   return { ignored: 'event' };
 }
 

@@ -88,7 +88,7 @@ export async function install(
   const ports: TriggerPorts = {
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
     repository: () => here.repository,
-    runs: { ...queue, ofThread: (thread) => records.ofThread(thread) },
+    runs: { ...queue, ofThread: (thread) => records.ofThread(thread), ofBranch: (branch) => records.ofBranch(branch) },
     newRunId,
     announce: (request, place) => publisherOf(request).queued(place),
     withdrawn: (record) =>

@@ -56,6 +56,7 @@ function world(
       place: () => Promise.resolve({ ahead: 1 }),
       cancel: () => Promise.resolve('signalled'),
       ofThread: () => Promise.resolve(patch.records ?? []),
+      ofBranch: () => Promise.resolve(patch.records ?? []),
     },
     newRunId,
     announce: (_request, { ahead }) => (acts.push(`announce ${ahead}`), Promise.resolve()),

@@ -86,6 +86,17 @@ export function lineCommented(body: string): Payload {
   return { ...payload, sender: user, comment: { ...(payload['comment' as never] as Payload), body, user } };
 }
 
+/** `check_suite.completed` of the official examples: failed, on a branch that may be ours. */
+export function suiteFailed(patch: Payload = {}): Payload {
+  const payload = { ...example('check_suite', 'completed'), installation };
+  const suite = payload['check_suite' as never] as Payload;
+  const pull = { number: 2 };
+  return {
+    ...payload,
+    check_suite: { ...suite, conclusion: 'failure', head_branch: 'cofferdam/1-x', pull_requests: [pull], ...patch },
+  };
+}
+
 /** Sends a delivery as GitHub does. */
 export async function deliver(
   url: string,

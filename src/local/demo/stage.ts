@@ -115,7 +115,14 @@ const APP_PERMISSIONS = {
   actions: 'read',
   metadata: 'read',
 } as const;
-const APP_EVENTS = ['issues', 'issue_comment', 'pull_request_review', 'pull_request_review_comment'];
+const APP_EVENTS = [
+  'issues',
+  'issue_comment',
+  'pull_request_review',
+  'pull_request_review_comment',
+  'check_suite',
+  'workflow_run',
+];
 
 function policyText(options: StageOptions, provider: RunningProvider | undefined): string {
   const { directory, registryPrivate, model } = options;

@@ -174,6 +174,16 @@ export function stopReply(outcome: { removed: number; signalled: number }): stri
   return `Stopped: ${parts.join('; ')}.`;
 }
 
+/** Why a failed CI run is not looked after. */
+export function ciReply(
+  facts: { kind: 'no_right'; login: string; prefix: string } | { kind: 'rounds'; rounds: number; prefix: string },
+): string {
+  const ask = `Whoever has write access can write \`${facts.prefix} fix\` and what should be done differently.`;
+  if (facts.kind === 'rounds')
+    return `CI fails here after ${facts.rounds} fixes that nobody asked for, so I ask before I try again. ${ask}`;
+  return `CI fails here. ${code(facts.login, { max: 60 })}, who last had me work on this, has no write access any more, so I begin nothing. ${ask}`;
+}
+
 export interface BudgetFacts {
   maxCost: number;
   repository: { spent: number; cap: number };

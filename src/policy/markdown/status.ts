@@ -1,6 +1,6 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
-import type { Actor, Command, FrozenText, RunResult, Usage } from '../../domain/run.ts';
+import type { Actor, Command, FrozenText, RunCause, RunResult, Usage } from '../../domain/run.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { heldSections } from './held.ts';
@@ -23,6 +23,8 @@ export interface StatusFacts {
   runId: RunId;
   actor: Pick<Actor, 'login'>;
   command: Command;
+  /** What began it without a command. */
+  cause?: RunCause | undefined;
   runUrl?: string | undefined;
   agent?: string | undefined;
   model?: string | undefined;
@@ -88,6 +90,9 @@ function asked(facts: StatusFacts): string {
     .filter(([name]) => name !== 'plan')
     .map(([name, value]) => ` --${name} ${value}`);
   const page = facts.runUrl === undefined ? '' : `, ${link('run page', facts.runUrl)}`;
+  if (facts.cause === 'ci') {
+    return `CI failed; in the name of ${code(actor.login, { max: 60 })}, who last had me work on this; run \`${facts.runId}\`${page}.`;
+  }
   return `Asked by ${code(actor.login, { max: 60 })} with ${code(`${command.verb}${flags.join('')}`, { max: 160 })}; run \`${facts.runId}\`${page}.`;
 }
 

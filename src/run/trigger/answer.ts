@@ -40,7 +40,8 @@ export async function reply(handling: Handling, text: string, key: string): Prom
   await once(handling, replyMarker(`${handling.trigger.deliveryId}-${key}`), text);
 }
 
-async function once({ repository, trigger }: Handling, marker: string, text: string): Promise<void> {
+/** An answer with this first line, unless it was given already. */
+export async function once({ repository, trigger }: Handling, marker: string, text: string): Promise<void> {
   const { number } = trigger.source;
   const comments = await repository.comments(number);
   if (comments.some((comment) => comment.ours && comment.body.startsWith(marker))) return;

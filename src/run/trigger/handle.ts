@@ -13,6 +13,7 @@ import {
 } from '../../policy/markdown/replies.ts';
 import { allowHost } from './allow.ts';
 import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
+import { handleFailedCi } from './ci.ts';
 import { publish } from './publish.ts';
 import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
 import { startRun } from './start.ts';
@@ -28,6 +29,10 @@ export async function handleTrigger(ports: TriggerPorts, trigger: Trigger): Prom
     starts.map(() => ports.newRunId()),
   );
   if (runIds === null) return;
+  if (trigger.cause === 'ci') {
+    const [runId] = runIds;
+    return runId === undefined ? undefined : handleFailedCi(ports, trigger, runId);
+  }
   const repository = ports.repository(trigger);
   const decision = await authority(trigger, repository);
   await ports.audit({

@@ -64,6 +64,8 @@ export interface TriggerRuns {
   cancel(runId: RunId, stop: { by: string; keep: boolean }): Promise<'removed' | 'signalled' | 'unknown'>;
   /** Newest first. */
   ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
+  /** Runs that work, or worked, on this branch; newest first. */
+  ofBranch(branch: { owner: string; name: string; branch: string }): Promise<RunRecord[]>;
 }
 
 export interface TriggerPlace {
