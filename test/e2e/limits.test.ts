@@ -9,16 +9,9 @@ const WAIT = { timeoutMs: 280_000 };
 let scene: Scene;
 let stage: DemoStage;
 
-const LEFT = 'the file is there';
-
 /** Does what the task's title says, for ever. */
 const hostile: Script = (call) => {
   if (!call.main) return { text: 'title' };
-  const leaves = call.texts.some((text) => text.includes('leave something'));
-  if (leaves && call.rounds === 0) {
-    const command = `echo x > left.txt; echo "${LEFT.replace('the', 'th')}" | sed s/th/the/`;
-    return { text: 'more', calls: [{ name: 'bash', args: { command, description: 'leave' } }] };
-  }
   const sleeps = call.texts.some((text) => text.includes('sleep for ever'));
   const command = sleeps ? 'trap "" TERM; sleep 3600' : 'true';
   return { text: 'more', calls: [{ name: 'bash', args: { command, description: 'go on', timeout: 3_600_000 } }] };
@@ -63,29 +56,6 @@ describe('limits, as the person who asked sees them', () => {
     expect(reaction).toBe('confused');
   });
 
-  it('a run that is stopped to be kept is delivered as a partial draft, and continue goes on from it', async () => {
-    const { repository, standIn } = stage;
-    const issue = await repository.openIssue({ title: 'leave something and sleep for ever', author: PEOPLE.writer });
-    await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
-    await standIn.waitFor(
-      () => stage.provider?.calls.some(({ results }) => results.some((text) => text.includes(LEFT))),
-      {
-        ...WAIT,
-        what: 'the file is written',
-      },
-    );
-    repository.comment(issue.number, { body: '/agent stop --keep', author: PEOPLE.writer });
-    const pull = await standIn.waitFor(() => repository.pulls()[0], { ...WAIT, what: 'the partial draft' });
-    expect(pull.pull.draft).toBe(true);
-    expect((await repository.files(pull.number)).map(({ filename }) => filename)).toEqual(['left.txt']);
-    const end = await standIn.waitFor(
-      () => repository.comments(issue.number).find((one) => one.body.includes('🟡 Partial work')),
-      WAIT,
-    );
-    expect(end.body).toContain('somebody stopped it');
-    await repository.update(pull.number, { state: 'closed', author: PEOPLE.writer });
-  });
-
   it('a provider that is gone is named', async () => {
     await stage.provider?.stop();
     const { said } = await ask('spend without end');
@@ -93,8 +63,8 @@ describe('limits, as the person who asked sees them', () => {
     expect(said).toContain('/agent retry');
   });
 
-  it('leaves no other pull request and nothing on the host', async () => {
-    expect(stage.repository.pulls()).toMatchObject([{ state: 'closed' }]);
+  it('leaves no pull request and nothing on the host', async () => {
+    expect(stage.repository.pulls()).toEqual([]);
     expect(await readdir(join(stage.dataDir, 'runs')).catch(() => [])).toEqual([]);
     expect(stage.standIn.violations).toEqual([]);
   });
