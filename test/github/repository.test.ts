@@ -82,6 +82,7 @@ describe('verbs on a repository', () => {
       base: 'main',
       sameRepository: true,
       open: true,
+      ours: true,
     });
     const check = { externalId: 'r1', output: { title: 't', summary: 's' } };
     expect(await repository.findCheck(sha, 'r1')).toBeNull();
