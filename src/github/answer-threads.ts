@@ -10,17 +10,17 @@ export async function answerThreads(options: {
   redact: (text: string) => string;
 }): Promise<void> {
   const { repository, request, result, redact } = options;
-  const { pull, source } = request;
+  const { pull } = request;
   const roots = request.input.texts.flatMap(({ kind, id }) => (kind === 'thread' && id !== undefined ? [id] : []));
   if (pull === undefined || roots.length === 0 || result.state === 'cancelled' || result.state === 'refused') return;
   const words = wordsOnThreads(result.agentSummary ?? '');
-  const comments = await repository.lineComments(source.number);
+  const comments = await repository.lineComments(pull.number);
   const marker = threadMarker(result.runId);
   for (const root of roots) {
     const to = comments.find(({ id }) => id === root);
     const answered = comments.some((one) => one.inReplyTo === root && one.ours && one.body.startsWith(marker));
     if (to === undefined || answered) continue;
     const body = redact(threadAnswer({ result, path: to.path, words: words.get(root) }));
-    await repository.answerLine(source.number, { to, sha: result.head ?? pull.sha, body });
+    await repository.answerLine(pull.number, { to, sha: result.head ?? pull.sha, body });
   }
 }

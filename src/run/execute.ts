@@ -137,7 +137,8 @@ async function openWork(run: Run, plan: RunPlan, mirror: Mirror): Promise<Enclos
       settings: plan.sandbox,
       audit,
       onStage: (stage) => stages.next(stage),
-      signal,
+      // It ends with what it is opened with: a stop that keeps needs it until the tree is out.
+      signal: unlessKept(signal, signal),
     });
   } catch (thrown) {
     stages.fail();

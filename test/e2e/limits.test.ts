@@ -3,15 +3,23 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
+import { eventually } from '../queue/redis-server.ts';
 import { openScene, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 280_000 };
 let scene: Scene;
 let stage: DemoStage;
 
+const LEFT = 'the file is there';
+
 /** Does what the task's title says, for ever. */
 const hostile: Script = (call) => {
   if (!call.main) return { text: 'title' };
+  const leaves = call.texts.some((text) => text.includes('leave something'));
+  if (leaves && call.rounds === 0) {
+    const command = `echo x > left.txt; echo "${LEFT.replace('the', 'th')}" | sed s/th/the/`;
+    return { text: 'more', calls: [{ name: 'bash', args: { command, description: 'leave' } }] };
+  }
   const sleeps = call.texts.some((text) => text.includes('sleep for ever'));
   const command = sleeps ? 'trap "" TERM; sleep 3600' : 'true';
   return { text: 'more', calls: [{ name: 'bash', args: { command, description: 'go on', timeout: 3_600_000 } }] };
@@ -56,6 +64,28 @@ describe('limits, as the person who asked sees them', () => {
     expect(reaction).toBe('confused');
   });
 
+  it('a run that is stopped to be kept is delivered as a partial draft', async () => {
+    const { repository, standIn } = stage;
+    const issue = await repository.openIssue({ title: 'leave something and sleep for ever', author: PEOPLE.writer });
+    await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
+    const calls = () => stage.provider?.calls ?? [];
+    await eventually(
+      () => calls().some(({ results }) => results.some((text) => text.includes(LEFT))),
+      'the file is written',
+      WAIT.timeoutMs,
+    );
+    repository.comment(issue.number, { body: '/agent stop --keep', author: PEOPLE.writer });
+    const pull = await standIn.waitFor(() => repository.pulls()[0], { ...WAIT, what: 'the partial draft' });
+    expect(pull.pull.draft).toBe(true);
+    expect((await repository.files(pull.number)).map(({ filename }) => filename)).toEqual(['left.txt']);
+    const end = await standIn.waitFor(
+      () => repository.comments(issue.number).find((one) => one.body.includes('🟡 Partial work')),
+      WAIT,
+    );
+    expect(end.body).toContain('somebody stopped it');
+    await repository.update(pull.number, { state: 'closed', author: PEOPLE.writer });
+  });
+
   it('a provider that is gone is named', async () => {
     await stage.provider?.stop();
     const { said } = await ask('spend without end');
@@ -63,8 +93,8 @@ describe('limits, as the person who asked sees them', () => {
     expect(said).toContain('/agent retry');
   });
 
-  it('leaves no pull request and nothing on the host', async () => {
-    expect(stage.repository.pulls()).toEqual([]);
+  it('leaves no other pull request and nothing on the host', async () => {
+    expect(stage.repository.pulls()).toMatchObject([{ state: 'closed' }]);
     expect(await readdir(join(stage.dataDir, 'runs')).catch(() => [])).toEqual([]);
     expect(stage.standIn.violations).toEqual([]);
   });

@@ -313,6 +313,18 @@ describe('execute', () => {
     expect([w.published.length, w.open.size]).toEqual([published, 0]);
   });
 
+  it.each([true, false])('a stop ends the gateway at once unless the work is kept (%s)', async (keep) => {
+    const stop = new AbortController();
+    const w = world({ agent: endless });
+    const { gateways } = w.ports;
+    let gateway: AbortSignal | undefined;
+    w.ports.gateways = { open: (options) => ((gateway ??= options.signal), gateways.open(options)) };
+    const running = execute(w.ports, JOB, stop.signal);
+    setTimeout(() => stop.abort({ keep }), 20);
+    await running;
+    expect(gateway?.aborted).toBe(!keep);
+  });
+
   it('a stop before the agent began leaves nothing to keep', async () => {
     const stop = new AbortController();
     const w = world({

@@ -23,9 +23,9 @@ export async function followUpTexts(options: FollowUp): Promise<FrozenText[]> {
 }
 
 /** Threads on lines of the diff whose last word is not this App's, as far as people with write access wrote them. */
-async function openThreads({ trigger, repository, mayWrite }: FollowUp): Promise<FrozenText[]> {
+async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): Promise<FrozenText[]> {
   const threads = new Map<number, LineText[]>();
-  for (const one of await repository.lineComments(trigger.source.number)) {
+  for (const one of await repository.lineComments(pull.number)) {
     const root = one.inReplyTo ?? one.id;
     threads.set(root, [...(threads.get(root) ?? []), one]);
   }
