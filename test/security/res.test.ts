@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { allowedWorks, openBench, run, shell } from '../sandbox/real.ts';
+import { dockerAt } from '../../src/local/machine/docker.ts';
+import { allowedWorks, openBench, python, run, shell } from '../sandbox/real.ts';
 import type { Bench } from '../sandbox/real.ts';
 import type { DockerSandbox } from '../../src/sandbox/sandbox.ts';
 
@@ -156,5 +157,77 @@ describe('output and time', () => {
     expect((await sandbox.ended).reason).toBe('timeout');
     expect(await sleeping).toMatchObject({ code: 'timeout' });
     await sandbox.destroy();
+  });
+});
+
+/** Edge values thrown at every system call, by children that an alarm ends; then what a kernel's tables could break on. */
+const FUZZ = `
+import ctypes, mmap, os, random, signal, sys
+random.seed(20261125)
+libc = ctypes.CDLL(None)
+# What ends, stops or waits for others than the child itself.
+skip = {34, 56, 57, 58, 59, 60, 61, 62, 130, 200, 231, 234, 247, 322, 435}
+values = [0, 1, 2, -1, 3, 7, 64, 4096, 2**31 - 1, 2**31, 2**63 - 1, -2**63, 0x41414141]
+for child in range(8):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(2)
+        for turn in range(400):
+            number = random.choice([n for n in range(450) if n not in skip])
+            libc.syscall(ctypes.c_long(number), *[ctypes.c_long(random.choice(values)) for _ in range(6)])
+        os._exit(0)
+    os.waitpid(pid, 0)
+for size in (1 << 40, 1 << 46, 1 << 62):
+    try: mmap.mmap(-1, size); print('mapped')
+    except (OSError, ValueError, OverflowError): print('refused')
+pid = os.fork()
+if pid == 0:
+    sys.setrecursionlimit(10**9)
+    def deep(n): return deep(n + 1)
+    try: deep(0)
+    finally: os._exit(0)
+os.waitpid(pid, 0)
+path = '/tmp/d'
+for turn in range(500):
+    try: os.mkdir(path)
+    except OSError: break
+    path += '/d'
+print('alive')
+`;
+
+describe('the kernel of the sandbox, its processors and its files', () => {
+  it('ESC-022 survives hostile system calls, or ends alone', async () => {
+    const sandbox = await bench.create();
+    const fuzzed = await python(sandbox, FUZZ).catch((error: unknown) => error);
+    if (fuzzed instanceof Error) expect((await sandbox.ended).reason).toMatch(/^(?:oom|portal_lost|exited|pids)$/);
+    else expect(fuzzed).toMatchObject({ exitCode: 0, text: expect.stringMatching(/alive\n$/) as string });
+    await neighbourWorks();
+    await sandbox.destroy();
+  });
+
+  it('RES-007 busy loops on more threads than it has processors leave the neighbour alone, and are ended', async () => {
+    const sandbox = await bench.create({ settings: { cpus: 1 } });
+    const facts = await dockerAt(bench.machine.dockerSocket).getContainer(sandbox.id).inspect();
+    expect(facts.HostConfig.NanoCpus).toBe(1e9);
+    const script = 'for i in 1 2 3 4; do while :; do :; done & done; wait';
+    const spinning = run(sandbox, ['bash', '-c', script], { timeoutMs: 4_000 });
+    for (let turn = 0; turn < 5; turn += 1) await neighbourWorks();
+    expect(await spinning).toMatchObject({ timedOut: true });
+    expect((await shell(sandbox, 'echo alive')).text).toBe('alive\n');
+    await sandbox.destroy();
+  });
+
+  it('RES-011 a sparse file is no larger than the disk it may use', async () => {
+    const limit = 256 * 2 ** 20;
+    const script = (size: number): string =>
+      `truncate -s ${size} /workspace/sparse; echo $?; stat -c %s /workspace/sparse; rm /workspace/sparse`;
+    expect((await shell(neighbour, script(limit))).text).toBe(`0\n${limit}\n`);
+    for (const size of [limit + 1, 2 ** 40, 2 ** 53]) {
+      const { text } = await shell(neighbour, script(size));
+      // The file size limit: a signal, and nothing was made larger.
+      expect(text).toMatch(/File size limit exceeded|File too large|Invalid argument/);
+      expect(text).toMatch(/\n(?:153|1)\n0\n$/);
+    }
+    await neighbourWorks();
   });
 });
