@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CommitSha } from './ids.ts';
+import { CommitSha, RunId } from './ids.ts';
 import { Actor, Command, FrozenText, RepoRef, RunCause, Source } from './run.ts';
 
 /** GitHub's delivery GUID; also part of job ids and log lines, hence the narrow alphabet. */
@@ -28,6 +28,7 @@ export const Trigger = z.object({
     'pull_request_review_comment.created',
     'check_suite.completed',
     'workflow_run.completed',
+    'check_run.requested_action',
   ]),
   /** The event's own identity, the same for every delivery of it. */
   key: z.string().min(1).max(400),
@@ -43,6 +44,8 @@ export const Trigger = z.object({
   reviewId: z.number().int().optional(),
   commands: z.array(Command).max(10),
   problems: z.array(CommandProblem).max(10),
+  /** The button of a run's check run that was clicked. */
+  button: z.object({ runId: RunId, identifier: z.string().max(20) }).optional(),
   /** The commit that failed. */
   head: z.object({ branch: z.string(), sha: CommitSha }).optional(),
   texts: z.array(FrozenText).max(4),

@@ -1,7 +1,8 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
-import type { Limits } from '../domain/policy.ts';
+import type { EgressEntry, Limits } from '../domain/policy.ts';
 import { askedBy, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { mayAsk } from '../policy/authority/may-ask.ts';
 import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
@@ -42,6 +43,8 @@ export interface PublisherOptions {
   approvedBy?: Actor | undefined;
   /** First word of a command; default `/agent`. */
   prefix?: string | undefined;
+  /** What people may add to a run's ways out; absent: nothing. */
+  mayAdd?: readonly EgressEntry[] | undefined;
   /** Takes this installation's secrets out of everything that is sent; credentials known by their shape are taken out anyway. */
   redact?: (text: string) => string;
   log: Logger;
@@ -103,9 +106,16 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     return redact(statusComment({ ...base, ...settings, phase }));
   }
 
-  function check(output: Check['output'], conclusion?: Check['conclusion']): Check {
+  function check(output: Check['output'], conclusion?: Check['conclusion'], buttons?: readonly Button[]): Check {
+    const actions = buttons ?? (conclusion === undefined ? RUNNING_BUTTONS : []);
     const summary = redact(output.summary);
-    return { externalId: runId, detailsUrl: runUrl, output: { title: redact(output.title), summary }, conclusion };
+    return {
+      externalId: runId,
+      actions,
+      detailsUrl: runUrl,
+      output: { title: redact(output.title), summary },
+      conclusion,
+    };
   }
 
   async function putCheck(sha: string, content: Check): Promise<void> {
@@ -143,7 +153,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       receipt,
       steps,
     });
-    await putCheck(sha, check({ title: checkTitle(result), summary }, conclusion));
+    const buttons = endButtons(result, options.mayAdd ?? []);
+    await putCheck(sha, check({ title: checkTitle(result), summary }, conclusion, buttons));
     if (followUp === undefined || pushed === undefined || followUp.sha === pushed) return;
     const output = { title: 'Continued on a newer commit', summary: supersededSummary({ runId, head: pushed }) };
     await putCheck(followUp.sha, check(output, 'neutral'));

@@ -54,6 +54,8 @@ export interface Check {
   externalId: string;
   detailsUrl?: string | undefined;
   output: CheckOutput;
+  /** Buttons, three at most; absent: none. */
+  actions?: readonly { label: string; description: string; identifier: string }[] | undefined;
   /** Absent: in progress. */
   conclusion?: CheckConclusion | undefined;
 }
@@ -376,6 +378,8 @@ function checkBody(check: Check) {
     external_id: check.externalId,
     ...(check.detailsUrl === undefined ? {} : { details_url: check.detailsUrl }),
     output: check.output,
+    // Always sent: what is left out keeps what was there.
+    actions: [...(check.actions ?? [])],
     ...(check.conclusion === undefined
       ? { status: 'in_progress' as const }
       : { status: 'completed' as const, conclusion: check.conclusion }),

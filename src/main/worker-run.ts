@@ -11,6 +11,7 @@ import { repoKey, type Actor, type RunCause, type RunRequest, type RunResult } f
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
+import { allowableHosts } from '../policy/authority/buttons.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
 import { createHarvester } from '../harvest/harvest.ts';
 import type { RunEnd } from '../queue/runs.ts';
@@ -45,6 +46,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
     hidden: hiddenContentNotes(request.input),
     approvedBy,
     prefix: policy.policy.prefix,
+    mayAdd: policy.policy.egress.mayAdd,
     redact: (text) => String(redact(text)),
     ...(environment.publicUrl === undefined ? {} : { runUrl: `${environment.publicUrl}/runs/${request.runId}` }),
     log,
@@ -75,8 +77,10 @@ export async function executeRequest(
     { runId: request.runId, state, reason: result.reason, code: error?.code, op: error?.op },
     'run ended',
   );
+  const denied = allowableHosts(result.egress, parts.policy.policy.egress.mayAdd);
   return {
     state,
+    ...(denied.length === 0 ? {} : { denied }),
     ...(branch === undefined ? {} : { branch }),
     ...(pull === undefined ? {} : { pull }),
     ...(state === 'needs_input' ? { question: maskTokens(result.agentSummary ?? '').slice(0, MAX_QUESTION) } : {}),

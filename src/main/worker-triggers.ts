@@ -19,7 +19,12 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
   return {
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
     repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
-    runs: { ...queue, ofThread: (thread) => records.ofThread(thread), ofBranch: (branch) => records.ofBranch(branch) },
+    runs: {
+      ...queue,
+      load: (runId) => records.load(runId),
+      ofThread: (thread) => records.ofThread(thread),
+      ofBranch: (branch) => records.ofBranch(branch),
+    },
     newRunId,
     announce: (request: RunRequest, place) => publisherFor(parts, request).queued(place),
     withdrawn: (record) =>

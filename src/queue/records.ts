@@ -22,6 +22,7 @@ const StoredRecord = z.object({
   checkRunId: z.number().int().optional(),
   commentId: z.number().int().optional(),
   question: z.string().optional(),
+  denied: z.array(z.string()).optional(),
   worker: z.string(),
   updatedAt: z.string(),
 });

@@ -37,7 +37,9 @@ export interface Place {
 }
 
 /** What is left in a run's record when it is over. */
-export type RunEnd = Partial<Pick<RunRecord, 'branch' | 'pull' | 'checkRunId' | 'commentId' | 'question' | 'step'>> & {
+export type RunEnd = Partial<
+  Pick<RunRecord, 'branch' | 'pull' | 'checkRunId' | 'commentId' | 'question' | 'denied' | 'step'>
+> & {
   state: FinalState;
 };
 

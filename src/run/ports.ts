@@ -324,6 +324,8 @@ export interface RunRecord {
   commentId?: number;
   /** What the agent asked, in the state `needs_input`. */
   question?: string;
+  /** Hosts that it was refused and that people may add: what its buttons stand for. */
+  denied?: string[];
   worker: string;
   updatedAt: string;
 }

@@ -29,6 +29,7 @@ const TRIGGERS = [
   'pull_request_review_comment.created',
   'check_suite.completed',
   'workflow_run.completed',
+  'check_run.requested_action',
 ] as const;
 
 export interface WebhookOptions extends TriggerWords {

@@ -3,7 +3,7 @@
  * names are what anybody on GitHub typed. Everything else in a payload is dropped here.
  */
 import { z } from 'zod';
-import { CommitSha } from '../domain/ids.ts';
+import { CommitSha, RunId } from '../domain/ids.ts';
 
 const Person = z.object({ login: z.string().min(1).max(100), id: z.number().int(), type: z.string().max(40) });
 
@@ -120,6 +120,19 @@ export const WorkflowRunCompleted = z.object({
   ...Common,
   action: z.literal('completed'),
   workflow_run: Result.extend({ check_suite_id: z.number().int() }),
+});
+
+export const ButtonClicked = z.object({
+  ...Common,
+  action: z.literal('requested_action'),
+  check_run: z.object({
+    id: z.number().int(),
+    external_id: RunId,
+    started_at: z.string().max(40).nullish(),
+    completed_at: z.string().max(40).nullish(),
+    pull_requests: z.array(z.object({ number: z.number().int().positive() })).max(1_000),
+  }),
+  requested_action: z.object({ identifier: z.string().min(1).max(20) }),
 });
 
 /** What every delivery looks like; checked before anything else reads it. */

@@ -2,6 +2,7 @@ import { freezeText } from '../domain/freeze.ts';
 import { parseCommands } from '../command/parse.ts';
 import type { Command, FrozenText, Source } from '../domain/run.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
+import { readButton } from './read-button.ts';
 import { readSuite, readWorkflowRun } from './read-ci.ts';
 import { readReview, readReviewComment } from './read-review.ts';
 import {
@@ -23,6 +24,7 @@ export function readTrigger(delivery: Delivery, words: TriggerWords): TriggerRea
   if (delivery.name === 'pull_request_review_comment') return readReviewComment(delivery, words);
   if (delivery.name === 'check_suite') return readSuite(delivery);
   if (delivery.name === 'workflow_run') return readWorkflowRun(delivery);
+  if (delivery.name === 'check_run') return readButton(delivery);
   return { ignored: 'event' };
 }
 

@@ -5,6 +5,7 @@ import { hiddenContentNotes } from '../../src/command/notes.ts';
 import type { Decision } from '../../src/domain/decision.ts';
 import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
+import { allowableHosts } from '../../src/policy/authority/buttons.ts';
 import { createRunRecords } from '../../src/queue/records.ts';
 import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../../src/queue/runs.ts';
@@ -82,13 +83,19 @@ export async function install(
       settings,
       hidden: hiddenContentNotes(request.input),
       approvedBy,
+      ...(options.mayAdd === undefined ? {} : { mayAdd: options.mayAdd }),
       intervalMs: 0,
       log,
     });
   const ports: TriggerPorts = {
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
     repository: () => here.repository,
-    runs: { ...queue, ofThread: (thread) => records.ofThread(thread), ofBranch: (branch) => records.ofBranch(branch) },
+    runs: {
+      ...queue,
+      load: (runId) => records.load(runId),
+      ofThread: (thread) => records.ofThread(thread),
+      ofBranch: (branch) => records.ofBranch(branch),
+    },
     newRunId,
     announce: (request, place) => publisherOf(request).queued(place),
     withdrawn: (record) =>
@@ -195,7 +202,7 @@ export async function ended(
 }
 
 /** A run that changes one file and publishes it. */
-export function oneCommit(here: Stage): Execute {
+export function oneCommit(here: Stage, patch: Partial<RunResult> = {}): Execute {
   return async (request, publisher, signal) => {
     contents += 1;
     const from = request.pull?.branch ?? 'main';
@@ -204,7 +211,7 @@ export function oneCommit(here: Stage): Execute {
     const audit = memoryAudit();
     const usage = { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 };
     publisher.progress({ runId: request.runId, step: 'agent', state: 'started', atMs: 1, usage, egress: [] });
-    const result = resultOf(request);
+    const result = resultOf(request, patch);
     const published = await publisher.publish({
       spec: specOf(request, harvest, { branch, baseRef: from }),
       harvest,
@@ -216,6 +223,7 @@ export function oneCommit(here: Stage): Execute {
     return {
       state: result.state,
       branch: published.branch,
+      denied: allowableHosts(result.egress, [{ host: '*.docs.test' }]),
       ...(published.pull === undefined ? {} : { pull: published.pull }),
     };
   };

@@ -333,7 +333,7 @@ describe('a follow-up on a pull request', () => {
     const publisher = publisherOf(here, { request });
     publisher.progress(progress('mirror'));
     await here.standIn.waitFor(() => here.shop.checkRuns(sha).length === 1);
-    expect(here.shop.checkRuns(sha)).toMatchObject([{ status: 'in_progress' }]);
+    expect(here.shop.checkRuns(sha)).toMatchObject([{ status: 'in_progress', actions: [{ identifier: 'stop' }] }]);
     using harvest = harvestOf(here, { from: 'cofferdam/1-x' });
     const spec = specOf(request, harvest, { branch: 'cofferdam/1-x', baseRef: 'cofferdam/1-x' });
     const published = await publisher.publish({

@@ -56,6 +56,7 @@ function world(
       place: () => Promise.resolve({ ahead: 1 }),
       cancel: () => Promise.resolve('signalled'),
       ofThread: () => Promise.resolve(patch.records ?? []),
+      load: () => Promise.resolve(patch.records?.[0] ?? null),
       ofBranch: () => Promise.resolve(patch.records ?? []),
     },
     newRunId,

@@ -122,6 +122,7 @@ const APP_EVENTS = [
   'pull_request_review_comment',
   'check_suite',
   'workflow_run',
+  'check_run',
 ];
 
 function policyText(options: StageOptions, provider: RunningProvider | undefined): string {

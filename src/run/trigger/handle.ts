@@ -13,6 +13,7 @@ import {
 } from '../../policy/markdown/replies.ts';
 import { allowHost } from './allow.ts';
 import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
+import { clicked } from './button.ts';
 import { handleFailedCi } from './ci.ts';
 import { publish } from './publish.ts';
 import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
@@ -22,7 +23,9 @@ import { startRun } from './start.ts';
  * One trigger from "somebody asked" to "a run is queued" or a visible no. May be called again after a crash: what was done is found
  * and not done twice.
  */
-export async function handleTrigger(ports: TriggerPorts, trigger: Trigger): Promise<void> {
+export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Promise<void> {
+  const trigger = await clicked(ports, delivered);
+  if (trigger === null) return;
   const starts = trigger.commands.filter((command) => RUN_VERBS.includes(command.verb));
   const runIds = await ports.claim(
     trigger,

@@ -62,6 +62,7 @@ export interface TriggerRuns {
   ): Promise<{ queued: true; place: TriggerPlace } | { queued: false; limit: string | null }>;
   place(runId: RunId): Promise<TriggerPlace | null>;
   cancel(runId: RunId, stop: { by: string; keep: boolean }): Promise<'removed' | 'signalled' | 'unknown'>;
+  load(runId: RunId): Promise<RunRecord | null>;
   /** Newest first. */
   ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;
   /** Runs that work, or worked, on this branch; newest first. */
