@@ -14,6 +14,7 @@ import { answerThreads } from './answer-threads.ts';
 import { GitHubError } from './failure.ts';
 import { openPull } from './open-pull.ts';
 import type { Check, GitHubRepository } from './repository.ts';
+import { stateAfter, type ThreadState } from './state-label.ts';
 import { createStatusComment } from './status.ts';
 
 /** Pushes one commit to one branch of the remote; never forces. Errors: `github`. */
@@ -43,6 +44,8 @@ export interface PublisherOptions {
   approvedBy?: Actor | undefined;
   /** First word of a command; default `/agent`. */
   prefix?: string | undefined;
+  /** The label that asks for a run, and the beginning of those that say how it goes; default `agent`. */
+  label?: string | undefined;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[] | undefined;
   /** Takes this installation's secrets out of everything that is sent; credentials known by their shape are taken out anyway. */
@@ -133,6 +136,14 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     });
   }
 
+  /** Never fails: the labels are a convenience. */
+  async function showState(state: ThreadState | undefined): Promise<void> {
+    const label = options.label ?? 'agent';
+    await repository.setStateLabel(source.number, { label, state }).catch((thrown: unknown) => {
+      log.warn({ runId, kind: kindOf(thrown) }, 'state label not set');
+    });
+  }
+
   async function closeChecks(end: FinishOptions): Promise<void> {
     const { result } = end;
     const { conclusion } = stateRow(result.state);
@@ -171,7 +182,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       if (progress.state === 'done' && progress.durationMs !== undefined) {
         steps.push({ step: progress.step, durationMs: progress.durationMs });
       }
-      opening ??= openCheck(progress.step);
+      opening ??= Promise.all([openCheck(progress.step), showState('working')]).then(() => undefined);
       comment.show(() => facts(runningPhase(progress, steps)));
     },
     async publish({ spec, harvest, result, audit, signal }) {
@@ -218,6 +229,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const reacted = await settled(
         repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused'),
       );
+      await opening;
+      await showState(stateAfter(result));
       const answered = await settled(answerThreads({ repository, request, result, redact }));
       const failed = [said, checks, reacted, answered].find((error) => error !== undefined);
       if (failed !== undefined) throw failed;

@@ -5,6 +5,7 @@ import { Permission } from '../domain/trigger.ts';
 import { GitHubError, githubError } from './failure.ts';
 import { failingChecks, type FailingCheck } from './failing.ts';
 import { caller, type Call, type RepositoryParts } from './call.ts';
+import { setStateLabel, type ThreadState } from './state-label.ts';
 import type { TokenPermissions } from './tokens.ts';
 
 export type ReactionContent = 'eyes' | 'rocket' | 'confused';
@@ -67,6 +68,8 @@ export interface GitHubRepository {
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
   /** A label that is not there is no failure. */
   removeLabel(number: number, label: string): Promise<void>;
+  /** Leaves exactly this state's label on the thread, or none. */
+  setStateLabel(number: number, options: { label: string; state: ThreadState | undefined }): Promise<void>;
   /** Oldest first, those changed since `since` when given. */
   comments(number: number): Promise<ThreadComment[]>;
   createComment(number: number, body: string): Promise<number>;
@@ -149,6 +152,7 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
     ...talkVerbs(call, parts),
     ...pullVerbs(call, parts),
     ...lineVerbs(call, parts),
+    setStateLabel: (number, options) => setStateLabel(call, { number, ...options }),
     ...checkVerbs(call),
     failingChecks: (sha) => failingChecks(call, { sha, appId: parts.appId }),
     async mayPushWorkflows() {

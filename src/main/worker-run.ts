@@ -46,6 +46,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
     hidden: hiddenContentNotes(request.input),
     approvedBy,
     prefix: policy.policy.prefix,
+    label: policy.policy.label,
     mayAdd: policy.policy.egress.mayAdd,
     redact: (text) => String(redact(text)),
     ...(environment.publicUrl === undefined ? {} : { runUrl: `${environment.publicUrl}/runs/${request.runId}` }),

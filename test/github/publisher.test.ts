@@ -116,6 +116,24 @@ describe('a run on an issue', () => {
       expect(active(render(text), ourLinks)).toEqual([]);
   });
 
+  it('shows by a label that it works, and that it failed, and takes the label off when it works again', async () => {
+    await using here = await stage();
+    const issue = await here.shop.openIssue({ title: 'add() subtracts', labels: ['agent'] });
+    const labels = (): string[] => here.shop.thread(issue.number).labels;
+    const request = requestOn(here, { number: issue.number });
+    for (const state of ['failed', 'cancelled'] as const) {
+      const publisher = publisherOf(here, { request });
+      publisher.progress(progress('mirror'));
+      await here.standIn.waitFor(() => labels().includes('agent:working'));
+      expect(labels()).toEqual(['agent', 'agent:working']);
+      await publisher.finish({ result: resultOf(request, { state, files: [] }) });
+      expect(labels()).toEqual(state === 'failed' ? ['agent', 'agent:failed'] : ['agent']);
+    }
+    here.standIn.fault({ operationId: 'issues/list-labels-on-issue', status: 403, times: 9 });
+    await publisherOf(here, { request }).finish({ result: resultOf(request, { state: 'no_change', files: [] }) });
+    expect(here.shop.comments(issue.number)[0]?.body).toContain('without a change');
+  });
+
   it('GH-015 done again after a crash at any point, is the same', async () => {
     await using here = await stage();
     const { shop } = here;

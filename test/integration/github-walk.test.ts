@@ -153,6 +153,7 @@ describe('from the label to the pull request', () => {
     const issue = await shop.openIssue({ title: 'T', author: 'alice' });
     await shop.addLabel(issue.number, 'agent', 'alice');
     await one.settle();
+    expect(shop.thread(issue.number).labels).toEqual(['agent:needs-input']);
     const [status] = shop.comments(issue.number);
     expect(status?.body).toContain('✋ Waits for an answer');
     expect(status?.body).toContain('which unit?');
@@ -164,6 +165,7 @@ describe('from the label to the pull request', () => {
       body: 'NEEDS INPUT: which unit?',
     });
     expect(shop.pulls()).toHaveLength(1);
+    expect(shop.thread(issue.number).labels).toEqual([]);
     shop.comment(issue.number, { body: '/agent run it again', author: 'alice' });
     await one.settle();
     expect(one.begun[2]?.input.texts.map(({ kind }) => kind)).not.toContain('question');
