@@ -16,6 +16,8 @@ import type { AgentMessage, AuditLog, Gateway, GatewayOptions } from '../../src/
 import { Raw, connectTo, denials, policyOf } from '../gateway/hermetic.ts';
 
 const run = promisify(execFile);
+/** A process that misbehaves waits as long, so that it has started even where others keep the processors busy. */
+const START_MS = 4_000;
 const CA = '/etc/ssl/certs/ca-certificates.crt';
 let dir: string;
 let open: { close: () => Promise<void> }[] = [];
@@ -255,7 +257,7 @@ test('a process that says something that was not agreed is ended', async () => {
     {},
     {
       script: scriptOf(`import { Socket } from 'node:net'; import { writeSync } from 'node:fs';
-    setTimeout(() => { const b = Buffer.from('{"type":"audit","id":1,"entry":{"zone":"worker","type":"run.manifest"}}'); const l = Buffer.alloc(4); l.writeUInt32BE(b.length); writeSync(3, Buffer.concat([l, b])); }, 300);`),
+    setTimeout(() => { const b = Buffer.from('{"type":"audit","id":1,"entry":{"zone":"worker","type":"run.manifest"}}'); const l = Buffer.alloc(4); l.writeUInt32BE(b.length); writeSync(3, Buffer.concat([l, b])); }, ${START_MS});`),
     },
   );
   expect(await gateway.closed).toMatchObject({
@@ -271,7 +273,7 @@ function scriptOf(code: string): string {
 }
 
 function dyingScript(): string {
-  return scriptOf(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), 500);`);
+  return scriptOf(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${START_MS});`);
 }
 
 const root = process.getuid?.() === 0;
