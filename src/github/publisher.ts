@@ -225,12 +225,12 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const mayPushWorkflows = await workflowPermission(repository, result);
       const trouble = checks?.message;
       const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
+      // Before the comment: whoever reads that it is over finds nothing that says otherwise.
+      await showState(stateAfter(result));
       const said = await settled(comment.settle(done));
       const reacted = await settled(
         repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused'),
       );
-      await opening;
-      await showState(stateAfter(result));
       const answered = await settled(answerThreads({ repository, request, result, redact }));
       const failed = [said, checks, reacted, answered].find((error) => error !== undefined);
       if (failed !== undefined) throw failed;
