@@ -1,6 +1,6 @@
 import { execFile, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import type { RequestOptions } from 'node:http';
 import { createServer } from 'node:net';
@@ -175,8 +175,64 @@ export async function portkey({ port }: Upstream): Promise<Target> {
   };
 }
 
-async function answers(port: number): Promise<boolean> {
-  for (let tried = 0; tried < 200; tried++) {
+/** The LiteLLM proxy, from the registry into a virtual environment of its own. Rejects with the reason when it does not start. */
+export async function litellm({ port }: Upstream): Promise<Target> {
+  const directory = mkdtempSync(join(tmpdir(), 'cfbl-litellm-'));
+  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  const bin = join(directory, 'env/bin');
+  const config = join(directory, 'config.yaml');
+  const params = { api_base: `http://127.0.0.1:${port}/v1`, api_key: KEY };
+  const models = ['m', 'paced'].map((name) => ({
+    model_name: name,
+    litellm_params: { model: `openai/${name}`, ...params },
+  }));
+  try {
+    await run('python3', ['-m', 'venv', join(directory, 'env')], { timeout: 120_000 });
+    const args = ['install', '--quiet', '--disable-pip-version-check', 'litellm[proxy]==1.108.7'];
+    await run(join(bin, 'pip'), args, { timeout: 900_000 });
+    // JSON is YAML.
+    writeFileSync(config, JSON.stringify({ model_list: models }));
+  } catch (error) {
+    remove();
+    throw error;
+  }
+  const own = await freePort();
+  const child = spawn(join(bin, 'litellm'), ['--config', config, '--host', '127.0.0.1', '--port', String(own)], {
+    stdio: 'ignore',
+    cwd: directory,
+    env: {
+      PATH: `${bin}:${process.env['PATH'] ?? ''}`,
+      HOME: directory,
+      LITELLM_LOCAL_MODEL_COST_MAP: 'True',
+      LITELLM_MASTER_KEY: KEY,
+    },
+  });
+  const stop = async (): Promise<void> => {
+    const gone = once(child, 'exit');
+    if (child.exitCode === null) child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await gone;
+    remove();
+  };
+  if (!(await answers(own, 1_200))) {
+    await stop();
+    throw new Error('it does not listen');
+  }
+  return {
+    name: 'litellm',
+    options: {
+      host: '127.0.0.1',
+      port: own,
+      path: '/v1/chat/completions',
+      headers: { authorization: `Bearer ${KEY}` },
+    },
+    memory: () => memoryOf(child.pid ?? 0),
+    stop,
+  };
+}
+
+/** Whether something answers there, asked ten times a second. */
+async function answers(port: number, tries = 200): Promise<boolean> {
+  for (let tried = 0; tried < tries; tried++) {
     const there = await new Promise<boolean>((resolve) => {
       const request = httpRequest({ host: '127.0.0.1', port, path: '/' }, (response) => {
         response.resume();
