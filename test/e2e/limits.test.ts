@@ -12,9 +12,13 @@ let stage: DemoStage;
 
 const LEFT = 'the file is there';
 
-/** Does what the task's title says, for ever. */
+/** Does what the task's title says, for ever; one that goes on leaves another file and ends. */
 const hostile: Script = (call) => {
   if (!call.main) return { text: 'title' };
+  if (call.texts.some((text) => text.includes('Go on with the work'))) {
+    const args = { command: 'echo x > more.txt', description: 'go on' };
+    return call.rounds === 0 ? { text: 'more', calls: [{ name: 'bash', args }] } : { text: 'The rest is there now.' };
+  }
   const leaves = call.texts.some((text) => text.includes('leave something'));
   if (leaves && call.rounds === 0) {
     const command = `echo x > left.txt; echo "${LEFT.replace('the', 'th')}" | sed s/th/the/`;
@@ -86,6 +90,31 @@ describe('limits, as the person who asked sees them', () => {
     await repository.update(pull.number, { state: 'closed', author: PEOPLE.writer });
   });
 
+  it('work that is there at the cap becomes a partial draft, and continue goes on from it with a new budget', async () => {
+    const { repository, standIn } = stage;
+    const spent = stage.provider?.charged() ?? 0;
+    const issue = await repository.openIssue({ title: 'leave something and spend without end', author: PEOPLE.writer });
+    await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
+    const pull = await standIn.waitFor(() => repository.pulls()[1], { ...WAIT, what: 'the partial draft' });
+    expect(pull.pull.draft).toBe(true);
+    const files = async () => (await repository.files(pull.number)).map(({ filename }) => filename);
+    expect(await files()).toEqual(['left.txt']);
+    const end = await standIn.waitFor(
+      () => repository.comments(issue.number).find((one) => one.body.includes('🟡 Partial work')),
+      { ...WAIT, what: 'the end of the run' },
+    );
+    expect(end.body).toContain('$0.30');
+    repository.comment(pull.number, { body: '/agent continue +$0.30', author: PEOPLE.writer });
+    await standIn.waitFor(
+      () => repository.comments(pull.number).find((one) => one.viaApp && !one.body.includes('### ⏳')),
+      { ...WAIT, what: 'the end of the second run' },
+    );
+    expect(await files()).toEqual(['left.txt', 'more.txt']);
+    expect(repository.pulls()).toHaveLength(2);
+    expect((stage.provider?.charged() ?? 0) - spent).toBeLessThanOrEqual(2 * 300_000);
+    await repository.update(pull.number, { state: 'closed', author: PEOPLE.writer });
+  });
+
   it('a provider that is gone is named', async () => {
     await stage.provider?.stop();
     const { said } = await ask('spend without end');
@@ -94,7 +123,7 @@ describe('limits, as the person who asked sees them', () => {
   });
 
   it('leaves no other pull request and nothing on the host', async () => {
-    expect(stage.repository.pulls()).toMatchObject([{ state: 'closed' }]);
+    expect(stage.repository.pulls()).toMatchObject([{ state: 'closed' }, { state: 'closed' }]);
     expect(await readdir(join(stage.dataDir, 'runs')).catch(() => [])).toEqual([]);
     expect(stage.standIn.violations).toEqual([]);
   });
