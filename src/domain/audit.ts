@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { RunId } from './ids.ts';
 import { DENY_REASONS } from './decision.ts';
+import { EVENT_TYPES } from './events/events.ts';
 
 /** Who saw it: `host` is trusted, `sandbox` is a hint from inside. */
 export const AuditSource = z.enum(['host', 'sandbox']);
@@ -25,7 +26,7 @@ export const DURABLE_EVENTS = [
   'seal',
 ] as const;
 
-/** `<noun>.<verb>`; the noun is the room. */
+/** Any class, also one of another version: what a file may hold. */
 export const AuditType = z.string().regex(/^[a-z_]+(?:\.[a-z_]+)*$/);
 
 export const AuditDecision = z.union([
@@ -37,7 +38,7 @@ export const AuditDecision = z.union([
 export const AuditEntry = z.object({
   zone: AuditZone,
   source: AuditSource.default('host'),
-  type: AuditType,
+  type: z.enum(EVENT_TYPES),
   decision: AuditDecision.optional(),
   data: z.record(z.string(), z.unknown()).default({}),
 });

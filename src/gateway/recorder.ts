@@ -5,6 +5,7 @@
  */
 import type { AuditEntry } from '../domain/audit.ts';
 import type { Decision } from '../domain/decision.ts';
+import type { EventType } from '../domain/events/events.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
 import { classOf, wouldAllow } from '../policy/egress/report.ts';
 import type { GatewayLimits } from './limits.ts';
@@ -17,7 +18,7 @@ export interface Destination {
 
 export interface Judged {
   /** `egress.name`, `egress.connect`, `egress.tls`, `egress.request`, `git.request`, … */
-  type: string;
+  type: EventType;
   /** Canonical host, or what was asked, neutralised and cut. */
   host: string;
   /** 0 for a look-up. */
@@ -30,7 +31,7 @@ export interface Recorder {
   /** Resolves when the record is written. Rejects when it cannot be: then nothing may go on. */
   judged(judged: Judged): Promise<void>;
   /** Something that is not a yes/no: a tunnel's end, a limit reached. Not awaited by its cause. */
-  note(type: string, data: Record<string, unknown>): void;
+  note(type: EventType, data: Record<string, unknown>): void;
   traffic(at: { host: string; port: number }, bytes: { in: number; out: number }): void;
   egress(): EgressEntryFact[];
   /** Writes the counts of repeated denials that have grown since the last call. */

@@ -163,7 +163,7 @@ describe('the chain', () => {
       Buffer.from(secret).toString('base64url'),
       `ghs_${'A1b2'.repeat(40)}`,
     ];
-    await log.append({ zone: 'gateway', type: 'http.request', data: { forms, [secret]: { deep: [secret] } } });
+    await log.append({ zone: 'gateway', type: 'egress.request', data: { forms, [secret]: { deep: [secret] } } });
     await log.close();
     const text = await readFile(file, 'utf8');
     for (const form of forms) expect(text).not.toContain(form);
@@ -173,9 +173,11 @@ describe('the chain', () => {
   it('writes in order under concurrency, and refuses everything once a write has failed or the file is sealed', async () => {
     const file = join(dir, 'order.jsonl');
     const log = await AuditFile.create({ file, runId: RUN, redact: createRedactor([]), key });
-    await Promise.all(Array.from({ length: 500 }, (_, i) => log.append({ zone: 'worker', type: 'test', data: { i } })));
+    await Promise.all(
+      Array.from({ length: 500 }, (_, i) => log.append({ zone: 'worker', type: 'run.step', data: { i } })),
+    );
     await log.seal({});
-    await expect(log.append({ zone: 'worker', type: 'late' })).rejects.toMatchObject({ code: 'audit' });
+    await expect(log.append({ zone: 'worker', type: 'run.step' })).rejects.toMatchObject({ code: 'audit' });
     await log.close();
     const order = (await readFile(file, 'utf8'))
       .trimEnd()

@@ -5,6 +5,7 @@ import { AuditFile } from '../../src/audit/log.ts';
 import { createRedactor } from '../../src/audit/redact.ts';
 import { loadSigningKey } from '../../src/audit/seal.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
+import type { EventType } from '../../src/domain/events/events.ts';
 import { RunId } from '../../src/domain/ids.ts';
 
 /** A whole run as its events: made as the worker makes them, with the real writer. */
@@ -64,7 +65,7 @@ const denied = (
   host: string,
   port: number,
   reason: 'ip_literal' | 'not_allowed',
-  type = 'egress.connect',
+  type: EventType = 'egress.connect',
 ): AuditEntry => ({
   zone: 'gateway',
   type,
@@ -119,7 +120,10 @@ export const MANIFEST: AuditEntry = {
     },
     requester: { login: 'alice', id: 7 },
     versions: { runsc: '20240729.0', docker: '20.10', git: '2.39.5', node: 'v24' },
-    prices: { hash: `sha256:${'c'.repeat(64)}` },
+    image: `sha256:${'e'.repeat(64)}`,
+    sandbox: { runtime: 'cofferdam', image: 'i' },
+    operatorPolicy: `sha256:${'f'.repeat(64)}`,
+    prices: { date: '2026-11-01', hash: `sha256:${'c'.repeat(64)}` },
   },
 };
 
@@ -143,13 +147,25 @@ function command(role: string, argv: string[], code: number, inside: AuditEntry[
 }
 
 function call(id: string, cost: number, runCost: number, turns: number): AuditEntry[] {
+  const asked = {
+    provider: 'anthropic',
+    wire: 'anthropic',
+    model: 'claude-sonnet-4-5',
+    main: true,
+    stream: true,
+    amount: 840_000,
+    atLeast: 90_000,
+    tellable: true,
+    inputTokens: 9_000,
+    outputTokens: 64_000,
+  };
   const usage = { input: 7_000, cacheRead: 500, cacheWrite: 0, cacheWrite1h: 0, output: 40 };
   return [
-    { zone: 'gateway', type: 'llm.reserve', data: { callId: id, model: 'claude-sonnet-4-5', granted: 840_000 } },
+    { zone: 'gateway', type: 'llm.reserve', data: { ...asked, callId: id, granted: 840_000 } },
     {
       zone: 'gateway',
       type: 'llm.settle',
-      data: { callId: id, outcome: 'usage', cost, usage, status: 200, ms: 90, runCost, turns },
+      data: { callId: id, outcome: 'usage', aborted: false, cost, usage, status: 200, ms: 90, runCost, turns },
     },
   ];
 }
@@ -246,8 +262,17 @@ export const ENDING: AuditEntry[] = [
     data: { command: 'npm test', exitCode: 0, durationMs: 1_900, tail: '\u001b[32mok\u001b[0m 4 tests\n' },
   },
   step('verify', 'done', 700),
-  { zone: 'worker', type: 'sandbox.destroyed', data: { role: 'agent' } },
-  { zone: 'worker', type: 'run.end', data: { state: 'succeeded', reason: null, usage: { cost: 50_000 }, error: null } },
+  { zone: 'worker', type: 'sandbox.destroyed', data: { role: 'agent', container: 'c'.repeat(64) } },
+  {
+    zone: 'worker',
+    type: 'run.end',
+    data: {
+      state: 'succeeded',
+      reason: null,
+      usage: { cost: 50_000, turns: 2, inputTokens: 15_000, outputTokens: 80 },
+      error: null,
+    },
+  },
 ];
 
 export const WHOLE_RUN: AuditEntry[] = [...BEGINNING, ...WORK, ...ENDING];

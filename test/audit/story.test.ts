@@ -6,6 +6,7 @@ import { allAttempts } from '../../src/audit/story/network.ts';
 import { createStory, type RunStory } from '../../src/audit/story/story.ts';
 import { verifyAuditFile } from '../../src/audit/verify.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
+import type { EventType } from '../../src/domain/events/events.ts';
 import { COMMIT, directory, openLog, putAll, WHOLE_RUN, type Directory } from './run-log.ts';
 
 async function wholeRun(dir: Directory): Promise<string> {
@@ -207,7 +208,7 @@ describe('the story', () => {
   it('has the processes that the kernel reported, apart from the commands that the host ran', async () => {
     await using dir = await directory();
     const log = await openLog(dir);
-    const hint = (type: string, data: Record<string, unknown>): AuditEntry => ({
+    const hint = (type: EventType, data: Record<string, unknown>): AuditEntry => ({
       zone: 'sandbox',
       source: 'sandbox',
       type,

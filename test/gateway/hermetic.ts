@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { Internet } from '../../src/attack/internet.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
+import { eventProblem } from '../../src/domain/events/events.ts';
 import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
 import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
 
@@ -40,12 +41,14 @@ export async function hermetic(
   internet.names.set(ALLOWED, [PUBLIC]);
   await internet.echo(`${PUBLIC}:443`);
   const events: AuditEntry[] = [];
+  const misfits: string[] = [];
   const { certificate } = await internet.authority();
   const directory = mkdtempSync(join(tmpdir(), 'cofgw-'));
   const gateway = await createGateway({
     policy: policyOf(rules, deny),
     audit: (entry) => {
       events.push(entry);
+      misfits.push(...[eventProblem(entry)].filter((problem) => problem !== null));
       return Promise.resolve();
     },
     resolve: internet.resolve,
@@ -59,6 +62,7 @@ export async function hermetic(
     await gateway.close();
     await internet.close();
     await rm(directory, { recursive: true, force: true });
+    if (misfits.length > 0) throw new Error(`events that do not fit their schemas: ${misfits.join('; ')}`);
   };
   return { socketPath, gateway, internet, events, close };
 }

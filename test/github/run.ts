@@ -9,6 +9,7 @@ import type { PushBranch } from '../../src/github/publisher.ts';
 import { pushTo as pushWith } from '../../src/github/push.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { AuditLog, Harvest } from '../../src/run/ports.ts';
+import { fitting } from '../audit/fits.ts';
 import { newRunId } from '../queue/requests.ts';
 import type { Stage } from './stage.ts';
 
@@ -141,7 +142,7 @@ export function memoryAudit(): AuditLog & { entries: AuditEntry[] } {
   return {
     entries,
     file: '/data/audit/x.jsonl',
-    append: (entry) => (entries.push(entry), Promise.resolve()),
+    append: (entry) => (entries.push(fitting(entry)), Promise.resolve()),
     head: () => digest,
     seal: () => Promise.resolve({ count: entries.length, head: digest }),
     close: () => Promise.resolve(),

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { KernelEvent, MAX_ARGUMENTS, MAX_TEXT } from '../../src/sandbox/kernel/event.ts';
+import { MAX_ARGUMENTS, MAX_TEXT } from '../../src/domain/events/process.ts';
+import { KernelEvent } from '../../src/sandbox/kernel/event.ts';
 import { decodePacket, isHandshake, MAX_PACKET } from '../../src/sandbox/kernel/packet.ts';
 import {
   clonePacket,

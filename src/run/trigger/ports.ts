@@ -1,4 +1,5 @@
 import type { Decision } from '../../domain/decision.ts';
+import type { EventType } from '../../domain/events/events.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
 import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
@@ -92,7 +93,7 @@ export interface TriggerPorts {
   /** Ends a run that was stopped before it began, where people wait for it. */
   withdrawn(record: RunRecord, by: string): Promise<void>;
   /** Records a decision about a trigger; must have been written when it resolves. */
-  audit(entry: { type: string; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
+  audit(entry: { type: EventType; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
   budget(trigger: Trigger): Promise<BudgetFacts>;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[];

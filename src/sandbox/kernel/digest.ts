@@ -6,9 +6,9 @@
  * Pure but for the clock that is handed in; everything that is remembered has a bound.
  */
 import { constants } from 'node:os';
-import { MAX_ARGUMENTS, MAX_TEXT } from './event.ts';
+import { MAX_ARGUMENTS, MAX_TEXT, type GapReason } from '../../domain/events/process.ts';
 import type { KernelAddress, KernelEvent } from './event.ts';
-import type { GapReason, KernelEntry } from './entry.ts';
+import type { KernelEntry } from './entry.ts';
 import type { Packet } from './packet.ts';
 import { createProcessTable, nameOf } from './process-table.ts';
 import { Window } from './window.ts';

@@ -1,13 +1,10 @@
 import { z } from 'zod';
+import { MAX_ARGUMENTS, MAX_TEXT } from '../../domain/events/process.ts';
 
 /**
  * What gVisor's kernel reports about one sandbox: hints, since whoever owns that kernel can write them. Environments are
  * not among them: the stream carries each process's whole environment, and it is thrown away before an event exists.
  */
-
-/** Bytes of one text and entries of one list that are kept; what is longer says so by `argc`. */
-export const MAX_TEXT = 4096;
-export const MAX_ARGUMENTS = 64;
 
 const Text = z.string().max(MAX_TEXT);
 const Int = z.number().int();

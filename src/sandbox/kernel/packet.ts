@@ -6,7 +6,8 @@
  * Trust: as in `wire.ts`. What a message says about whose it is, is never used: a connection is bound to its run by its
  * peer process before the first packet.
  */
-import { KernelEvent, MAX_ARGUMENTS, MAX_TEXT } from './event.ts';
+import { MAX_ARGUMENTS, MAX_TEXT } from '../../domain/events/process.ts';
+import { KernelEvent } from './event.ts';
 import type { KernelAddress } from './event.ts';
 import { readFields } from './wire.ts';
 import type { FieldValue } from './wire.ts';

@@ -1,5 +1,5 @@
-import { MAX_NAMES, MAX_PATHS } from './entry.ts';
-import type { GapReason, KernelEntry } from './entry.ts';
+import { MAX_NAMES, MAX_PATHS, type GapReason } from '../../domain/events/process.ts';
+import type { KernelEntry } from './entry.ts';
 
 /** Things that one window tells apart; what is beyond is counted under a common name. */
 const MAX_COUNTED = 128;
