@@ -15,7 +15,13 @@ const Text = z.looseObject({ kind: z.string(), author: z.string(), updatedAt: z.
 
 export const TRIGGER_EVENTS = {
   'trigger.authority': z
-    .strictObject({ ...by, verbs: z.array(z.string()) })
+    .strictObject({
+      ...by,
+      verbs: z.array(z.string()),
+      cause: z.literal('ci').optional().describe('Nobody asked: CI failed on this commit, and `login` is answered for'),
+      login: z.string().optional(),
+      sha: Commit.optional(),
+    })
     .describe('Whether this person may make it act'),
   'trigger.accepted': z
     .strictObject({ ...by, runId: RunId, input: z.array(Text).describe('What the agent will see, by hash') })

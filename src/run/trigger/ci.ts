@@ -31,7 +31,7 @@ export async function handleFailedCi(ports: TriggerPorts, trigger: Trigger, runI
   const { actor } = last.request;
   const decision = mayAsk(actor, await repository.permission(actor.login));
   const named: Trigger = { ...trigger, actor };
-  const data = { cause: 'ci', login: actor.login, sha: pull.sha };
+  const data = { verbs: ['fix'], cause: 'ci', login: actor.login, sha: pull.sha };
   await ports.audit({ type: 'trigger.authority', trigger: named, decision, data });
   const handling: Handling = { ports, trigger: named, repository, decision };
   const key = `ci-fix:${repoKey(repo)}#${source.number}`;
