@@ -74,8 +74,10 @@ describe('GH-010 tokens', () => {
         if (permissions[name] !== 'write') permissions[name] = level;
       }
     }
-    // What the App asks its installation for is what is used.
-    expect(permissions).toEqual((await appManifest()).default_permissions);
+    // What the App asks its installation for is what is used; logs are read only where CI failed (github-follow-up.test.ts).
+    const { actions, ...used } = (await appManifest()).default_permissions;
+    expect(actions).toBe('read');
+    expect(permissions).toEqual(used);
     const tokens = standIn.state.tokens.map(({ token }) => token);
     expect(tokens.length).toBe(minted.length);
     const { redis } = one.queue.options;
