@@ -1,9 +1,8 @@
-import { glob, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setStage, startProduct, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
-import { misfits } from '../audit/fits.ts';
 
 /** A local GitHub, a scripted model and a repository in a directory of their own, and Cofferdam to be started on them. */
 export interface Scene extends AsyncDisposable {
@@ -20,8 +19,6 @@ export async function openScene(options: { script: Script; limits?: string }): P
   // Short, since sockets lie below it.
   const directory = await mkdtemp(join(tmpdir(), 'cd-'));
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  // Whatever happened on it: what was recorded is what the documentation says.
-  undo.defer(() => checkRecords(directory));
   const registryPrivate = process.env['COFFERDAM_TEST_REGISTRY_PRIVATE'] === 'true';
   const stage = undo.use(await setStage({ directory, registryPrivate, ...options }));
   const logFile = join(directory, 'log');
@@ -33,16 +30,4 @@ export async function openScene(options: { script: Script; limits?: string }): P
     start: async () => rest.use(await startProduct({ env: stage.env, inherit: process.env, logFile })),
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
-}
-
-/** Throws when a line of an audit file below the directory does not fit the schema of its class. */
-async function checkRecords(directory: string): Promise<void> {
-  const problems: string[] = [];
-  let files = 0;
-  for await (const file of glob('**/*.jsonl', { cwd: directory })) {
-    files += 1;
-    problems.push(...(await misfits(join(directory, file))));
-  }
-  if (problems.length > 0)
-    throw new Error(`${problems.length} events of ${files} files:\n${problems.slice(0, 20).join('\n')}`);
 }
