@@ -34,7 +34,7 @@ export const RUN_EVENTS = {
       why: z.enum(['worker_lost', 'cancelled']),
       worker: z.string().optional(),
       step: z.string().optional(),
-      containers: Count.describe('Sandboxes that were still there and were removed'),
+      containers: z.array(z.string()).describe('Ids of the sandboxes that were still there and were removed'),
       openReservations: Count.describe('Model calls whose end is not known: charged in full'),
       charged: Micro,
     })
