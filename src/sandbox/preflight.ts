@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { CofferdamError } from '../domain/errors.ts';
@@ -36,16 +37,19 @@ async function checkTree(root: string, isExpected: (file: string) => boolean): P
   const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
     throw new CofferdamError('config', 'sandbox.checkMounts', `cannot read a directory to mount: ${root}`, cause);
   });
-  for (const entry of entries) {
-    if (entry.isDirectory() || entry.isSymbolicLink()) continue;
-    const file = path.join(entry.parentPath, entry.name);
-    if (entry.isFile()) {
-      if (((await lstat(file)).mode & 0o222) === 0) continue;
-      const message = `a file in a mount of a sandbox may be writable for nobody (chmod a-w), since gVisor lets its root empty it: ${file}`;
-      throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
-    }
-    if (entry.isSocket() && isExpected(file)) continue;
-    const message = `only the gateway's socket may be in a mount of a sandbox, not this socket, pipe or device: ${file}`;
+  // A toolbox has more than a thousand files, and every sandbox waits for this.
+  await Promise.all(entries.map((entry) => checkEntry(entry, isExpected)));
+}
+
+async function checkEntry(entry: Dirent, isExpected: (file: string) => boolean): Promise<void> {
+  if (entry.isDirectory() || entry.isSymbolicLink()) return;
+  const file = path.join(entry.parentPath, entry.name);
+  if (entry.isFile()) {
+    if (((await lstat(file)).mode & 0o222) === 0) return;
+    const message = `a file in a mount of a sandbox may be writable for nobody (chmod a-w), since gVisor lets its root empty it: ${file}`;
     throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
   }
+  if (entry.isSocket() && isExpected(file)) return;
+  const message = `only the gateway's socket may be in a mount of a sandbox, not this socket, pipe or device: ${file}`;
+  throw new CofferdamError('sandbox', 'sandbox.checkMounts', message);
 }
