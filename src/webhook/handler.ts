@@ -10,7 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { Probot } from 'probot';
 import { CofferdamError } from '../domain/errors.ts';
-import { DeliveryId, type TriggerSink } from '../domain/trigger.ts';
+import { DeliveryId, Trigger, type TriggerSink } from '../domain/trigger.ts';
 import { createLogger, type Logger } from '../telemetry/log.ts';
 import { drainBody, readBody } from './body.ts';
 import { Envelope } from './payload.ts';
@@ -22,15 +22,7 @@ const WEBHOOK_PATH = '/api/github/webhooks';
 const MAX_BYTES = 25 * 2 ** 20;
 const BODY_TIMEOUT_MS = 30_000;
 
-const TRIGGERS = [
-  'issues.labeled',
-  'issue_comment.created',
-  'pull_request_review.submitted',
-  'pull_request_review_comment.created',
-  'check_suite.completed',
-  'workflow_run.completed',
-  'check_run.requested_action',
-] as const;
+const TRIGGERS = Trigger.shape.event.options;
 
 export interface WebhookOptions extends TriggerWords {
   secret: string;
@@ -79,7 +71,7 @@ async function createReceiver(options: WebhookOptions, outcomes: WeakMap<object,
     log: createLogger({ level: 'silent' }),
   });
   await probot.ready();
-  probot.on([...TRIGGERS], async ({ id, name, payload }) => {
+  probot.on(TRIGGERS, async ({ id, name, payload }) => {
     outcomes.set(payload, await enqueue({ id, name, payload }, options));
   });
   probot.on(['installation', 'installation_repositories'], ({ id, name, payload }) => {

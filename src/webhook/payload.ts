@@ -16,7 +16,8 @@ const Repository = z.object({
   html_url: z.string().max(1000).catch(''),
 });
 
-const Issue = z.object({
+/** What an issue and a pull request have in common. */
+const Thread = z.object({
   id: z.number().int(),
   number: z.number().int().positive(),
   title: z.string().max(1024),
@@ -24,8 +25,10 @@ const Issue = z.object({
   html_url: z.string().max(1000),
   updated_at: z.string().max(40),
   user: Person.partial().nullish(),
-  pull_request: z.object({}).nullish(),
 });
+export type Thread = z.infer<typeof Thread>;
+
+const Issue = Thread.extend({ pull_request: z.object({}).nullish() });
 
 const Common = {
   repository: Repository,
@@ -58,16 +61,7 @@ export const IssueCommentCreated = z.object({
 export type IssueCommentCreated = z.infer<typeof IssueCommentCreated>;
 
 /** The pull request of a review; branch and author say whether it may be one of this App's. */
-const ReviewedPull = z.object({
-  id: z.number().int(),
-  number: z.number().int().positive(),
-  title: z.string().max(1024),
-  body: z.string().max(300_000).nullish(),
-  html_url: z.string().max(1000),
-  updated_at: z.string().max(40),
-  user: Person.partial().nullish(),
-  head: z.object({ ref: z.string().max(255) }),
-});
+const ReviewedPull = Thread.extend({ head: z.object({ ref: z.string().max(255) }) });
 
 export const ReviewSubmitted = z.object({
   ...Common,
@@ -99,13 +93,15 @@ export const ReviewCommentCreated = z.object({
   }),
 });
 
+const Pulls = z.array(z.object({ number: z.number().int().positive() })).max(1_000);
+
 /** What a CI run says of itself: a suite of checks, or a workflow. */
 const Result = z.object({
   head_branch: z.string().max(255).nullish(),
   head_sha: CommitSha,
   conclusion: z.string().max(40).nullish(),
   updated_at: z.string().max(40),
-  pull_requests: z.array(z.object({ number: z.number().int().positive() })).max(1_000),
+  pull_requests: Pulls,
 });
 export type Result = z.infer<typeof Result>;
 
@@ -130,7 +126,7 @@ export const ButtonClicked = z.object({
     external_id: RunId,
     started_at: z.string().max(40).nullish(),
     completed_at: z.string().max(40).nullish(),
-    pull_requests: z.array(z.object({ number: z.number().int().positive() })).max(1_000),
+    pull_requests: Pulls,
   }),
   requested_action: z.object({ identifier: z.string().min(1).max(20) }),
 });

@@ -1,7 +1,7 @@
 import { parseCommands } from '../command/parse.ts';
 import { OWN_BRANCHES } from '../domain/run.ts';
 import { freezeText } from '../domain/freeze.ts';
-import type { Command, FrozenText, Source } from '../domain/run.ts';
+import type { Command } from '../domain/run.ts';
 import { ReviewCommentCreated, ReviewSubmitted } from './payload.ts';
 import {
   actionOf,
@@ -9,6 +9,8 @@ import {
   checked,
   isProgram,
   repoOf,
+  sourceOf,
+  threadText,
   type Delivery,
   type TriggerReading,
   type TriggerWords,
@@ -39,13 +41,13 @@ export function readReview(delivery: Delivery, words: TriggerWords): TriggerRead
     key: reviewKey(repository.id, review.id),
     installationId: installation.id,
     repo: repoOf(repository),
-    source: sourceOf(pull),
+    source: sourceOf(pull, true),
     actor: actorOf(sender),
     ...(spoken ? {} : { cause: 'review' as const }),
     reviewId: review.id,
     commands: spoken ? commands : [FOLLOW_UP],
     problems,
-    texts: [pullText(pull), ...(text.body === '' ? [] : [text])],
+    texts: [threadText(pull, true), ...(text.body === '' ? [] : [text])],
     happenedAt: review.submitted_at,
   });
 }
@@ -67,12 +69,12 @@ export function readReviewComment(delivery: Delivery, words: TriggerWords): Trig
       typeof review === 'number' ? reviewKey(repository.id, review) : `review-comment:${repository.id}:${comment.id}`,
     installationId: installation.id,
     repo: repoOf(repository),
-    source: { ...sourceOf(pull), reviewCommentId: comment.id },
+    source: { ...sourceOf(pull, true), reviewCommentId: comment.id },
     actor: actorOf(sender),
     ...(typeof review === 'number' ? { reviewId: review } : {}),
     commands,
     problems,
-    texts: [pullText(pull)],
+    texts: [threadText(pull, true)],
     happenedAt: comment.created_at,
   });
 }
@@ -86,19 +88,4 @@ function mayBeOurs(pull: Pull): boolean {
 
 function reviewKey(repositoryId: number, reviewId: number): string {
   return `review:${repositoryId}:${reviewId}`;
-}
-
-function sourceOf(pull: Pull): Source {
-  return { number: pull.number, title: pull.title, isPull: true, url: pull.html_url };
-}
-
-function pullText(pull: Pull): FrozenText {
-  return freezeText({
-    kind: 'pull',
-    id: pull.id,
-    author: pull.user?.login ?? 'ghost',
-    updatedAt: pull.updated_at,
-    title: pull.title,
-    body: pull.body ?? '',
-  });
 }

@@ -1,6 +1,6 @@
 import { freezeText } from '../domain/freeze.ts';
 import { parseCommands } from '../command/parse.ts';
-import type { Command, FrozenText, Source } from '../domain/run.ts';
+import type { Command } from '../domain/run.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
 import { readButton } from './read-button.ts';
 import { readSuite, readWorkflowRun } from './read-ci.ts';
@@ -11,6 +11,8 @@ import {
   checked,
   isProgram,
   repoOf,
+  sourceOf,
+  threadText,
   type Delivery,
   type TriggerReading,
   type TriggerWords,
@@ -42,12 +44,12 @@ function readLabel(delivery: Delivery, words: TriggerWords): TriggerReading {
     key: `label:${repository.id}:${issue.number}:${label.name.toLowerCase()}:${issue.updated_at}`,
     installationId: installation.id,
     repo: repoOf(repository),
-    source: sourceOf(issue),
+    source: sourceOf(issue, isPull(issue)),
     actor: actorOf(sender),
     label: label.name,
     commands: [command],
     problems: [],
-    texts: [threadText(issue)],
+    texts: [threadText(issue, isPull(issue))],
     happenedAt: issue.updated_at,
   });
 }
@@ -74,11 +76,11 @@ function readComment(delivery: Delivery, words: TriggerWords): TriggerReading {
     key: `comment:${repository.id}:${comment.id}`,
     installationId: installation.id,
     repo: repoOf(repository),
-    source: { ...sourceOf(issue), commentId: comment.id },
+    source: { ...sourceOf(issue, isPull(issue)), commentId: comment.id },
     actor: actorOf(sender),
     commands,
     problems,
-    texts: [threadText(issue), text],
+    texts: [threadText(issue, isPull(issue)), text],
     happenedAt: comment.created_at,
   });
 }
@@ -90,24 +92,6 @@ function labelCommand(name: string, label: string): Command | undefined {
   return undefined;
 }
 
-type Thread = IssueLabeled['issue'];
-
-function sourceOf(issue: Thread): Source {
-  return {
-    number: issue.number,
-    title: issue.title,
-    isPull: issue.pull_request !== null && issue.pull_request !== undefined,
-    url: issue.html_url,
-  };
-}
-
-function threadText(issue: Thread): FrozenText {
-  return freezeText({
-    kind: sourceOf(issue).isPull ? 'pull' : 'issue',
-    id: issue.id,
-    author: issue.user?.login ?? 'ghost',
-    updatedAt: issue.updated_at,
-    title: issue.title,
-    body: issue.body ?? '',
-  });
+function isPull(issue: IssueLabeled['issue']): boolean {
+  return issue.pull_request !== null && issue.pull_request !== undefined;
 }

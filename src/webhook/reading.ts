@@ -1,6 +1,7 @@
-import type { Actor, RepoRef } from '../domain/run.ts';
+import { freezeText } from '../domain/freeze.ts';
+import type { Actor, FrozenText, RepoRef, Source } from '../domain/run.ts';
 import { Trigger } from '../domain/trigger.ts';
-import type { IssueLabeled } from './payload.ts';
+import type { IssueLabeled, Thread } from './payload.ts';
 
 /** Why a delivery asks for nothing. */
 type Ignored = 'event' | 'payload' | 'bot' | 'label' | 'no_command' | 'not_ours';
@@ -42,4 +43,20 @@ export function repoOf(repository: IssueLabeled['repository']): RepoRef {
 
 export function actorOf(sender: Actor): Actor {
   return { login: sender.login, id: sender.id, type: sender.type };
+}
+
+export function sourceOf(thread: Thread, isPull: boolean): Source {
+  return { number: thread.number, title: thread.title, isPull, url: thread.html_url };
+}
+
+/** Title and body, as this delivery carried them. */
+export function threadText(thread: Thread, isPull: boolean): FrozenText {
+  return freezeText({
+    kind: isPull ? 'pull' : 'issue',
+    id: thread.id,
+    author: thread.user?.login ?? 'ghost',
+    updatedAt: thread.updated_at,
+    title: thread.title,
+    body: thread.body ?? '',
+  });
 }
