@@ -4,20 +4,10 @@
  * Trust: all of it was written by code of the branch, that is, by anybody; it is cut here and handed on as text.
  */
 import { z } from 'zod';
+import type { FailingCheck } from '../domain/review.ts';
 import type { Call } from './call.ts';
 import { GitHubError } from './failure.ts';
 import type { TokenPermissions } from './tokens.ts';
-
-export interface FailingCheck {
-  id: number;
-  name: string;
-  /** The App that reports it. */
-  app: string;
-  conclusion: string;
-  completedAt: string;
-  /** Title, summary, annotations and the relevant part of the log. */
-  text: string;
-}
 
 const READ_CHECKS: TokenPermissions = { checks: 'read', metadata: 'read' };
 const READ_ACTIONS: TokenPermissions = { actions: 'read', metadata: 'read' };

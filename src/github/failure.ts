@@ -140,3 +140,13 @@ export function limitOf(answer: {
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
 }
+
+/** What was asked for, or null when GitHub answers with one of these. */
+export async function unless<T>(kinds: readonly GitHubError['kind'][], promise: Promise<T>): Promise<T | null> {
+  try {
+    return await promise;
+  } catch (thrown) {
+    if (thrown instanceof GitHubError && kinds.includes(thrown.kind)) return null;
+    throw thrown;
+  }
+}

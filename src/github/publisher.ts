@@ -13,7 +13,8 @@ import type { Logger } from '../telemetry/log.ts';
 import { answerThreads } from './answer-threads.ts';
 import { GitHubError } from './failure.ts';
 import { openPull } from './open-pull.ts';
-import type { Check, GitHubRepository } from './repository.ts';
+import type { Check } from './check-run.ts';
+import type { GitHubRepository } from './repository.ts';
 import { stateAfter, type ThreadState } from './state-label.ts';
 import { createStatusComment } from './status.ts';
 

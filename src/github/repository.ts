@@ -2,8 +2,12 @@ import { z } from 'zod';
 import { CommitSha } from '../domain/ids.ts';
 import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
 import { Permission } from '../domain/trigger.ts';
-import { GitHubError, githubError } from './failure.ts';
-import { failingChecks, type FailingCheck } from './failing.ts';
+import { GitHubError, githubError, unless } from './failure.ts';
+import { lineVerbs, type LineVerbs } from './line-comments.ts';
+import { isOurs } from './ours.ts';
+import type { FailingCheck } from '../domain/review.ts';
+import { checkVerbs, type CheckVerbs } from './check-run.ts';
+import { failingChecks } from './failing.ts';
 import { caller, type Call, type RepositoryParts } from './call.ts';
 import { setStateLabel, type ThreadState } from './state-label.ts';
 import type { TokenPermissions } from './tokens.ts';
@@ -27,42 +31,8 @@ export interface PullState extends PullHead {
   ours: boolean;
 }
 
-/** A comment on a line of a pull request's diff. */
-export interface LineComment {
-  id: number;
-  /** The first comment of its thread; absent: it is the first. */
-  inReplyTo?: number | undefined;
-  reviewId?: number | undefined;
-  author: string;
-  authorType: string;
-  path: string;
-  line?: number | undefined;
-  hunk: string;
-  body: string;
-  updatedAt: string;
-  ours: boolean;
-}
-
-export interface CheckOutput {
-  title: string;
-  /** Markdown, 65,535 characters at most. */
-  summary: string;
-}
-
-export type CheckConclusion = 'success' | 'neutral' | 'failure' | 'timed_out' | 'action_required' | 'cancelled';
-
-export interface Check {
-  externalId: string;
-  detailsUrl?: string | undefined;
-  output: CheckOutput;
-  /** Buttons, three at most; absent: none. */
-  actions?: readonly { label: string; description: string; identifier: string }[] | undefined;
-  /** Absent: in progress. */
-  conclusion?: CheckConclusion | undefined;
-}
-
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
-export interface GitHubRepository {
+export interface GitHubRepository extends LineVerbs, CheckVerbs {
   /** Null: GitHub knows no such person. */
   permission(login: string): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
@@ -77,10 +47,6 @@ export interface GitHubRepository {
   /** A comment that is not there is no failure. */
   deleteComment(id: number): Promise<void>;
   pull(number: number): Promise<PullState>;
-  /** Comments on lines of the diff, oldest first. */
-  lineComments(number: number): Promise<LineComment[]>;
-  /** Answers in the thread that begins with this comment. */
-  answerLine(number: number, answer: { to: LineComment; sha: string; body: string }): Promise<void>;
   /** Checks of others that failed on this commit. */
   failingChecks(sha: string): Promise<FailingCheck[]>;
   /** The pull request of this branch of the repository, open or not. */
@@ -92,10 +58,6 @@ export interface GitHubRepository {
     body: string;
     draft: boolean;
   }): Promise<{ number: number; url: string }>;
-  /** This App's check run of that commit with that external id. */
-  findCheck(sha: string, externalId: string): Promise<number | null>;
-  createCheck(sha: string, check: Check): Promise<number>;
-  updateCheck(id: number, check: Check): Promise<void>;
   /** The commit that a branch points to; null: there is no such branch. */
   headOf(branch: string): Promise<CommitSha | null>;
   /** Would GitHub take workflow files from this installation? */
@@ -107,11 +69,8 @@ export interface GitHubRepository {
   gitAuthorization(access: 'read' | 'write', options?: { workflows?: boolean }): Promise<string>;
 }
 
-const CHECK_NAME = 'Cofferdam';
-
 const TALK: TokenPermissions = { issues: 'write', pull_requests: 'write', metadata: 'read' };
 const PULLS: TokenPermissions = { pull_requests: 'write', contents: 'read', metadata: 'read' };
-const CHECKS: TokenPermissions = { checks: 'write', metadata: 'read' };
 
 const Comment = z.object({
   id: z.number(),
@@ -132,18 +91,6 @@ const Pull = z.object({
     repo: z.object({ name: z.string(), owner: z.object({ login: z.string() }) }).nullish(),
   }),
   base: z.object({ ref: z.string() }),
-});
-
-const Line = z.object({
-  id: z.number(),
-  in_reply_to_id: z.number().optional(),
-  pull_request_review_id: z.number().nullish(),
-  user: z.object({ login: z.string(), type: z.string().optional() }).nullish(),
-  path: z.string(),
-  line: z.number().nullish(),
-  diff_hunk: z.string(),
-  body: z.string(),
-  updated_at: z.string(),
 });
 
 export function createRepository(parts: RepositoryParts): GitHubRepository {
@@ -178,15 +125,6 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
       return `Basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`;
     },
   };
-}
-
-async function unless<T>(kinds: readonly GitHubError['kind'][], promise: Promise<T>): Promise<T | null> {
-  try {
-    return await promise;
-  } catch (thrown) {
-    if (thrown instanceof GitHubError && kinds.includes(thrown.kind)) return null;
-    throw thrown;
-  }
 }
 
 type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createComment' | 'editComment' | 'deleteComment';
@@ -307,85 +245,5 @@ function pullVerbs(
       );
       return { number: data.number, url: data.html_url };
     },
-  };
-}
-
-function lineVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, 'lineComments' | 'answerLine'> {
-  return {
-    async lineComments(number) {
-      const login = await parts.tokens.login();
-      const listed = await call('github.lineComments', PULLS, (octokit, at) =>
-        octokit.paginate(octokit.rest.pulls.listReviewComments, { ...at, pull_number: number, per_page: 100 }),
-      );
-      return z
-        .array(Line)
-        .parse(listed)
-        .map((one) => ({
-          id: one.id,
-          inReplyTo: one.in_reply_to_id,
-          reviewId: one.pull_request_review_id ?? undefined,
-          author: one.user?.login ?? 'ghost',
-          authorType: one.user?.type ?? 'User',
-          path: one.path,
-          line: one.line ?? undefined,
-          hunk: one.diff_hunk,
-          body: one.body,
-          updatedAt: one.updated_at,
-          ours: isOurs(one.user, login),
-        }));
-    },
-    async answerLine(number, { to, sha, body }) {
-      // The path of GitHub for answers is not open to Apps; this one is. `in_reply_to` decides, the rest is asked for by the schema.
-      await call('github.answerLine', PULLS, (octokit, at) =>
-        octokit.rest.pulls.createReviewComment({
-          ...at,
-          pull_number: number,
-          commit_id: sha,
-          path: to.path,
-          in_reply_to: to.inReplyTo ?? to.id,
-          body,
-        }),
-      );
-    },
-  };
-}
-
-/** The App's own bot account; where GitHub does not say which that is, no account is. */
-function isOurs(user: { login: string; type?: string | undefined } | null | undefined, login: string | null): boolean {
-  return user?.type === 'Bot' && login !== null && user.login.toLowerCase() === login.toLowerCase();
-}
-
-function checkVerbs(call: Call): Pick<GitHubRepository, 'findCheck' | 'createCheck' | 'updateCheck'> {
-  return {
-    async findCheck(sha, externalId) {
-      const { data } = await call('github.findCheck', CHECKS, (octokit, at) =>
-        octokit.rest.checks.listForRef({ ...at, ref: sha, check_name: CHECK_NAME, filter: 'all', per_page: 100 }),
-      );
-      return data.check_runs.find((run) => run.external_id === externalId)?.id ?? null;
-    },
-    async createCheck(sha, check) {
-      const { data } = await call('github.createCheck', CHECKS, (octokit, at) =>
-        octokit.rest.checks.create({ ...at, name: CHECK_NAME, head_sha: sha, ...checkBody(check) }),
-      );
-      return data.id;
-    },
-    async updateCheck(id, check) {
-      await call('github.updateCheck', CHECKS, (octokit, at) =>
-        octokit.rest.checks.update({ ...at, check_run_id: id, ...checkBody(check) }),
-      );
-    },
-  };
-}
-
-function checkBody(check: Check) {
-  return {
-    external_id: check.externalId,
-    ...(check.detailsUrl === undefined ? {} : { details_url: check.detailsUrl }),
-    output: check.output,
-    // Always sent: what is left out keeps what was there.
-    actions: [...(check.actions ?? [])],
-    ...(check.conclusion === undefined
-      ? { status: 'in_progress' as const }
-      : { status: 'completed' as const, conclusion: check.conclusion }),
   };
 }

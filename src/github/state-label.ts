@@ -1,6 +1,7 @@
+import type { Octokit } from '@octokit/rest';
 import type { RunResult } from '../domain/run.ts';
 import type { Call } from './call.ts';
-import { GitHubError } from './failure.ts';
+import { unless } from './failure.ts';
 import type { TokenPermissions } from './tokens.ts';
 
 /** What a label says of the newest run of a thread. */
@@ -26,32 +27,29 @@ export async function setStateLabel(
 ): Promise<void> {
   const { number, label, state } = options;
   const nameOf = (one: string): string => `${label}:${one}`;
-  await call('github.setStateLabel', LABELS, async (octokit, at) => {
-    const thread = { ...at, issue_number: number };
-    const { data } = await octokit.rest.issues.listLabelsOnIssue({ ...thread, per_page: 100 });
-    const there = data.map(({ name }) => name.toLowerCase());
-    for (const one of Object.keys(STATES)) {
-      if (one === state || !there.includes(nameOf(one))) continue;
-      await octokit.rest.issues.removeLabel({ ...thread, name: nameOf(one) }).catch(unlessGone);
-    }
-    if (state === undefined || there.includes(nameOf(state))) return;
-    const name = nameOf(state);
-    const known = await octokit.rest.issues.getLabel({ ...at, name }).catch(unlessGone);
-    if (known === undefined) await octokit.rest.issues.createLabel({ ...at, name, ...STATES[state] }).catch(unlessMade);
-    await octokit.rest.issues.addLabels({ ...thread, labels: [name] });
-  });
-}
-
-function unlessGone(thrown: unknown): undefined {
-  if (statusOf(thrown) !== 404) throw thrown;
-}
-
-/** Somebody made it at the same time. */
-function unlessMade(thrown: unknown): undefined {
-  if (statusOf(thrown) !== 422) throw thrown;
-}
-
-function statusOf(thrown: unknown): unknown {
-  if (thrown instanceof GitHubError) return thrown.status;
-  return typeof thrown === 'object' && thrown !== null && 'status' in thrown ? thrown.status : undefined;
+  const ask = <T>(use: (octokit: Octokit, at: { owner: string; repo: string }) => Promise<T>): Promise<T> =>
+    call('github.setStateLabel', LABELS, use);
+  const { data } = await ask(({ rest }, at) =>
+    rest.issues.listLabelsOnIssue({ ...at, issue_number: number, per_page: 100 }),
+  );
+  const there = data.map(({ name }) => name.toLowerCase());
+  for (const one of Object.keys(STATES)) {
+    if (one === state || !there.includes(nameOf(one))) continue;
+    const removed = ask(({ rest }, at) => rest.issues.removeLabel({ ...at, issue_number: number, name: nameOf(one) }));
+    await unless(['not_found'], removed);
+  }
+  if (state === undefined || there.includes(nameOf(state))) return;
+  const name = nameOf(state);
+  const known = await unless(
+    ['not_found'],
+    ask(({ rest }, at) => rest.issues.getLabel({ ...at, name })),
+  );
+  if (known === null) {
+    // Refused when somebody made it at the same time.
+    await unless(
+      ['invalid'],
+      ask(({ rest }, at) => rest.issues.createLabel({ ...at, name, ...STATES[state] })),
+    );
+  }
+  await ask(({ rest }, at) => rest.issues.addLabels({ ...at, issue_number: number, labels: [name] }));
 }

@@ -1,7 +1,8 @@
 import { freezeText } from '../../domain/freeze.ts';
+import type { LineComment } from '../../domain/review.ts';
 import type { FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
-import type { LineText, TriggerRepository } from './ports.ts';
+import type { TriggerRepository } from './ports.ts';
 
 const MAX_THREADS = 30;
 const MAX_THREAD_CHARS = 60_000;
@@ -24,7 +25,7 @@ export async function followUpTexts(options: FollowUp): Promise<FrozenText[]> {
 
 /** Threads on lines of the diff whose last word is not this App's, as far as people with write access wrote them. */
 async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): Promise<FrozenText[]> {
-  const threads = new Map<number, LineText[]>();
+  const threads = new Map<number, LineComment[]>();
   for (const one of await repository.lineComments(pull.number)) {
     const root = one.inReplyTo ?? one.id;
     threads.set(root, [...(threads.get(root) ?? []), one]);
@@ -32,7 +33,7 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
   const texts: FrozenText[] = [];
   let chars = 0;
   for (const [root, comments] of [...threads].slice(-MAX_THREADS)) {
-    const spoken: LineText[] = [];
+    const spoken: LineComment[] = [];
     for (const one of comments) {
       const inTime = one.reviewId === trigger.reviewId || before(one.updatedAt, trigger.happenedAt);
       if (one.ours || (inTime && (await mayWrite(one.author, one.authorType)) === true)) spoken.push(one);
@@ -47,7 +48,7 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
   return texts;
 }
 
-function threadText(root: number, spoken: readonly LineText[]): FrozenText {
+function threadText(root: number, spoken: readonly LineComment[]): FrozenText {
   const first = spoken.find(({ ours }) => !ours) ?? spoken[0];
   const said = spoken.map(({ ours, author, body }) => `@${author}${ours ? ' (this App)' : ''}: ${body}`);
   const where = first?.line === undefined ? (first?.path ?? '') : `${first.path}, line ${first.line}`;

@@ -2,6 +2,7 @@ import type { Decision } from '../../domain/decision.ts';
 import type { EventType } from '../../domain/events/events.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
+import type { FailingCheck, LineComment } from '../../domain/review.ts';
 import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
@@ -16,32 +17,9 @@ export interface TriggerRepository {
   createComment(number: number, body: string): Promise<number>;
   pull(number: number): Promise<PullHead & { open: boolean; ours: boolean }>;
   /** Comments on lines of the diff, oldest first. */
-  lineComments(number: number): Promise<LineText[]>;
+  lineComments(number: number): Promise<LineComment[]>;
   /** Checks of others that failed on this commit. */
-  failingChecks(sha: string): Promise<FailedCheck[]>;
-}
-
-export interface LineText {
-  id: number;
-  inReplyTo?: number | undefined;
-  reviewId?: number | undefined;
-  author: string;
-  authorType: string;
-  path: string;
-  line?: number | undefined;
-  hunk: string;
-  body: string;
-  updatedAt: string;
-  ours: boolean;
-}
-
-export interface FailedCheck {
-  id: number;
-  name: string;
-  app: string;
-  conclusion: string;
-  completedAt: string;
-  text: string;
+  failingChecks(sha: string): Promise<FailingCheck[]>;
 }
 
 export interface ThreadText {
