@@ -6,28 +6,18 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deny } from '../../domain/decision.ts';
-import { affordableOutput, worstCase } from '../../policy/llm/bound.ts';
-import { callInputBound, limitOutput } from '../../policy/llm/judge.ts';
 import type { LlmCall } from '../../policy/llm/judge.ts';
-import { countRequest } from '../../policy/llm/count.ts';
-import { addNotices, takesNotices } from '../../policy/llm/notices.ts';
+import { addNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
 import { sendError, sendModels } from './answers.ts';
-import { countInput } from './count.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
 import { chooseWire, judge, noteForeignKeys, parseTarget, readBody } from './intake.ts';
 import type { IntakeContext } from './intake.ts';
-import { LLM_LIMITS, NOTICE_BYTES } from './port.ts';
-import type {
-  LlmEvent,
-  LlmHandlerLimits,
-  LlmProvider,
-  LlmReserveAnswer,
-  LlmSettlement,
-  LlmWorkerPort,
-} from './port.ts';
+import { LLM_LIMITS } from './port.ts';
+import type { LlmEvent, LlmHandlerLimits, LlmProvider, LlmSettlement, LlmWorkerPort } from './port.ts';
+import { fit, prepare, reserve } from './reservation.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 export interface LlmHandlerOptions {
@@ -183,7 +173,13 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
     return;
   }
   const callId = randomUUID();
-  const { ready, answer } = await reserve(call, { callId, ready: bytes, at });
+  const { ready, answer } = await reserve(call, {
+    callId,
+    ready: bytes,
+    provider: at.provider,
+    ...context,
+    signal: context.closed.signal,
+  });
   if (!answer.ok) {
     refuse(answer.say, deny('llm.ledger', answer.reason));
     return;
@@ -202,97 +198,6 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   addNotices(call, answer.notices);
   const exchanged = await send(call, fit(call, ready, answer), at);
   await settle(settlement(call, { exchanged, granted: answer.granted, input: ready.input }));
-}
-
-/** Below this a count, with its margin, is hardly tighter than the bytes. */
-const COUNTED_FROM_TOKENS = 4_000;
-
-/** Holds the worst case; where the bound by bytes does not fit, the provider is asked for its count and the call once more. */
-async function reserve(
-  call: LlmCall,
-  { callId, ready, at }: { callId: string; ready: Ready; at: Forwarding },
-): Promise<{ ready: Ready; answer: LlmReserveAnswer }> {
-  const { provider, context } = at;
-  const ask = ({ amount, atLeast, input, tellable }: Ready, loose: boolean): Promise<LlmReserveAnswer> =>
-    context.ask.reserve({
-      callId,
-      provider: provider.id,
-      wire: call.wire,
-      model: call.model,
-      main: call.main,
-      stream: call.stream,
-      amount,
-      atLeast,
-      inputTokens: input,
-      outputTokens: call.output,
-      tellable,
-      loose,
-    });
-  const countable = ready.input >= COUNTED_FROM_TOKENS && countRequest(call) !== undefined;
-  const first = await ask(ready, countable);
-  if (first.ok || first.reason !== 'llm_budget' || !countable) return { ready, answer: first };
-  const signal = context.closed.signal;
-  const counted = await countInput(call, { provider, request: context.request, signal });
-  context.onEvent({
-    type: 'llm.count',
-    data: { provider: provider.id, model: call.model, byBytes: ready.input, counted: counted ?? null },
-  });
-  const tighter = counted === undefined ? ready : bounded(call, { ready, input: counted, limits: context.limits });
-  return { ready: tighter, answer: await ask(tighter, false) };
-}
-
-interface Ready {
-  body: Buffer;
-  tellable: boolean;
-  /** Upper bound of the input tokens, with room for what the host has to say. */
-  input: number;
-  amount: number;
-  atLeast: number;
-}
-
-function prepare(call: LlmCall, limits: LlmHandlerLimits): Ready {
-  const body = serialise(call);
-  // Only a step of the agent's work: who asks for a title would not act on it.
-  const tellable = call.main && takesNotices(call);
-  const input = callInputBound(call, body.length + (tellable ? NOTICE_BYTES : 0));
-  return { body, tellable, input, ...amounts(call, input, limits) };
-}
-
-/** The same call with a count of its input; what the host has to say comes on top. */
-function bounded(
-  call: LlmCall,
-  { ready, input, limits }: { ready: Ready; input: number; limits: LlmHandlerLimits },
-): Ready {
-  const tighter = Math.min(ready.input, input + (ready.tellable ? NOTICE_BYTES : 0));
-  return { ...ready, input: tighter, ...amounts(call, tighter, limits) };
-}
-
-function amounts(call: LlmCall, input: number, limits: LlmHandlerLimits): { amount: number; atLeast: number } {
-  const priced = { row: call.row, wire: call.wire, input, cache: call.found.cache };
-  return {
-    amount: worstCase({ ...priced, output: call.output }),
-    atLeast: worstCase({ ...priced, output: Math.min(call.output, limits.minOutputTokens) }),
-  };
-}
-
-/** A smaller grant lowers the output limit; the input's bound stays, since fewer digits make no longer body. */
-function fit(call: LlmCall, ready: Ready, { granted, notices }: { granted: number; notices: string[] }): Buffer {
-  if (granted >= ready.amount) return notices.length === 0 ? ready.body : serialise(call);
-  const { row, wire, found, output } = call;
-  const affordable = affordableOutput({
-    row,
-    wire,
-    input: ready.input,
-    cache: found.cache,
-    amount: granted,
-    wanted: output,
-  });
-  limitOutput(call, Math.max(1, affordable));
-  return serialise(call);
-}
-
-function serialise(call: LlmCall): Buffer {
-  return Buffer.from(JSON.stringify(call.body));
 }
 
 function send(call: LlmCall, body: Buffer, { provider, res, context }: Forwarding): Promise<Exchanged> {

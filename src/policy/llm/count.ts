@@ -1,3 +1,4 @@
+import type { Wire } from '../../domain/policy.ts';
 import { isJsonObject } from './json.ts';
 import type { JsonObject } from './json.ts';
 import type { LlmCall } from './judge.ts';
@@ -18,14 +19,19 @@ export interface CountRequest {
   body: JsonObject;
 }
 
+/** Has this wire an endpoint that counts? */
+export function canCount(wire: Wire): boolean {
+  return wire === 'anthropic' || wire === 'gemini';
+}
+
 /** The request that counts a call's input; undefined where the wire has none. */
 export function countRequest(call: LlmCall): CountRequest | undefined {
+  if (!canCount(call.wire)) return undefined;
   if (call.wire === 'anthropic') {
     const [path = '', query] = call.path.split('?');
     const below = `${path}/count_tokens${query === undefined ? '' : `?${query}`}`;
     return { path: below, body: pick(call.body, countedFields()) };
   }
-  if (call.wire !== 'gemini') return undefined;
   const generateContentRequest: JsonObject = { model: `models/${call.model}`, ...call.body };
   return { path: `/models/${call.model}:countTokens`, body: { generateContentRequest } };
 }
