@@ -7,6 +7,7 @@ import { holdResult } from './hold.ts';
 import type { AuditLog, Harvest, Mirror, RunJob, RunPlan, RunPorts } from './ports.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { facts, toResult, type Notes } from './result.ts';
+import { keeps, SALVAGE_MS, unlessKept } from './stop.ts';
 import { verify } from './verify.ts';
 import { clone, quiesce, runAgent, setUp, WORKSPACE } from './work.ts';
 
@@ -21,9 +22,6 @@ interface Run {
   startedAt: string;
   signal: AbortSignal;
 }
-
-/** Time to bring the tree out and publish it after a limit. */
-const SALVAGE_MS = 5 * 60_000;
 
 /**
  * One run from its repository to its report. Never rejects for what happens inside: failure has the shape of success.
@@ -84,25 +82,6 @@ async function walk(run: Run): Promise<void> {
   if (job.flags['plan'] === 'true') return;
   const salvage = reason === undefined ? signal : AbortSignal.timeout(SALVAGE_MS);
   await deliver(run, plan, mirror, enclosure, salvage);
-}
-
-/** Did whoever stopped the run ask for what is there? */
-function keeps(signal: AbortSignal): boolean {
-  const reason: unknown = signal.reason;
-  return typeof reason === 'object' && reason !== null && 'keep' in reason && reason.keep === true;
-}
-
-/** A stop that keeps does not cut off the step that brings out what it wants kept. */
-function unlessKept(stop: AbortSignal, signal: AbortSignal): AbortSignal {
-  if (signal !== stop) return signal;
-  const controller = new AbortController();
-  const end = (): void => {
-    if (keeps(stop)) setTimeout(() => controller.abort(stop.reason), SALVAGE_MS).unref();
-    else controller.abort(stop.reason);
-  };
-  if (stop.aborted) end();
-  else stop.addEventListener('abort', end, { once: true });
-  return controller.signal;
 }
 
 async function freeze(run: Run, mirror: Mirror): Promise<RunPlan> {
