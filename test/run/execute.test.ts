@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { CofferdamError } from '../../src/domain/errors.ts';
 import { execute } from '../../src/run/execute.ts';
 import { finalState } from '../../src/run/outcome.ts';
-import { JOB, world, type Scene } from './fakes.ts';
+import { JOB, SPEC, world, type Scene } from './fakes.ts';
+
+/** Time is up soon. */
+const SHORT: Scene['spec'] = { limits: { ...SPEC.limits, timeoutMs: 30 } };
 
 const idle = (): AbortSignal => new AbortController().signal;
 
@@ -77,17 +80,7 @@ describe('execute', () => {
     {
       name: 'time is up with work',
       scene: {
-        spec: {
-          limits: {
-            maxCost: 1,
-            repositoryDailyCost: 1,
-            installationDailyCost: 1,
-            timeoutMs: 30,
-            maxTurns: 1,
-            stepMs: 60_000,
-            idleMs: 60_000,
-          },
-        },
+        spec: SHORT,
         agent: endless,
       },
       state: 'partial',
@@ -97,17 +90,7 @@ describe('execute', () => {
     {
       name: 'time is up without work',
       scene: {
-        spec: {
-          limits: {
-            maxCost: 1,
-            repositoryDailyCost: 1,
-            installationDailyCost: 1,
-            timeoutMs: 30,
-            maxTurns: 1,
-            stepMs: 60_000,
-            idleMs: 60_000,
-          },
-        },
+        spec: SHORT,
         agent: endless,
         changed: false,
       },
