@@ -258,6 +258,13 @@ function clientHello(names: readonly string[] | undefined, recordSize = 16_384):
   return records;
 }
 
+/** CONNECT to one after the other: what each was answered. */
+async function statuses(authorities: readonly string[], how: Talk = {}): Promise<number[]> {
+  const all: number[] = [];
+  for (const authority of authorities) all.push((await tunnel(authority, how)).status);
+  return all;
+}
+
 export const inside = {
   fs,
   SOCKET,
@@ -265,6 +272,7 @@ export const inside = {
   unix,
   gateway,
   tunnel,
+  statuses,
   https,
   get,
   answered,
