@@ -57,6 +57,7 @@ export async function verify(options: {
       command,
       env: spec.env,
       timeoutMs: spec.limits.timeoutMs,
+      ...(spec.limits.timeoutMs < spec.limits.stepMs ? { limit: "the run's time" } : {}),
       signal: watch.signal,
     });
     facts.push(fact);

@@ -19,8 +19,11 @@ export async function runCommand(options: {
   command: string;
   env: Record<string, string>;
   timeoutMs: number;
+  /** Whose time that is; default: the limit of a step. */
+  limit?: string;
   signal: AbortSignal;
 }): Promise<CommandFact> {
+  const { limit = 'limits.stepMinutes' } = options;
   const output = new Tail(OUTPUT_TAIL);
   const started = performance.now();
   const result = await options.enclosure.exec({
@@ -34,7 +37,7 @@ export async function runCommand(options: {
     signal: options.signal,
   });
   const tail = result.timedOut
-    ? `${output.text()}\n(ended after ${Math.round(options.timeoutMs / 1000)} s: limits.stepMinutes)`
+    ? `${output.text()}\n(ended after ${Math.round(options.timeoutMs / 1000)} s: ${limit})`
     : output.text();
   return {
     command: options.command,
