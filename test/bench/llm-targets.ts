@@ -1,4 +1,5 @@
 import { execFile, fork, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -148,12 +149,7 @@ export async function portkey({ port }: Upstream): Promise<Target> {
     stdio: 'ignore',
     env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production' },
   });
-  const stop = async (): Promise<void> => {
-    const gone = once(child, 'exit');
-    if (child.exitCode === null) child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) await gone;
-    remove();
-  };
+  const stop = (): Promise<void> => end(child).finally(remove);
   if (!(await answers(own))) {
     await stop();
     throw new Error('it does not listen');
@@ -207,12 +203,7 @@ export async function litellm({ port }: Upstream): Promise<Target> {
       LITELLM_MASTER_KEY: KEY,
     },
   });
-  const stop = async (): Promise<void> => {
-    const gone = once(child, 'exit');
-    if (child.exitCode === null) child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) await gone;
-    remove();
-  };
+  const stop = (): Promise<void> => end(child).finally(remove);
   if (!(await answers(own, 1_200))) {
     await stop();
     throw new Error('it does not listen');
@@ -228,6 +219,12 @@ export async function litellm({ port }: Upstream): Promise<Target> {
     memory: () => memoryOf(child.pid ?? 0),
     stop,
   };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  const gone = once(child, 'exit');
+  if (child.exitCode === null) child.kill('SIGKILL');
+  if (child.exitCode === null && child.signalCode === null) await gone;
 }
 
 /** Whether something answers there, asked ten times a second. */
