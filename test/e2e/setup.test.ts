@@ -13,6 +13,7 @@ import { readEnvironment } from '../../src/config/environment.ts';
 import { createGitHub } from '../../src/github/github.ts';
 import { startStandIn, type StandIn } from '../../src/local/github/stand-in.ts';
 import { runCommand } from '../../src/local/machine/process.ts';
+import { eventually } from '../queue/redis-server.ts';
 import { browser } from './browser.ts';
 
 const PUBLIC = 'https://cofferdam.example.com';
@@ -262,7 +263,10 @@ describe('cofferdam setup', () => {
     while (Date.now() < end && !said.includes('worker started') && started.exitCode === null) await sleep(200);
     expect(said).toContain('known to GitHub');
     expect(said).toContain('worker started');
-    expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
+    // Server and worker are two processes, and either may be the first.
+    const answers = async () =>
+      (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined))?.status === 200;
+    await eventually(answers, 'the server answers', 60_000);
     started.kill('SIGTERM');
     expect(await exit).toEqual([0, null]);
   });
