@@ -1,22 +1,16 @@
-import { execFile, fork, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:http';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { AuditFile } from '../../src/audit/log.ts';
-import { createRedactor } from '../../src/audit/redact.ts';
-import { loadSigningKey } from '../../src/audit/seal.ts';
-import { runId } from '../../src/domain/ids.ts';
-import { createGateways } from '../../src/main/gateway-client.ts';
 import { freezePrices, operatorRow } from '../../src/policy/llm/prices.ts';
 import type { Ledger } from '../../src/run/ledger.ts';
+import { startGateway } from './gateway.ts';
+import { memoryOf } from './measure.ts';
+import { freePort, startProgram } from './programs.ts';
 
 /** Something that a model call can go through. */
 export interface Target {
@@ -74,21 +68,10 @@ export async function relay({ port }: Upstream): Promise<Target> {
   };
 }
 
-/** The gateway process of a run as a worker starts it: audit on disk, synced before each call, and a ledger. */
+/** The gateway process of a run: audit on disk, synced before each call, and a ledger. */
 export async function cofferdam({ port }: Upstream, ledger: Ledger): Promise<Target> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'cfbl-'));
-  const id = runId(crypto.getRandomValues(new Uint8Array(12)));
-  const audit = await AuditFile.create({
-    file: join(dataDir, 'audit.jsonl'),
-    runId: id,
-    redact: createRedactor([KEY]),
-    key: await loadSigningKey(dataDir),
-  });
-  const before = children();
-  const gateway = await createGateways({
-    dataDir,
+  const gateway = await startGateway({
     ledger,
-    caFile: undefined,
     llm: {
       providers: [{ id: 'corp', wires: ['openai-chat'], baseUrl: `http://127.0.0.1:${port}/v1`, key: KEY }],
       models: ['m', 'paced'],
@@ -97,38 +80,18 @@ export async function cofferdam({ port }: Upstream, ledger: Ledger): Promise<Tar
         '2026-11-24',
       ),
     },
-  }).open({
-    runId: id,
     policy: { rules: [], deny: [], gitRepositories: [] },
-    git: {},
-    llm: true,
-    limits: {
-      maxCost: 1e12,
-      repositoryDailyCost: 1e12,
-      installationDailyCost: 1e12,
-      timeoutMs: 3.6e6,
-      maxTurns: 1e6,
-      stepMs: 60_000,
-      idleMs: 60_000,
-    },
-    account: { repository: 'o/a', installation: 'i' },
-    audit,
-    signal: new AbortController().signal,
+    secrets: [KEY],
   });
-  const pid = children().find((child) => !before.includes(child)) ?? 0;
   return {
     name: 'cofferdam',
     options: {
-      socketPath: join(gateway.socketDir, 'gateway.sock'),
+      socketPath: gateway.socketPath,
       path: 'http://llm.cofferdam.internal/corp/v1/chat/completions',
       headers: { host: 'llm.cofferdam.internal' },
     },
-    memory: () => memoryOf(pid),
-    stop: async () => {
-      await gateway.close();
-      await audit.close();
-      rmSync(dataDir, { recursive: true, force: true });
-    },
+    memory: () => memoryOf(gateway.pid),
+    stop: () => gateway.stop(),
   };
 }
 
@@ -145,15 +108,12 @@ export async function portkey({ port }: Upstream): Promise<Target> {
   }
   const own = await freePort();
   const script = join(directory, 'node_modules/@portkey-ai/gateway/build/start-server.js');
-  const child = spawn(process.execPath, [script, `--port=${own}`, '--headless'], {
-    stdio: 'ignore',
+  const program = await startProgram({
+    command: [process.execPath, script, `--port=${own}`, '--headless'],
     env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production' },
-  });
-  const stop = (): Promise<void> => end(child).finally(remove);
-  if (!(await answers(own))) {
-    await stop();
-    throw new Error('it does not listen');
-  }
+    cwd: directory,
+    port: own,
+  }).catch(removing(remove));
   return {
     name: 'portkey',
     options: {
@@ -166,8 +126,8 @@ export async function portkey({ port }: Upstream): Promise<Target> {
         'x-portkey-custom-host': `http://127.0.0.1:${port}/v1`,
       },
     },
-    memory: () => memoryOf(child.pid ?? 0),
-    stop,
+    memory: () => memoryOf(program.pid),
+    stop: () => program.stop().finally(remove),
   };
 }
 
@@ -193,8 +153,8 @@ export async function litellm({ port }: Upstream): Promise<Target> {
     throw error;
   }
   const own = await freePort();
-  const child = spawn(join(bin, 'litellm'), ['--config', config, '--host', '127.0.0.1', '--port', String(own)], {
-    stdio: 'ignore',
+  const program = await startProgram({
+    command: [join(bin, 'litellm'), '--config', config, '--host', '127.0.0.1', '--port', String(own)],
     cwd: directory,
     env: {
       PATH: `${bin}:${process.env['PATH'] ?? ''}`,
@@ -202,12 +162,9 @@ export async function litellm({ port }: Upstream): Promise<Target> {
       LITELLM_LOCAL_MODEL_COST_MAP: 'True',
       LITELLM_MASTER_KEY: KEY,
     },
-  });
-  const stop = (): Promise<void> => end(child).finally(remove);
-  if (!(await answers(own, 1_200))) {
-    await stop();
-    throw new Error('it does not listen');
-  }
+    port: own,
+    tries: 1_200,
+  }).catch(removing(remove));
   return {
     name: 'litellm',
     options: {
@@ -216,47 +173,14 @@ export async function litellm({ port }: Upstream): Promise<Target> {
       path: '/v1/chat/completions',
       headers: { authorization: `Bearer ${KEY}` },
     },
-    memory: () => memoryOf(child.pid ?? 0),
-    stop,
+    memory: () => memoryOf(program.pid),
+    stop: () => program.stop().finally(remove),
   };
 }
 
-async function end(child: ChildProcess): Promise<void> {
-  const gone = once(child, 'exit');
-  if (child.exitCode === null) child.kill('SIGKILL');
-  if (child.exitCode === null && child.signalCode === null) await gone;
-}
-
-/** Whether something answers there, asked ten times a second. */
-async function answers(port: number, tries = 200): Promise<boolean> {
-  for (let tried = 0; tried < tries; tried++) {
-    const there = await new Promise<boolean>((resolve) => {
-      const request = httpRequest({ host: '127.0.0.1', port, path: '/' }, (response) => {
-        response.resume();
-        resolve(true);
-      });
-      request.once('error', () => resolve(false)).end();
-    });
-    if (there) return true;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  return false;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
-function children(): number[] {
-  return readdirSync('/proc/self/task').flatMap((thread) =>
-    readFileSync(`/proc/self/task/${thread}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number),
-  );
-}
-
-function memoryOf(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
+function removing(remove: () => void): (error: unknown) => never {
+  return (error) => {
+    remove();
+    throw error;
+  };
 }

@@ -11,13 +11,12 @@ import { startRedis } from '../../src/local/machine/redis.ts';
 import { openRedis } from '../../src/queue/connection.ts';
 import { cofferdam, direct, litellm, portkey, relay, startUpstream } from './llm-targets.ts';
 import type { Target, Upstream } from './llm-targets.ts';
+import { orSaid, quantile, say } from './measure.ts';
 
 /*
  * Model calls: what the gateway adds to the first streamed byte, how many it passes, and what its ledger takes; side by
  * side with the provider itself and with another gateway.
  */
-
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 interface Timed {
   firstMs: number;
@@ -69,11 +68,6 @@ function real(timed: Timed, target: Target, wanted: number): Timed {
   const enough = OTHERS.includes(target.name) ? timed.bytes > wanted / 2 : timed.bytes === wanted;
   assert.ok(enough, `${target.name}: ${timed.bytes} bytes instead of ${wanted}`);
   return timed;
-}
-
-function quantile(values: number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
 /** One call after the other, target by target in turns, so that all meet the same machine. */
@@ -192,10 +186,7 @@ export async function bench(): Promise<void> {
     ['portkey', portkey],
     ['litellm', litellm],
   ] as const) {
-    const other = await open(upstream).catch((error: unknown) => {
-      say(`  NOT MEASURED: ${name} does not run here: ${error instanceof Error ? error.message.split('\n')[0] : ''}`);
-      return undefined;
-    });
+    const other = await orSaid(name, open(upstream));
     if (other === undefined) continue;
     undo.defer(() => other.stop());
     whole.push(other);

@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs';
+
+export const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** Resident bytes of a process. */
+export function memoryOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
+}
+
+/** What does not run here is said, never left out in silence. */
+export async function orSaid<T>(name: string, opening: Promise<T>): Promise<T | undefined> {
+  return opening.catch((error: unknown) => {
+    const [reason = ''] = error instanceof Error ? error.message.split('\n') : [];
+    say(`  NOT MEASURED: ${name} does not run here: ${reason}`);
+    return undefined;
+  });
+}
