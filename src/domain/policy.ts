@@ -112,11 +112,14 @@ export const WIRES = ['anthropic', 'openai-chat', 'openai-responses', 'gemini'] 
 export const Wire = z.enum(WIRES);
 export type Wire = z.infer<typeof Wire>;
 
+/** Dollars for a million tokens; bounded, so that no call's worst case leaves the range of exact integers. */
+const PricePerMTok = z.number().nonnegative().max(100_000);
+
 export const ModelPrice = z.strictObject({
-  inputPerMTok: z.number().nonnegative(),
-  outputPerMTok: z.number().nonnegative(),
-  cacheReadPerMTok: z.number().nonnegative().optional(),
-  cacheWritePerMTok: z.number().nonnegative().optional(),
+  inputPerMTok: PricePerMTok,
+  outputPerMTok: PricePerMTok,
+  cacheReadPerMTok: PricePerMTok.optional(),
+  cacheWritePerMTok: PricePerMTok.optional(),
 });
 export type ModelPrice = z.infer<typeof ModelPrice>;
 

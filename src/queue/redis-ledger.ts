@@ -1,8 +1,9 @@
-import type { Redis } from 'ioredis';
+import type { Redis, Result } from 'ioredis';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import { accountKeys, checkAmount, checkReserve } from '../run/ledger.ts';
 import type { Ledger, LedgerAccount, ReserveRequest } from '../run/ledger.ts';
+import { within } from './connection.ts';
 
 /*
  * The ledger that all workers of an installation share. Each operation is one Lua script, so that it is atomic, on one
@@ -111,12 +112,25 @@ export interface RedisLedgerOptions {
   timeoutMs?: number;
 }
 
+declare module 'ioredis' {
+  // The library's own interface, which is declared with this parameter.
+  interface RedisCommander<Context> {
+    ledgerReserve(...args: string[]): Result<unknown, Context>;
+    ledgerEnd(...args: string[]): Result<unknown, Context>;
+    ledgerRecover(...args: string[]): Result<unknown, Context>;
+  }
+}
+
 /** A ledger in Redis. Errors of every method: `redis_unavailable`. */
 export function createRedisLedger({
   redis,
   prefix = 'cofferdam:ledger:',
   timeoutMs = 5_000,
 }: RedisLedgerOptions): Ledger {
+  // Known to Redis by their hash after the first time: the text is not sent and read again with each call.
+  redis.defineCommand('ledgerReserve', { numberOfKeys: 1, lua: RESERVE });
+  redis.defineCommand('ledgerEnd', { numberOfKeys: 1, lua: END });
+  redis.defineCommand('ledgerRecover', { numberOfKeys: 1, lua: RECOVER });
   const callsKey = (runId: string): string => `${prefix}calls:${runId}`;
   const run = <T>(op: string, work: () => Promise<T>): Promise<T> => guarded({ op, work, timeoutMs });
   const end = async (
@@ -125,7 +139,7 @@ export function createRedisLedger({
     actual: number,
   ): Promise<void> => {
     checkAmount(actual, op);
-    await run(op, () => redis.eval(END, 1, callsKey(runId), prefix, runId, callId, String(actual)));
+    await run(op, () => redis.ledgerEnd(callsKey(runId), prefix, runId, callId, String(actual)));
   };
 
   return {
@@ -134,7 +148,7 @@ export function createRedisLedger({
       const { runId, callId, caps, amount, atLeast = amount } = request;
       const limits = [caps.run, caps.repository, caps.installation].map(String);
       const args = [prefix, runId, callId, newEntry(request), String(atLeast), ...limits];
-      const answer = await run('queue.ledger.reserve', () => redis.eval(RESERVE, 1, callsKey(runId), ...args));
+      const answer = await run('queue.ledger.reserve', () => redis.ledgerReserve(callsKey(runId), ...args));
       const reserved = Reserved.parse(answer);
       if (reserved[0] === 0) {
         return { ok: false, cap: reserved[1], left: Number(reserved[2]), held: reserved[3] === 1 };
@@ -157,7 +171,7 @@ export function createRedisLedger({
       return { run: ofRun, repository, installation };
     },
     recover: async (runId) => {
-      const answer = await run('queue.ledger.recover', () => redis.eval(RECOVER, 1, callsKey(runId), prefix, runId));
+      const answer = await run('queue.ledger.recover', () => redis.ledgerRecover(callsKey(runId), prefix, runId));
       const [calls, amount] = z.tuple([z.number(), z.string()]).parse(answer);
       return { calls, amount: Number(amount) };
     },
@@ -178,12 +192,8 @@ async function guarded<T>({
   work: () => Promise<T>;
   timeoutMs: number;
 }): Promise<T> {
-  const timer = AbortSignal.timeout(timeoutMs);
-  const late = new Promise<never>((_, reject) => {
-    timer.addEventListener('abort', () => reject(new Error(`no answer within ${timeoutMs} ms`)), { once: true });
-  });
   try {
-    return await Promise.race([work(), late]);
+    return await within(work(), timeoutMs);
   } catch (error) {
     throw new CofferdamError('redis_unavailable', op, 'the ledger in Redis did not answer', error);
   }

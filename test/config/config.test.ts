@@ -50,6 +50,27 @@ llm:
     ],
     ['egress: { allow: [npn] }\n', 'policy.yml:1:19: "egress.allow.0"'],
     ['egress: { allow: [] }\nlimits: { maxCostUsd: -1 }\n', 'policy.yml:2:23: "limits.maxCostUsd"'],
+    [
+      'egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: free, outputPerMTok: 6 } } }\n',
+      'policy.yml:2:37: "llm.prices.m.inputPerMTok"',
+    ],
+    [
+      'egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: -1, outputPerMTok: 6 } } }\n',
+      'policy.yml:2:37: "llm.prices.m.inputPerMTok"',
+    ],
+    [
+      'egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: 1, outputPerMTok: .inf } } }\n',
+      'policy.yml:2:55: "llm.prices.m.outputPerMTok"',
+    ],
+    [
+      'egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: 1e9, outputPerMTok: 6 } } }\n',
+      'policy.yml:2:37: "llm.prices.m.inputPerMTok"',
+    ],
+    ['egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: 1 } } }\n', '"llm.prices.m.outputPerMTok" is missing'],
+    [
+      'egress: { allow: [] }\nllm: { prices: { m: { inputPerMtok: 1, outputPerMTok: 6 } } }\n',
+      'unknown key "llm.prices.m.inputPerMtok"',
+    ],
     ['egress: { allow: [] }\negress: { allow: [] }\n', 'policy.yml:2:1'],
     ['egress: [\n', 'policy.yml:2'],
     ['"just a string"\n', 'policy.yml:1:1'],

@@ -36,29 +36,38 @@ beforeAll(async () => {
 });
 afterAll(() => scene[Symbol.asyncDispose]());
 
-/** What the issue says when the run is over, and the reaction to it. */
-async function ask(title: string, command = '/agent'): Promise<{ said: string; reaction: string | undefined }> {
+interface Ended {
+  issue: { number: number };
+  said: string;
+  reaction: string | undefined;
+}
+
+/** What an issue (a new one with this title, unless one is given) says when the run is over, and the reaction to it. */
+async function ask(on: string | { number: number }, command = '/agent'): Promise<Ended> {
   const { repository, standIn } = stage;
-  const issue = await repository.openIssue({ title, author: PEOPLE.writer });
+  const issue = typeof on === 'string' ? await repository.openIssue({ title: on, author: PEOPLE.writer }) : on;
   const { id: commentId } = repository.comment(issue.number, { body: command, author: PEOPLE.writer });
-  const end = await standIn.waitFor(
-    () => repository.comments(issue.number).find((one) => one.viaApp && !one.body.includes('### ⏳')),
-    { ...WAIT, what: 'the end of the run' },
-  );
   const reactions = () => repository.reactions({ commentId }).map(({ content }) => content);
-  await standIn.waitFor(() => reactions().length > 1, WAIT);
+  // 👀 is the first; the second comes once the status comment has been settled.
+  await standIn.waitFor(() => reactions().length > 1, { ...WAIT, what: 'the end of the run' });
+  const end = repository.comments(issue.number).find((one) => one.viaApp && !one.body.includes('### ⏳'));
   expect(repository.comments(issue.number).filter((one) => one.viaApp)).toHaveLength(1);
-  return { said: end.body, reaction: reactions().at(-1) };
+  return { issue, said: end?.body ?? '', reaction: reactions().at(-1) };
 }
 
 describe('limits, as the person who asked sees them', () => {
   it('an agent that spends without end stops at the cap, never above it, and the issue says so', async () => {
-    const { said, reaction } = await ask('spend without end');
+    const { issue, said, reaction } = await ask('spend without end');
     expect(said).toContain('Over budget, nothing to deliver');
     expect(said).toContain('$0.30');
     expect(reaction).toBe('confused');
     expect(stage.provider?.charged()).toBeGreaterThan(0);
     expect(stage.provider?.charged()).toBeLessThanOrEqual(300_000);
+    // Once more, with the same end: `ask` holds that the thread still has one comment of the App's.
+    const again = await ask(issue, '/agent retry --max-cost 0.10');
+    expect(again.said).toContain('Over budget, nothing to deliver');
+    expect(again.said).toContain('$0.10');
+    expect(stage.provider?.charged()).toBeLessThanOrEqual(400_000);
   });
 
   it('an agent that sleeps for ever ends at the time limit, and the issue says so', async () => {
