@@ -1,11 +1,12 @@
-import { OWN_BRANCHES, type RunRequest } from '../domain/run.ts';
+import { OWN_BRANCHES, ownBranch, type RunRequest } from '../domain/run.ts';
 
 const MAX_SLUG = 40;
 
 /** The one branch that a run may push: that of its own pull request, or `cofferdam/<number>-<slug>-<salt>`. */
 export function branchFor(request: Pick<RunRequest, 'pull' | 'source' | 'runId'>): string {
-  const { pull, source, runId } = request;
-  if (pull?.branch.startsWith(OWN_BRANCHES) === true) return pull.branch;
+  const { source, runId } = request;
+  const own = ownBranch(request.pull);
+  if (own?.startsWith(OWN_BRANCHES) === true) return own;
   const slug = source.title
     .normalize('NFKD')
     .toLowerCase()

@@ -38,7 +38,6 @@ export const DENY_REASONS = [
   'no_write_access',
   'bot',
   'queue_full',
-  'fork',
   'closed',
   'ref_not_allowed',
   'held',

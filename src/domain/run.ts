@@ -99,6 +99,19 @@ export const PullHead = z.object({
 });
 export type PullHead = z.infer<typeof PullHead>;
 
+/** The branch of the repository itself that a follow-up works on. A fork's branch has at most its name in common with one. */
+export function ownBranch(pull: PullHead | undefined): string | undefined {
+  return pull?.sameRepository === true ? pull.branch : undefined;
+}
+
+/** A pull request from a fork that a run builds upon: its commits come along with whatever the run pushes. */
+export interface ForkBase {
+  /** The pull request. */
+  pull: number;
+  /** Where its history left that of the branch it asks to be merged into. */
+  since: CommitSha;
+}
+
 /** What the worker enqueues once authority is checked and the input is frozen. */
 export const RunRequest = z.object({
   runId: RunId,
@@ -139,6 +152,8 @@ export interface RunSpec {
   protectedPaths: string[];
   /** When the result waits for a person instead of being pushed. */
   hold: HoldSetting;
+  /** Set when `base` is the head of a pull request from a fork; `baseRef` is then the branch that it asks to be merged into. */
+  fork?: ForkBase;
 }
 
 export const FINAL_STATES = [
@@ -264,6 +279,8 @@ export const HeldFacts = z.object({
   /** Files that are the reason. */
   files: z.array(z.string()),
   ci: z.array(CiReason),
+  /** Set when commits of a pull request from a fork would be pushed with it: its number, and the classes of `files`. */
+  fork: z.object({ pull: z.number().int(), classes: z.record(z.string(), z.string()) }).optional(),
   /** Beginning of the diff, for people. */
   excerpt: z.string(),
   excerptCut: z.boolean(),
@@ -284,6 +301,16 @@ export function shortHash(digest: Digest): string {
  */
 export type ProcessRecord = 'complete' | 'gaps' | 'none';
 
+/** A result that is handed over as a patch. */
+export interface PatchFacts {
+  /** Why it is no pull request. */
+  why: string;
+  /** Beginning of the patch, for people; it applies to `base`. */
+  text: string;
+  cut: boolean;
+  base: CommitSha;
+}
+
 /** Failure has the shape of success. */
 export interface RunResult {
   runId: RunId;
@@ -299,6 +326,8 @@ export interface RunResult {
   egress: EgressEntryFact[];
   /** Set with the state `held`. */
   held?: HeldFacts;
+  /** The result itself, where it could not become a pull request. */
+  patch?: PatchFacts;
   /** Absent when no sandbox was started. */
   processRecord?: ProcessRecord;
   /** What the agent said last: prose, never a fact. */

@@ -7,7 +7,7 @@ import { CommitSha } from '../domain/ids.ts';
 import type { Transport } from './environment.ts';
 import { git, gitError, runGit, succeeded, type GitCall, type GitOutcome } from './git.ts';
 import { createQueues, lockFile } from './lock.ts';
-import { validRef } from './plumbing.ts';
+import { isAncestor, validRef } from './plumbing.ts';
 import { remoteFailure, transportFor, type RemoteFailure } from './remote.ts';
 
 // Trust assumptions: the remote's objects may be malformed (fsck on arrival), its refs and messages may be anything; the
@@ -30,6 +30,8 @@ export interface MirrorRequest {
   repository: string;
   /** A branch name, or a full ref such as `refs/pull/7/head`; default: the default branch. */
   ref?: string;
+  /** The head of a pull request from a fork: this commit of `ref`, whatever was pushed there since, to be merged into `onto`. */
+  fork?: { commit: CommitSha; onto: string };
   signal: AbortSignal;
 }
 
@@ -39,6 +41,8 @@ export interface MirrorAnswer {
   base: CommitSha;
   baseRef: string;
   defaultBranch: string;
+  /** With `fork`: where its history left that of `onto`; the head of `onto` when they have none in common. */
+  since?: CommitSha;
 }
 
 const OP = 'git.mirror';
@@ -103,7 +107,8 @@ async function refresh(work: Refresh): Promise<MirrorAnswer> {
   const env = await fileEnvironment(work);
   const { defaultBranch, ref } = chooseRef(await listRemote(work, env), work);
   await fetchRefs(work, env, ref);
-  const base = await resolve(work, ref);
+  const tip = await resolve(work, ref);
+  const fork = work.fork === undefined ? undefined : await settleFork(work, work.fork, tip);
   await git({
     op: OP,
     code: 'clone',
@@ -113,7 +118,33 @@ async function refresh(work: Refresh): Promise<MirrorAnswer> {
   });
   await consolidate(work);
   const baseRef = ref.replace(/^refs\/heads\//, '');
-  return { path: work.directory, base, baseRef, defaultBranch };
+  return { path: work.directory, base: tip, baseRef, defaultBranch, ...fork };
+}
+
+/** The commit that was looked at when the run was asked for. One that a later push replaced is not worked on, nor what replaced it. */
+async function settleFork(
+  work: Refresh,
+  fork: { commit: CommitSha; onto: string },
+  tip: CommitSha,
+): Promise<{ base: CommitSha; since: CommitSha }> {
+  const at = { op: OP, code: 'clone' as const, gitDir: work.directory, signal: work.signal };
+  const there = await isAncestor(at, fork.commit, tip).catch((error: unknown) => {
+    // What was pushed over is not fetched any more.
+    if (error instanceof CofferdamError && error.code === 'clone') return false;
+    throw error;
+  });
+  if (!there) {
+    throw new CofferdamError(
+      'clone',
+      OP,
+      `commit ${fork.commit} is no longer part of ${work.ref ?? 'the ref'}: it was pushed over since the run was asked for; look at what is there now and ask again`,
+    );
+  }
+  const onto = await resolve(work, `refs/heads/${fork.onto}`);
+  const args = ['merge-base', '--end-of-options', onto, fork.commit];
+  const outcome = await runGit({ ...at, args });
+  const since = CommitSha.safeParse(outcome.stdout.toString('utf8').trim());
+  return { base: fork.commit, since: succeeded(outcome) && since.success ? since.data : onto };
 }
 
 /** Makes the bare repository when it is not there, and removes what a killed git left in it. */

@@ -2,6 +2,7 @@ import type { RunRequest, RunResult, RunSpec } from '../domain/run.ts';
 import { pullBody, pullTitle } from '../policy/markdown/pull.ts';
 import type { Harvest } from '../run/ports.ts';
 import { GitHubError } from './failure.ts';
+import { uponFork } from './fork.ts';
 import type { RunSettings } from './publisher.ts';
 import type { GitHubRepository } from './repository.ts';
 
@@ -35,6 +36,7 @@ export async function openPull(options: {
     runUrl,
     approvedBy: options.approvedBy,
     baseMoved: options.baseMoved,
+    upon: uponFork(request),
   });
   const pull = { branch: spec.branch, base: spec.baseRef, title: redact(pullTitle(spec.title)), body: redact(body) };
   for (const draft of [true, false]) {

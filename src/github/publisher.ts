@@ -1,7 +1,7 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
-import { askedBy, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import { askedBy, ownBranch, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { mayAsk } from '../policy/authority/may-ask.ts';
 import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
@@ -12,6 +12,7 @@ import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { answerThreads } from './answer-threads.ts';
 import { GitHubError } from './failure.ts';
+import { moved, patchFacts, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
 import type { Check } from './check-run.ts';
 import type { GitHubRepository } from './repository.ts';
@@ -78,7 +79,10 @@ const GOOD: readonly RunResult['state'][] = ['succeeded', 'unverified'];
 /** The result of one run on GitHub: status comment, branch, pull request, check run, reaction. Every write is found again by a marker. */
 export function createPublisher(options: PublisherOptions): GitHubPublisher {
   const { repository, request, log, runUrl } = options;
-  const { runId, source, pull: followUp } = request;
+  const { runId, source } = request;
+  // A fork's commit is none of this repository's: a click on a check run there would not name the pull request, and a neutral one
+  // could stand for one that a rule of the repository asks for. The status comment says how it goes.
+  const followUp = ownBranch(request.pull) === undefined ? undefined : request.pull;
   const { prefix } = options;
   const approvedBy = options.approvedBy?.login;
   const { redact: known } = options;
@@ -106,6 +110,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       hidden: options.hidden,
       prefix,
       approvedBy,
+      upon: uponFork(request),
     };
     return redact(statusComment({ ...base, ...settings, phase }));
   }
@@ -191,27 +196,29 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const { branch } = spec;
       const commit = harvest.commit;
       await audit.append({ zone: 'github', type: 'git.push', data: { branch, commit } });
-      const workflows = touchesWorkflows(harvest.files.map((file) => file.path));
-      const authorization = await repository.gitAuthorization('write', { workflows });
       // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
       const expected = followUp?.branch === branch ? spec.base : undefined;
-      await options.push({ repository: harvest.repository, commit, branch, expected, authorization, signal });
+      const push = await unlessRefused(request, pushResult(options, { spec, harvest, expected, signal }));
+      if (push instanceof GitHubError) return { head: commit, patch: patchFacts(spec, harvest, push) };
       pushed = commit;
       await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });
-      const base = expected === undefined ? await repository.headOf(spec.baseRef).catch(() => spec.base) : spec.base;
-      const baseMoved = base !== spec.base;
-      const pull = await openPull({
-        repository,
+      const baseMoved = expected === undefined && (await moved(options, spec));
+      const pull = await unlessRefused(
         request,
-        spec,
-        harvest,
-        result,
-        settings,
-        runUrl,
-        approvedBy,
-        baseMoved,
-        redact,
-      });
+        openPull({
+          repository,
+          request,
+          spec,
+          harvest,
+          result,
+          settings,
+          runUrl,
+          approvedBy,
+          baseMoved,
+          redact,
+        }),
+      );
+      if (pull instanceof GitHubError) return { branch, head: commit, patch: patchFacts(spec, harvest, pull) };
       await audit.append({ zone: 'github', type: 'publish.check_run', data: { commit, pull: pull.number } });
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
       await putCheck(commit, check(output)).catch((thrown: unknown) => {

@@ -14,14 +14,22 @@ interface At {
 
 /**
  * What CI would do with a pushed branch: the workflows of the base, which the branch has too (a result that changes one is
- * judged by that), and of the default branch, from which GitHub takes those of some events.
+ * judged by that), of the default branch, from which GitHub takes those of some events, and of the branch that the result is to be
+ * merged into, whose workflows a pull request gets with the merge.
  */
-export async function lookAtCi(options: { mirror: Mirror; branch: string; signal: AbortSignal }): Promise<CiLook> {
-  const { mirror, branch, signal } = options;
+export async function lookAtCi(options: {
+  mirror: Mirror;
+  branch: string;
+  /** Branch that a result upon a fork's pull request is to be merged into. */
+  onto?: string;
+  signal: AbortSignal;
+}): Promise<CiLook> {
+  const { mirror, branch, onto, signal } = options;
   const at = { gitDir: mirror.path, signal };
   const workflows = new Map<string, WorkflowFile>();
   const rootNames = new Set<string>();
-  for (const commit of [mirror.base, `refs/heads/${mirror.defaultBranch}`]) {
+  const merged = mirror.since === undefined || onto === undefined ? [] : [`refs/heads/${onto}`];
+  for (const commit of [mirror.base, `refs/heads/${mirror.defaultBranch}`, ...merged]) {
     for (const entry of await list(at, commit, DIRECTORY)) {
       if (!/\.ya?ml$/i.test(entry.path)) continue;
       const known = `${entry.path}\0${entry.id}`;

@@ -6,6 +6,7 @@ import { git } from '../git/git.ts';
 import { commitTree, diffNumstat, diffPatch, readCommit, updateRef, type Person } from '../git/plumbing.ts';
 import type { Harvest, Harvester } from '../run/ports.ts';
 import { lookAtCi } from './ci.ts';
+import { incomingOf } from './incoming.ts';
 import { inspect, type Inspection } from './inspect.ts';
 import { intake } from './intake.ts';
 import { HARVEST_LIMITS, type HarvestLimits } from './limits.ts';
@@ -96,7 +97,8 @@ async function work(options: Settled, request: Request): Promise<Omit<Harvest, '
     patch: patch.toString('utf8'),
     patchTruncated: truncated,
     diffHash: diffHash(spec.base, found.changes),
-    ci: await lookAtCi({ mirror: request.mirror, branch: spec.branch, signal }),
+    ci: await lookAtCi({ mirror: request.mirror, branch: spec.branch, onto: spec.baseRef, signal }),
+    ...(spec.fork === undefined ? {} : { incoming: await incomingOf(store, { spec, since: spec.fork.since, tree }) }),
   };
 }
 

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import { CommitSha, Digest, RunId } from '../domain/ids.ts';
-import { HeldFacts, type RunResult, type RunSpec } from '../domain/run.ts';
+import { HeldFacts, type ChangedFile, type RunResult, type RunSpec } from '../domain/run.ts';
 import type { CiLook } from '../policy/diff/ci.ts';
 import type { HeldLater, HeldResult, HeldResults } from '../run/ports.ts';
 
@@ -36,6 +36,8 @@ interface StoredResult {
   commit: CommitSha;
   tree: string;
   patchTruncated: boolean;
+  /** Of a result upon a pull request from a fork: all files that the push brings in. */
+  incoming?: ChangedFile[];
   later: HeldLater;
 }
 
@@ -94,10 +96,22 @@ export function createHeldResults(options: HeldOptions): HeldResults {
         await mkdir(directory, { mode: 0o700 });
         // Its objects lean on the mirror's, where nothing is ever removed.
         await rename(harvest.repository, path.join(directory, 'repository.git'));
-        await writeFile(path.join(directory, 'diff.patch'), harvest.patch, { mode: 0o600 });
-        const { commit, tree, patchTruncated } = harvest;
+        const { commit, tree, incoming } = harvest;
+        const { patch, patchTruncated } = incoming ?? harvest;
+        await writeFile(path.join(directory, 'diff.patch'), patch, { mode: 0o600 });
         const keptAt = new Date(now()).toISOString();
-        await write(spec.runId, { version: 1, keptAt, spec, result, held, commit, tree, patchTruncated, later: {} });
+        await write(spec.runId, {
+          version: 1,
+          keptAt,
+          spec,
+          result,
+          held,
+          commit,
+          tree,
+          patchTruncated,
+          ...(incoming === undefined ? {} : { incoming: incoming.files }),
+          later: {},
+        });
       } catch (cause) {
         throw new CofferdamError('harvest', OP, 'the result must wait for a person, and cannot be kept', cause);
       }
@@ -117,7 +131,7 @@ export function createHeldResults(options: HeldOptions): HeldResults {
 }
 
 function restored(stored: StoredResult, directory: string): HeldResult {
-  const { spec, result, held, keptAt, later, commit, tree, patchTruncated } = stored;
+  const { spec, result, held, keptAt, later, commit, tree, patchTruncated, incoming } = stored;
   const harvest = {
     repository: path.join(directory, 'repository.git'),
     commit,
@@ -127,6 +141,7 @@ function restored(stored: StoredResult, directory: string): HeldResult {
     patchTruncated,
     diffHash: Digest.parse(held.diffHash),
     ci: NO_CI,
+    ...(incoming === undefined ? {} : { incoming: { files: incoming, patch: '', patchTruncated } }),
     dispose: () => Promise.resolve(),
   };
   return { spec, result, held, keptAt, harvest, ...later };

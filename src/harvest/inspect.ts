@@ -26,19 +26,30 @@ export async function inspect(
   store: Store,
   options: { base: string; result: string; protectedPaths: readonly string[]; secrets: readonly string[] },
 ): Promise<Inspection> {
-  const changes = await changesBetween(store, options.base, options.result);
+  const { changes, files } = await classified(store, options);
   await checkSizes(store, changes);
+  const binary = await refuseSecrets(store, changes, options.secrets);
+  return { changes, files, binary };
+}
+
+/**
+ * The difference between two trees with each file's class, from its names, modes and links alone.
+ * Errors: `harvest` for names, modes and links that no result may have.
+ */
+export async function classified(
+  store: Store,
+  options: { base: string; result: string; protectedPaths: readonly string[] },
+): Promise<Pick<Inspection, 'changes' | 'files'>> {
+  const changes = await changesBetween(store, options.base, options.result);
   const paths = await listTree(store, options.result);
   const links = await readLinks(store, paths);
   for (const { path, after } of changes) {
     const problem = after?.mode === SYMLINK ? symlinkProblem(path, links.get(path) ?? '') : undefined;
     if (problem !== undefined) throw refused(`the symlink ${JSON.stringify(path.slice(0, 200))} ${problem}`);
   }
-  const binary = await refuseSecrets(store, changes, options.secrets);
   const rules = classRules({ protectedPaths: options.protectedPaths, paths: [...paths.keys()] });
   const resolved = resolveLinks(links);
-  const files = changes.map((change) => changedFile(change, rules, resolved));
-  return { changes, files, binary };
+  return { changes, files: changes.map((change) => changedFile(change, rules, resolved)) };
 }
 
 async function checkSizes(store: Store, changes: readonly Change[]): Promise<void> {

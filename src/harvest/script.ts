@@ -5,7 +5,8 @@
  *
  * The tree is what the agent's index and working tree hold together: files that it added by force are in, ignored ones are
  * not. A repository that was made inside (`git init` in a new directory) counts as files, since its commits exist nowhere
- * else. Where the agent destroyed `.git`, the base is fetched again.
+ * else. Where the agent destroyed `.git`, the base is fetched again. The index keeps its time, by which git tells files that may have
+ * changed within the second in which they were checked out.
  */
 export const RESULT_REF = 'refs/cofferdam/result';
 
@@ -53,7 +54,7 @@ collect() {
   done < "$tmp/links"
   git write-tree > "$tmp/tree"
 }
-if [ -f .git/index ] && cp .git/index "$GIT_INDEX_FILE" && git ls-files -s >/dev/null 2>&1 && collect; then :; else
+if [ -f .git/index ] && cp -p .git/index "$GIT_INDEX_FILE" && git ls-files -s >/dev/null 2>&1 && collect; then :; else
   start_index
   collect
 fi

@@ -4,7 +4,7 @@ import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
 import type { EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
-import { repoKey } from '../domain/run.ts';
+import { repoKey, type ForkBase } from '../domain/run.ts';
 import { readFileAt } from '../git/plumbing.ts';
 import type { Mirror, Planner, RunJob } from '../run/ports.ts';
 
@@ -65,7 +65,8 @@ export function createPlanner(options: {
         runId: job.runId,
         repository,
         base: mirror.base,
-        baseRef: mirror.baseRef,
+        baseRef: job.fork?.onto ?? mirror.baseRef,
+        ...forkOf(job, mirror),
         branch: job.branch,
         task: job.task,
         title: job.title,
@@ -89,6 +90,14 @@ export function createPlanner(options: {
       };
     },
   };
+}
+
+/** Errors: `internal` when nobody knows where the fork's history begins: then nothing may be pushed. */
+function forkOf({ fork }: RunJob, { since }: Mirror): { fork?: ForkBase } {
+  if (fork === undefined) return {};
+  if (since === undefined)
+    throw new CofferdamError('internal', 'main.forkOf', 'the mirror does not say what a fork adds');
+  return { fork: { pull: fork.pull, since } };
 }
 
 function flagsOf(job: RunJob): {

@@ -7,7 +7,7 @@ import { knownSecrets } from '../config/environment.ts';
 import { parseRepositoryFile } from '../config/policy-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { toRunError } from '../domain/errors.ts';
-import { repoKey, type Actor, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
+import { repoKey, type Actor, type PullHead, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
@@ -98,7 +98,7 @@ function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
   return {
     runId,
     repository: `${repo.owner}/${repo.name}`,
-    ...(pull === undefined ? {} : { ref: pull.branch }),
+    ...refOf(pull),
     title: conventionalTitle({ title: subject, verb: command.verb }),
     task: taskPrompt({ actor, command, source, input, pull, cause }),
     branch: branchFor(request),
@@ -119,6 +119,14 @@ function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
       }),
     },
   };
+}
+
+/** What is cloned. The head of a fork's pull request is in the repository itself, under a ref that is nobody's branch. */
+function refOf(pull: PullHead | undefined): Pick<RunJob, 'ref' | 'fork'> {
+  if (pull === undefined) return {};
+  if (pull.sameRepository) return { ref: pull.branch };
+  const { number, sha, base } = pull;
+  return { ref: `refs/pull/${number}/head`, fork: { pull: number, commit: sha, onto: base } };
 }
 
 interface Keeper {
@@ -148,7 +156,8 @@ function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher,
         // Whoever ends this run for us must know that something may have been pushed.
         await tail;
         const published = await publisher.publish(options);
-        note({ branch: published.branch, ...(published.pull === undefined ? {} : { pull: published.pull }) });
+        const { branch, pull } = published;
+        note({ ...(branch === undefined ? {} : { branch }), ...(pull === undefined ? {} : { pull }) });
         return published;
       },
       finish: (end) => publisher.finish(end),

@@ -44,7 +44,11 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
           signal: AbortSignal.timeout(PUBLISH_MS),
         });
         const { branch, pull } = published;
-        await records.update(record.request.runId, { state: kept.result.state, branch, ...(pull ? { pull } : {}) });
+        await records.update(record.request.runId, {
+          state: kept.result.state,
+          ...(branch === undefined ? {} : { branch }),
+          ...(pull === undefined ? {} : { pull }),
+        });
         return published;
       },
     },

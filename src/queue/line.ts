@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { RunId } from '../domain/ids.ts';
-import { repoKey, type RunRequest } from '../domain/run.ts';
+import { ownBranch, repoKey, type RunRequest } from '../domain/run.ts';
 
 /**
  * Who may wait, and in which order: the state of the line, kept beside BullMQ, which knows priorities but no fairness.
@@ -67,7 +67,8 @@ return tag
 /** What one run at a time works on: the branch of a pull request, or the thread. */
 function laneOf(request: RunRequest): string {
   const repository = repoKey(request.repo);
-  return request.pull === undefined ? `${repository}#${request.source.number}` : `${repository}@${request.pull.branch}`;
+  const branch = ownBranch(request.pull);
+  return branch === undefined ? `${repository}#${request.source.number}` : `${repository}@${branch}`;
 }
 
 export interface Line {

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
-import { FinalState, repoKey, RunRequest } from '../domain/run.ts';
+import { FinalState, ownBranch, repoKey, RunRequest } from '../domain/run.ts';
 import { STEPS, type RunRecord, type RunRecords } from '../run/ports.ts';
 
 /** Finished runs stay readable this long. */
@@ -67,7 +67,7 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       .zadd(`${prefix}:runs`, Date.parse(requestedAt) || 0, runId)
       .zremrangebyrank(`${prefix}:runs`, 0, -LISTED - 1)
       .exec();
-    const branch = record.branch ?? record.request.pull?.branch;
+    const branch = record.branch ?? ownBranch(record.request.pull);
     if (branch !== undefined) await indexBranch(record, branch);
   }
 
@@ -124,7 +124,7 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       await redis.del(key(runId));
       await redis.zrem(threadKey({ owner: repo.owner, name: repo.name, number: source.number }), runId);
       await redis.zrem(`${prefix}:runs`, runId);
-      const branch = record.branch ?? record.request.pull?.branch;
+      const branch = record.branch ?? ownBranch(record.request.pull);
       if (branch !== undefined) await redis.zrem(branchKey({ owner: repo.owner, name: repo.name, branch }), runId);
     },
     async newest(limit) {

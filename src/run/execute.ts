@@ -52,6 +52,7 @@ async function walk(run: Run): Promise<void> {
     ports.repositories.mirror({
       repository: job.repository,
       ...(job.ref === undefined ? {} : { ref: job.ref }),
+      ...(job.fork === undefined ? {} : { fork: { commit: job.fork.commit, onto: job.fork.onto } }),
       signal,
     }),
   );
@@ -66,7 +67,7 @@ async function walk(run: Run): Promise<void> {
     sandbox: enclosure.sandbox,
   });
   try {
-    await work(run, plan, enclosure, watch.signal);
+    await work(run, plan, enclosure, { mirror, signal: watch.signal });
   } catch (thrown) {
     // A limit that strikes in the middle of a step makes that step fail; the limit is then the reason, not the failure.
     if (watch.reason() === undefined) throw thrown;
@@ -127,10 +128,19 @@ async function openWork(run: Run, plan: RunPlan, mirror: Mirror): Promise<Enclos
   }
 }
 
-async function work(run: Run, plan: RunPlan, enclosure: Enclosure, signal: AbortSignal): Promise<void> {
-  const { ports, audit, report, notes } = run;
+async function work(
+  run: Run,
+  plan: RunPlan,
+  enclosure: Enclosure,
+  { mirror, signal }: { mirror: Mirror; signal: AbortSignal },
+): Promise<void> {
+  const { ports, job, audit, report, notes } = run;
   const { spec } = plan;
-  await report.step('clone', () => clone(enclosure, spec.repository.toLowerCase(), spec.base, signal));
+  const fork =
+    job.fork === undefined || job.ref === undefined ? {} : { fork: { ref: job.ref, advice: mirror.defaultBranch } };
+  await report.step('clone', () =>
+    clone(enclosure, { repository: spec.repository.toLowerCase(), commit: spec.base, ...fork, signal }),
+  );
   // A limit's reason is thrown and found again by `walk`.
   signal.throwIfAborted();
   if (spec.setup.length > 0) await report.step('setup', () => setUp(enclosure, spec, signal));

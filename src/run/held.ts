@@ -1,6 +1,21 @@
 import type { RunResult } from '../domain/run.ts';
 import type { AuditLog, HeldResult, HeldResults, Published, Publisher } from './ports.ts';
 
+/** The part of a publication that belongs to a run's result. */
+export function deliveredAs({
+  branch,
+  head,
+  pull,
+  patch,
+}: Published): Pick<RunResult, 'branch' | 'head' | 'pull' | 'patch'> {
+  return {
+    head,
+    ...(branch === undefined ? {} : { branch }),
+    ...(pull === undefined ? {} : { pull }),
+    ...(patch === undefined ? {} : { patch }),
+  };
+}
+
 /**
  * Publishes exactly the commit that was held. May be called again after a crash at any point: what was done is found, and what
  * is published already is not looked at again.
@@ -18,8 +33,7 @@ export async function publishHeld(options: {
   const { spec, harvest, result, seal, receipt } = kept;
   if (kept.published !== undefined) return kept.published;
   const published = await publisher.publish({ spec, harvest, result, audit, signal });
-  const { branch, head, pull } = published;
-  const now: RunResult = { ...result, branch, head, ...(pull === undefined ? {} : { pull }) };
+  const now: RunResult = { ...result, ...deliveredAs(published) };
   // A run whose worker died before the seal has none to name.
   if (seal !== undefined) await publisher.finish({ result: { ...now, auditHead: seal.head }, seal, receipt });
   await store.note(spec.runId, { published });

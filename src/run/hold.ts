@@ -20,15 +20,31 @@ export async function holdResult(options: {
   audit: AuditLog;
 }): Promise<HeldFacts | undefined> {
   const { spec, harvest, audit } = options;
-  const decision = holdDecision({ setting: spec.hold, ci: harvest.ci, files: harvest.files });
+  const { fork } = spec;
+  // Never only the run's own part: what is pushed is judged.
+  if (fork !== undefined && harvest.incoming === undefined) {
+    throw new CofferdamError('internal', 'run.holdResult', "what the fork's commits bring in was not looked at");
+  }
+  const { files, patch, patchTruncated } = harvest.incoming ?? harvest;
+  const stranger = fork !== undefined;
+  const decision = holdDecision({ setting: spec.hold, ci: harvest.ci, files, stranger });
   if (!decision.hold) return undefined;
+  const classes = new Map(files.map((file) => [file.path, file.protectedClass ?? '']));
   const held: HeldFacts = {
     diffHash: harvest.diffHash,
     rule: decision.rule,
     files: decision.files,
     ci: decision.ci,
-    excerpt: harvest.patch.slice(0, EXCERPT).toWellFormed(),
-    excerptCut: harvest.patchTruncated || harvest.patch.length > EXCERPT,
+    ...(fork === undefined
+      ? {}
+      : {
+          fork: {
+            pull: fork.pull,
+            classes: Object.fromEntries(decision.files.map((path) => [path, classes.get(path) ?? ''])),
+          },
+        }),
+    excerpt: patch.slice(0, EXCERPT).toWellFormed(),
+    excerptCut: patchTruncated || patch.length > EXCERPT,
   };
   await audit.append({
     zone: 'worker',

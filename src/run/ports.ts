@@ -10,6 +10,7 @@ import type {
   EndReason,
   FinalState,
   HeldFacts,
+  PatchFacts,
   ProcessRecord,
   RunRequest,
   RunResult,
@@ -34,7 +35,13 @@ export interface Repositories {
    * Fetches (or makes) the bare mirror of the repository and resolves a ref.
    * Errors: `clone` when it is empty, has no such ref or cannot be read; `github` when the token was refused.
    */
-  mirror(options: { repository: string; ref?: string; signal: AbortSignal }): Promise<Mirror>;
+  mirror(options: {
+    repository: string;
+    ref?: string;
+    /** The head of a pull request from a fork: exactly this commit of `ref`, to be merged into the branch `onto`. */
+    fork?: { commit: CommitSha; onto: string };
+    signal: AbortSignal;
+  }): Promise<Mirror>;
 }
 
 export interface Mirror {
@@ -43,6 +50,8 @@ export interface Mirror {
   base: CommitSha;
   baseRef: string;
   defaultBranch: string;
+  /** With `fork`: where its history left that of `onto`. */
+  since?: CommitSha;
 }
 
 /** What the gateway of one run is opened with. Credentials never appear here: the composition root adds them. */
@@ -222,7 +231,17 @@ export interface Harvest {
   diffHash: Digest;
   /** What a push would make the repository's CI do. */
   ci: CiLook;
+  /** Of a run upon a pull request from a fork: all that a push would bring into the repository, the fork's commits included. */
+  incoming?: Incoming;
   dispose(): Promise<void>;
+}
+
+/** A whole difference, of which a run's own change is only the last part. */
+export interface Incoming {
+  files: ChangedFile[];
+  /** Unified diff, capped. */
+  patch: string;
+  patchTruncated: boolean;
 }
 
 /** Results that wait for a person, on this host. */
@@ -253,8 +272,10 @@ export interface HeldResult extends HeldLater {
 }
 
 export interface Published {
-  branch: string;
+  /** Absent: nothing could be pushed, and `patch` is the result. */
+  branch?: string;
   head: CommitSha;
+  patch?: PatchFacts;
   pull?: { number: number; url: string };
   /** The base branch has moved since the run began. */
   baseMoved?: boolean;
@@ -337,6 +358,8 @@ export interface RunJob {
   repository: string;
   /** Branch, or `refs/pull/N/head`; default: the default branch. */
   ref?: string;
+  /** Set when `ref` is the head of a pull request from a fork: its number, the commit that was asked about, where it is to be merged. */
+  fork?: { pull: number; commit: CommitSha; onto: string };
   /** Title of the commit and of the pull request. */
   title: string;
   /** The frozen task text. */

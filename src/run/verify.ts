@@ -48,7 +48,7 @@ export async function verify(options: {
     gateway: enclosure.gateway,
     sandbox: enclosure.sandbox,
   });
-  await clone(enclosure, repository, harvest.commit, watch.signal);
+  await clone(enclosure, { repository, commit: harvest.commit, signal: watch.signal });
   await setUp(enclosure, spec, watch.signal);
   const facts: CommandFact[] = [];
   for (const command of spec.verify) {

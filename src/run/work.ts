@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommandFact, RunSpec } from '../domain/run.ts';
+import { checkoutCommand, type Checkout } from './checkout.ts';
 import type { Enclosure } from './enclosure.ts';
 import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';
 import { watchIdle } from './limits.ts';
@@ -47,19 +48,16 @@ export async function runCommand(options: {
   };
 }
 
-/** Clones through the gateway's git proxy. Errors: `clone`. */
+/** Clones through the gateway's git proxy, where one commit and its history are checked out. Errors: `clone`. */
 export async function clone(
   enclosure: Enclosure,
-  repository: string,
-  commit: string,
-  signal: AbortSignal,
+  options: { repository: string; signal: AbortSignal } & Pick<Checkout, 'commit' | 'fork'>,
 ): Promise<void> {
+  const { repository, signal, ...checkout } = options;
   const output = new Tail(4096);
-  // The clone is of exactly one commit's history; the ref is fetched by its name, since hidden objects are not served.
-  const script =
-    'set -e; git init -q "$2"; cd "$2"; git remote add origin "$1"; git fetch -q --no-tags origin "+refs/heads/*:refs/remotes/origin/*"; git checkout -q -B work "$3"';
+  const remote = `http://git.cofferdam.internal/${repository}.git`;
   const { exitCode } = await enclosure.exec({
-    argv: ['/bin/bash', '-c', script, 'clone', `http://git.cofferdam.internal/${repository}.git`, WORKSPACE, commit],
+    argv: checkoutCommand({ ...checkout, remote, workspace: WORKSPACE }),
     user: 'agent',
     cwd: '/workspace',
     stdout: output,

@@ -2,6 +2,7 @@ import { chownSync, existsSync, readdirSync, writeFileSync, mkdirSync } from 'no
 import { pathToFileURL } from 'node:url';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { CommitSha } from '../../src/domain/ids.ts';
 import { createRepositories, mirrorPath } from '../../src/git/mirror.ts';
 import {
   bare,
@@ -79,6 +80,40 @@ describe('mirror over HTTP', () => {
     const mirror = await repositories.mirror({ repository: 'Acme/Demo', ref: 'refs/pull/7/head', signal });
     expect(mirror).toMatchObject({ base: head, baseRef: 'refs/pull/7/head' });
     expect(run(['for-each-ref', '--format=%(refname)'], { cwd: mirror.path })).toContain('refs/pull/7/head');
+  });
+
+  test('a head from a fork is the commit that was asked about, with the place where its history began', async () => {
+    const { work, head, origin, repositories } = await setUp();
+    run(['checkout', '-q', '-b', 'p'], { cwd: work });
+    write(work, { 'gift.txt': '1\n' });
+    const asked = CommitSha.parse(commitAll(work, 'asked about'));
+    write(work, { 'gift.txt': '2\n' });
+    commitAll(work, 'later');
+    const ref = 'refs/pull/7/head';
+    run(['push', '-q', origin, `HEAD:${ref}`], { cwd: work });
+    const wanted = { repository: 'Acme/Demo', ref, fork: { commit: asked, onto: 'main' }, signal };
+    expect(await repositories.mirror(wanted)).toMatchObject({ base: asked, since: head, defaultBranch: 'main' });
+
+    run(['commit', '-q', '--amend', '-m', 'pushed over'], { cwd: work });
+    run(['reset', '-q', '--soft', 'main'], { cwd: work });
+    commitAll(work, 'pushed over');
+    run(['push', '-q', '-f', origin, `HEAD:${ref}`], { cwd: work });
+    await expect(repositories.mirror(wanted)).rejects.toThrow(/pushed over since/);
+    const never = { ...wanted, fork: { commit: CommitSha.parse('1'.repeat(40)), onto: 'main' } };
+    await expect(repositories.mirror(never)).rejects.toThrow(/pushed over since/);
+    await expect(
+      repositories.mirror({ ...wanted, fork: { commit: CommitSha.parse(head), onto: 'gone' } }),
+    ).rejects.toThrow(/gone/);
+  });
+
+  test('a history that has nothing in common with the branch is new from its head on', async () => {
+    const { work, head, origin, repositories } = await setUp();
+    run(['checkout', '-q', '--orphan', 'alien'], { cwd: work });
+    const alien = CommitSha.parse(commitAll(work, 'alien'));
+    run(['push', '-q', origin, 'HEAD:refs/pull/8/head'], { cwd: work });
+    const fork = { commit: alien, onto: 'main' };
+    const mirror = await repositories.mirror({ repository: 'Acme/Demo', ref: 'refs/pull/8/head', fork, signal });
+    expect(mirror).toMatchObject({ base: alien, since: head });
   });
 
   test('a rewritten branch keeps the old commit in the mirror, a directory may become a branch', async () => {

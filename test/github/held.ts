@@ -1,14 +1,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
-import { CommitSha } from '../../src/domain/ids.ts';
 import type { HoldSetting } from '../../src/domain/policy.ts';
 import { createHarvester } from '../../src/harvest/harvest.ts';
+import { createRepositories } from '../../src/git/mirror.ts';
+import { checkoutCommand, type Checkout } from '../../src/run/checkout.ts';
+import { deliveredAs } from '../../src/run/held.ts';
 import { holdResult } from '../../src/run/hold.ts';
-import type { HeldResults } from '../../src/run/ports.ts';
+import type { HeldResults, Published } from '../../src/run/ports.ts';
 import { branchFor } from '../../src/command/branch.ts';
-import { run, write } from '../git/fixture.ts';
+import { write } from '../git/fixture.ts';
 import { execHere } from '../harvest/fixture.ts';
 import type { Execute } from './installation.ts';
 import { memoryAudit, resultOf, specOf } from './run.ts';
@@ -21,20 +24,45 @@ import type { Stage } from './stage.ts';
 export function harvesting(
   here: Stage,
   held: () => HeldResults,
-  options: { files: () => Record<string, string>; hold?: HoldSetting; agentSummary?: string },
+  options: { files: (workspace: string) => Record<string, string>; hold?: HoldSetting; agentSummary?: string },
 ): Execute {
   return async (request, publisher, signal) => {
     const bench = mkdtempSync(join(tmpdir(), 'cofferdam-agent-'));
     try {
       const workspace = join(bench, 'repo');
-      const from = request.pull?.branch ?? 'main';
-      run(['clone', '-q', '--branch', from, here.shop.gitDir, workspace]);
-      const base = CommitSha.parse(run(['rev-parse', 'HEAD'], { cwd: workspace }));
-      write(workspace, options.files());
+      const remote = pathToFileURL(here.shop.gitDir).href;
+      const { pull } = request;
+      const fork =
+        pull === undefined || pull.sameRepository
+          ? undefined
+          : { pull: pull.number, commit: pull.sha, onto: pull.base, ref: `refs/pull/${pull.number}/head` };
+      const mirror = await createRepositories({
+        dataDir: join(here.dir, 'data'),
+        remoteUrl: () => remote,
+        allowFile: true,
+      }).mirror({
+        repository: 'octo-owner/shop',
+        ref: fork?.ref ?? pull?.branch ?? 'main',
+        ...(fork === undefined ? {} : { fork }),
+        signal,
+      });
+      const { base, since } = mirror;
+      await checkout({
+        remote,
+        workspace,
+        commit: base,
+        ...(fork === undefined ? {} : { fork: { ref: fork.ref, advice: mirror.defaultBranch } }),
+      });
+      write(workspace, options.files(workspace));
       const spec = specOf(
         request,
         { base },
-        { baseRef: from, branch: branchFor(request), hold: options.hold ?? 'protected' },
+        {
+          baseRef: fork?.onto ?? mirror.baseRef,
+          branch: branchFor(request),
+          hold: options.hold ?? 'protected',
+          ...(fork === undefined || since === undefined ? {} : { fork: { pull: fork.pull, since } }),
+        },
       );
       const harvester = createHarvester({
         dataDir: join(here.dir, 'data'),
@@ -46,7 +74,7 @@ export function harvesting(
       const trailers: [string, string][] = [['Cofferdam-Run', request.runId]];
       const harvest = await harvester.harvest({
         spec,
-        mirror: { path: here.shop.gitDir, base, baseRef: from, defaultBranch: 'main' },
+        mirror,
         exec: execHere,
         workspace,
         message: () => Promise.resolve({ title: spec.title, body: '', trailers }),
@@ -67,12 +95,29 @@ export function harvesting(
         return { state: 'held' };
       }
       const published = await publisher.publish({ spec, harvest, result, audit, signal });
-      await publisher.finish({ result: { ...result, ...published }, seal });
+      await publisher.finish({ result: { ...result, ...deliveredAs(published) }, seal });
       await harvest.dispose();
-      const { pull, branch } = published;
-      return { state: result.state, branch, ...(pull === undefined ? {} : { pull }) };
+      return { state: result.state, ...whereOf(published) };
     } finally {
       rmSync(bench, { recursive: true, force: true });
     }
   };
+}
+
+/** Where a publication is, for the run's record. */
+export function whereOf({ branch, pull }: Published): Pick<Published, 'branch' | 'pull'> {
+  return { ...(branch === undefined ? {} : { branch }), ...(pull === undefined ? {} : { pull }) };
+}
+
+/** The product's own way to a working tree, here in place of a sandbox. */
+async function checkout(wanted: Checkout): Promise<void> {
+  const said: Buffer[] = [];
+  const stderr = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      said.push(chunk);
+      done();
+    },
+  });
+  const { exitCode } = await execHere({ argv: checkoutCommand(wanted), user: 'agent', stderr });
+  if (exitCode !== 0) throw new Error(`no clone: ${Buffer.concat(said).toString('utf8')}`);
 }

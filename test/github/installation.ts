@@ -20,6 +20,7 @@ import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
 import { eventually, startRedisServer } from '../queue/redis-server.ts';
 import { newRunId } from '../queue/requests.ts';
+import { whereOf } from './held.ts';
 import { harvestOf, memoryAudit, pushTo, resultOf, settings, specOf } from './run.ts';
 import { stage, type Stage } from './stage.ts';
 
@@ -113,8 +114,7 @@ export async function install(
           audit: memoryAudit(),
           signal: new AbortController().signal,
         });
-        const { branch, pull } = published;
-        await records.update(record.request.runId, { state: kept.result.state, branch, ...(pull ? { pull } : {}) });
+        await records.update(record.request.runId, { state: kept.result.state, ...whereOf(published) });
         return published;
       },
     },
@@ -222,9 +222,8 @@ export function oneCommit(here: Stage, patch: Partial<RunResult> = {}): Execute 
     await publisher.finish({ result: { ...result, ...published }, seal: await audit.seal({}) });
     return {
       state: result.state,
-      branch: published.branch,
       denied: allowableHosts(result.egress, [{ host: '*.docs.test' }]),
-      ...(published.pull === undefined ? {} : { pull: published.pull }),
+      ...whereOf(published),
     };
   };
 }

@@ -131,12 +131,12 @@ describe('handleTrigger', () => {
   });
 
   it.each([
-    ['a fork', { sameRepository: false, open: true }, 'fork'],
-    ['a closed pull request', { sameRepository: true, open: false }, 'closed'],
-  ] as const)('says no to %s', async (_name, pull, reason) => {
+    ['closed', { sameRepository: true, open: false }],
+    ['closed, from a fork', { sameRepository: false, open: false }],
+  ])('says no to a pull request that is %s', async (_name, pull) => {
     const { ports, acts, enqueued } = world({ pull });
     await handleTrigger(ports, onPull());
-    expect(acts).toContain(`audit trigger.refused ${reason}`);
+    expect(acts).toContain('audit trigger.refused closed');
     expect(acts).toContain('react confused');
     expect(enqueued).toEqual([]);
   });
@@ -145,6 +145,16 @@ describe('handleTrigger', () => {
     const { ports, enqueued } = world();
     await handleTrigger(ports, onPull());
     expect(enqueued[0]?.pull).toMatchObject({ branch: 'cofferdam/1-x', sameRepository: true });
+  });
+
+  it('works on the head of a pull request from a fork, frozen, when somebody asked; never by itself', async () => {
+    const pull = { sameRepository: false, open: true };
+    const asked = world({ pull });
+    await handleTrigger(asked.ports, onPull());
+    expect(asked.enqueued[0]?.pull).toMatchObject({ sameRepository: false, sha: expect.any(String) as unknown });
+    const unasked = world({ pull });
+    await handleTrigger(unasked.ports, { ...onPull(), cause: 'review' });
+    expect(unasked.enqueued).toEqual([]);
   });
 
   it('says that the queue is full', async () => {

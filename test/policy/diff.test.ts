@@ -232,6 +232,20 @@ describe('hold', () => {
     expect(decision.hold ? decision.files : []).toEqual(held);
   });
 
+  // A fork's commits come along: what a stranger wrote is run by CI like the repository's own, tests included.
+  test.each([
+    ['never', 'none', [plain, code], []],
+    ['never', 'none', [plain, workflow], ['.github/workflows/x.yml']],
+    ['never', 'secrets', [plain], ['src/a.ts']],
+    ['protected', 'none', [plain, code], []],
+    ['protected', 'secrets', [plain, code], ['package.json', 'src/a.ts']],
+    ['protected', 'unknown', [plain, workflow], ['.github/workflows/x.yml', 'src/a.ts']],
+    ['always', 'none', [plain], ['src/a.ts']],
+  ] as const)('a stranger, %s, CI with %s', (setting, exposure, files, held) => {
+    const decision = holdDecision({ setting, ci: { exposure, reasons: [] }, files, stranger: true });
+    expect(decision.hold ? decision.files : []).toEqual(held);
+  });
+
   test('says why CI code waits only where it does', () => {
     const ci = { exposure: 'secrets' as const, reasons: [{ file: 'ci.yml', risk: 'secrets' as const }] };
     expect(holdDecision({ setting: 'protected', ci, files: [code] })).toMatchObject({ ci: ci.reasons });

@@ -27,6 +27,7 @@ export function heldSections(
     {
       text: `**Nothing was pushed: a person must look first** (${code(held.rule, { max: 60 })}).\n\n${filesOf(result, held)}`,
     },
+    ...(held.fork === undefined ? [] : [{ text: forkOf(held.fork.pull) }]),
     ...(held.ci.length === 0 ? [] : [{ text: ciOf(held) }]),
     ...(options.mayPushWorkflows === false && touchesWorkflows(held.files)
       ? [
@@ -41,7 +42,7 @@ export function heldSections(
     {
       text: details(
         held.excerptCut
-          ? 'Beginning of the diff (all of it is on the run page and in the held directory of the host)'
+          ? `Beginning of the diff (all of it is ${held.fork === undefined ? 'on the run page and ' : ''}in the held directory of the host)`
           : 'The whole diff',
         block(held.excerpt, { maxChars: 20_000, maxLines: 500, language: 'diff' }),
       ),
@@ -56,13 +57,18 @@ export function touchesWorkflows(files: readonly string[]): boolean {
 }
 
 function filesOf(result: RunResult, held: HeldFacts): string {
-  const classes = new Map(result.files.map((file) => [file.path, file.protectedClass]));
+  const own = result.files.map((file): [string, string | undefined] => [file.path, file.protectedClass]);
+  const classes = new Map(held.fork === undefined ? own : Object.entries(held.fork.classes));
   const shown = held.files.slice(0, MAX_FILES).map((path) => {
     const named = PROTECTED_CLASSES.find((one) => one === classes.get(path));
     return `- ${code(path, { max: 160 })}${named === undefined ? '' : `: ${words(CLASS_TEXT[named])}`}`;
   });
   const more = held.files.length - shown.length;
   return [...shown, ...(more > 0 ? [`- and ${more} more`] : [])].join('\n');
+}
+
+function forkOf(pull: number): string {
+  return `The commits of #${pull}, a pull request from a fork, would come along, and on a branch of this repository CI trusts them: files and diff are of both together, theirs and the run's.`;
 }
 
 function ciOf(held: HeldFacts): string {

@@ -18,6 +18,8 @@ export interface PullFacts {
   runUrl?: string | undefined;
   /** Where the base branch moved while the run worked. */
   baseMoved?: boolean | undefined;
+  /** The pull request from a fork that it builds upon. */
+  upon?: number | undefined;
   /** Who let a held result go. */
   approvedBy?: string | undefined;
 }
@@ -36,7 +38,12 @@ export function pullTitle(title: string): string {
 export function pullBody(facts: PullFacts): string {
   const { result, source } = facts;
   const complete = result.state === 'succeeded' || result.state === 'unverified';
-  const about = source.isPull ? '' : `${complete ? 'Fixes' : 'For'} #${source.number}`;
+  const about =
+    facts.upon === undefined
+      ? source.isPull
+        ? ''
+        : `${complete ? 'Fixes' : 'For'} #${source.number}`
+      : `Builds upon #${facts.upon}, a pull request from a fork, to which Cofferdam cannot push: its commits are part of this one.`;
   const words =
     agentWords(result.agentSummary, { maxChars: 12_000, maxLines: 200 })?.text ??
     'The agent said nothing about its change.';
@@ -53,17 +60,24 @@ export function pullBody(facts: PullFacts): string {
   ]);
 }
 
-function notDone({ result, baseMoved }: PullFacts): string {
+function notDone(facts: PullFacts): string {
+  const { result, baseMoved } = facts;
   const lines: string[] = [];
   if (result.reason !== undefined)
     lines.push(`- ${headline(result)}: the agent did not end by itself. \`/agent continue\` goes on.`);
   if (result.state === 'verify_failed') lines.push('- Verification fails; see above.');
   if (result.verification.length === 0) lines.push('- Verification: no command is configured.');
-  if (baseMoved === true)
-    lines.push('- The base branch has moved since the run began: what was verified is this change on the older base.');
+  if (baseMoved === true) lines.push(`- ${movedLine(facts.upon)}`);
   return lines.length === 0
     ? 'Nothing that Cofferdam knows of; what the agent left out stands in its words above.'
     : lines.join('\n');
+}
+
+/** What was verified is not what is there now. */
+function movedLine(upon: number | undefined): string {
+  return upon === undefined
+    ? 'The base branch has moved since the run began: what was verified is this change on the older base.'
+    : `#${upon} has moved since the run began: what was verified is this change on its older commit.`;
 }
 
 function origin(facts: PullFacts): string {

@@ -19,7 +19,6 @@ const REFUSALS: Partial<Record<DenyReason, string>> = {
   no_write_access: 'Only people with write access to this repository can ask Cofferdam to work.',
   bot: 'Cofferdam works for people only, not for bots.',
   queue_full: 'The queue is full at the moment. Ask again when some runs have ended.',
-  fork: 'This pull request comes from a fork, and Cofferdam can push only to this repository. Ask on an issue here instead.',
   closed: 'This pull request is closed. Open it again, or ask on an issue.',
 };
 

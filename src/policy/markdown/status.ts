@@ -1,10 +1,10 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
-import type { Actor, Command, FrozenText, RunCause, RunResult, Usage } from '../../domain/run.ts';
+import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { heldSections } from './held.ts';
-import { code, link, words } from './outside.ts';
+import { block, code, link, words } from './outside.ts';
 import { prose } from './prose.ts';
 
 /** First line of the one status comment of a thread, by which it is found again. */
@@ -35,6 +35,8 @@ export interface StatusFacts {
   prefix?: string | undefined;
   /** Who let a held result go. */
   approvedBy?: string | undefined;
+  /** The pull request from a fork that it builds upon. */
+  upon?: number | undefined;
   phase:
     | { name: 'queued'; ahead: number; behind?: string | undefined }
     | {
@@ -60,7 +62,11 @@ export interface StatusFacts {
 /** The status comment: one per thread, edited in place. */
 export function statusComment(facts: StatusFacts): string {
   const { phase } = facts;
-  const sections: (Section | undefined)[] = [{ text: `${STATUS_MARKER}\n${titleOf(facts)}` }, { text: asked(facts) }];
+  const sections: (Section | undefined)[] = [
+    { text: `${STATUS_MARKER}\n${titleOf(facts)}` },
+    { text: asked(facts) },
+    uponNote(facts),
+  ];
   if (phase.name === 'queued') sections.push({ text: queued(phase) });
   if (phase.name === 'running') sections.push(...running(facts, phase));
   if (phase.name === 'done') sections.push(...done(facts, phase));
@@ -96,6 +102,14 @@ function asked(facts: StatusFacts): string {
   return `Asked by ${code(actor.login, { max: 60 })} with ${code(`${command.verb}${flags.join('')}`, { max: 160 })}; run \`${facts.runId}\`${page}.`;
 }
 
+function uponNote({ upon, phase, command }: StatusFacts): Section | undefined {
+  const open = phase.name !== 'done' && command.flags['plan'] !== 'true';
+  if (upon === undefined || !open) return undefined;
+  return {
+    text: 'This pull request comes from a fork, to which I cannot push: the result will be a pull request of its own that builds upon this one, or a patch.',
+  };
+}
+
 function queued(phase: { ahead: number; behind?: string | undefined }): string {
   if (phase.behind !== undefined)
     return `It begins when run ${code(phase.behind, { max: 40 })} on the same branch is over.`;
@@ -123,11 +137,14 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   const { result } = phase;
   const why = failure(result);
   const pull =
-    result.pull === undefined ? undefined : `Result: ${link(`pull request ${result.pull.number}`, result.pull.url)}`;
+    result.pull === undefined
+      ? undefined
+      : `Result: ${link(`pull request ${result.pull.number}`, result.pull.url)}${facts.upon === undefined ? '' : ', which builds upon this one and brings its commits along; to this one, from a fork, I cannot push'}`;
   const checks = result.verification.length > 0 || result.files.length > 0;
   return [
     why === undefined ? undefined : { text: why },
     pull === undefined ? undefined : { text: pull },
+    ...patchSections(result.patch),
     ...heldSections(result, { prefix: facts.prefix ?? '/agent', mayPushWorkflows: phase.mayPushWorkflows }),
     facts.approvedBy === undefined
       ? undefined
@@ -149,6 +166,19 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
           ? '`/agent run` does it; write what should be different.'
           : nextSteps(result),
     },
+  ];
+}
+
+/** A result that could not become a pull request. */
+function patchSections(patch: PatchFacts | undefined): Section[] {
+  if (patch === undefined) return [];
+  const { why, text, cut, base } = patch;
+  const where = cut ? 'Beginning of the patch (all of it is on the run page)' : 'The patch';
+  return [
+    {
+      text: `**The result is a patch**, since no pull request could be made of it: ${code(why, { max: 600 })}. It applies to ${code(base, { max: 64 })} with \`git apply\`.`,
+    },
+    { text: details(where, block(text, { maxChars: 20_000, maxLines: 500, language: 'diff' })) },
   ];
 }
 

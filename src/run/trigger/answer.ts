@@ -23,11 +23,7 @@ export async function refuse(handling: Handling, decision: Decision & { allow: f
 }
 
 /** A refusal for another reason than missing rights: recorded, then shown. */
-export async function refuseFor(
-  handling: Handling,
-  rule: string,
-  reason: 'fork' | 'closed' | 'queue_full',
-): Promise<void> {
+export async function refuseFor(handling: Handling, rule: string, reason: 'closed' | 'queue_full'): Promise<void> {
   const { ports, trigger } = handling;
   const decision = deny(rule, reason);
   await ports.audit({ type: 'trigger.refused', trigger, decision, data: {} });

@@ -10,8 +10,8 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
   const { ports, trigger, repository } = handling;
   const pull = await branchOf(handling, command);
   if (pull === 'not_ours') return;
-  if (pull === 'closed' || pull === 'fork') {
-    await refuseFor(handling, 'pull request of this repository, open', pull);
+  if (pull === 'closed') {
+    await refuseFor(handling, 'open pull request', pull);
     return;
   }
   await repository.react(targetOf(trigger), 'eyes');
@@ -68,19 +68,21 @@ function waiting(request: RunRequest): RunRecord {
   return { request, installation: '', step: 'spec', state: 'queued', worker: '', updatedAt: request.requestedAt };
 }
 
-/** The branch that a follow-up works on: of the pull request itself, or of the one that an earlier run made for this issue. */
-async function branchOf(
-  handling: Handling,
-  command: Command,
-): Promise<PullHead | 'closed' | 'fork' | 'not_ours' | undefined> {
-  const { trigger, repository, ports } = handling;
+/** The branch that a follow-up works on: of the pull request itself, or of the one that an earlier run made for this thread. */
+async function branchOf(handling: Handling, command: Command): Promise<PullHead | 'closed' | 'not_ours' | undefined> {
+  const { trigger, repository } = handling;
   if (trigger.source.isPull) {
     const { open, ours, ...pull } = await repository.pull(trigger.source.number);
     if (trigger.cause !== undefined && !(ours && open && pull.sameRepository)) return 'not_ours';
     if (!open) return 'closed';
-    return pull.sameRepository ? pull : 'fork';
+    // What an earlier run made of a fork's pull request is on a branch of its own.
+    return pull.sameRepository || command.verb !== 'continue' ? pull : ((await earlierPull(handling)) ?? pull);
   }
-  if (command.verb !== 'continue') return undefined;
+  return command.verb === 'continue' ? earlierPull(handling) : undefined;
+}
+
+/** The open pull request that an earlier run made for this thread. */
+async function earlierPull({ trigger, repository, ports }: Handling): Promise<PullHead | undefined> {
   const records = await ports.runs.ofThread(threadOf(trigger));
   const earlier = records.find((record) => record.pull !== undefined)?.pull;
   if (earlier === undefined) return undefined;

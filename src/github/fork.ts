@@ -1,0 +1,64 @@
+/** Publishing what was made upon a pull request from a fork: its branch is another repository's, so the result is one of our own. */
+import type { CommitSha } from '../domain/ids.ts';
+import type { PatchFacts, RunRequest, RunSpec } from '../domain/run.ts';
+import { touchesWorkflows } from '../policy/markdown/held.ts';
+import type { Harvest } from '../run/ports.ts';
+import { GitHubError, type GitHubFailure } from './failure.ts';
+import type { PublisherOptions } from './publisher.ts';
+
+/** The pull request from a fork that a run builds upon. */
+export function uponFork({ pull }: RunRequest): number | undefined {
+  return pull === undefined || pull.sameRepository ? undefined : pull.number;
+}
+
+/** Pushes the run's commit, and with it what it builds upon. Errors: `github`. */
+export async function pushResult(
+  options: Pick<PublisherOptions, 'repository' | 'push'>,
+  run: { spec: RunSpec; harvest: Harvest; expected: CommitSha | undefined; signal: AbortSignal },
+): Promise<void> {
+  const { harvest, spec, expected, signal } = run;
+  const files = [...harvest.files, ...(harvest.incoming?.files ?? [])].map((file) => file.path);
+  const authorization = await options.repository.gitAuthorization('write', { workflows: touchesWorkflows(files) });
+  const { repository, commit } = harvest;
+  await options.push({ repository, commit, branch: spec.branch, expected, authorization, signal });
+}
+
+/** Has what the run began from moved: the branch, or the fork's pull request? Not known counts as no. */
+export async function moved({ repository, request }: PublisherOptions, spec: RunSpec): Promise<boolean> {
+  const upon = uponFork(request);
+  const now =
+    upon === undefined
+      ? repository.headOf(spec.baseRef)
+      : repository.pull(upon).then(({ open, sha }) => (open ? sha : null));
+  return (await now.catch(() => spec.base)) !== spec.base;
+}
+
+/** What GitHub refuses for good, so that the result can only be handed over as a patch. */
+const FOR_GOOD: readonly GitHubFailure[] = ['permission', 'invalid', 'not_found', 'other'];
+
+/** Of a run upon a fork: a refusal that makes a patch of its result, as a value. Any other failure is thrown. */
+export async function unlessRefused<T>(request: RunRequest, work: Promise<T>): Promise<T | GitHubError> {
+  try {
+    return await work;
+  } catch (thrown) {
+    const patch = uponFork(request) !== undefined && thrown instanceof GitHubError && FOR_GOOD.includes(thrown.kind);
+    if (!patch) throw thrown;
+    return thrown;
+  }
+}
+
+/** Of the patch, in a comment. */
+const MAX_PATCH = 20_000;
+
+/** The run's own change; what the fork has already is not part of it. Throws the refusal where no patch is at hand. */
+export function patchFacts(spec: RunSpec, harvest: Harvest, refusal: GitHubError): PatchFacts {
+  const { patch, patchTruncated } = harvest;
+  // A result that was held keeps the whole difference for people, and goes on waiting.
+  if (patch === '') throw refusal;
+  return {
+    why: refusal.message,
+    text: patch.slice(0, MAX_PATCH).toWellFormed(),
+    cut: patchTruncated || patch.length > MAX_PATCH,
+    base: spec.base,
+  };
+}
