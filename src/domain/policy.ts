@@ -1,8 +1,16 @@
 import { z } from 'zod';
 
+/*
+ * The two files that people write. What `describe` says is what their editors show (docs/schemas, written by
+ * test/config/schema-files.ts); `meta` says in JSON Schema what a transformation checks.
+ */
+
+const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?$/;
+const BYTES = z.number().meta({ minimum: 1 });
+
 /** A size such as `4GiB`, `512MiB` or a plain number of bytes; parsed to bytes. */
-export const ByteSize = z.union([z.number(), z.string()]).transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?$/.exec(String(value));
+export const ByteSize = z.union([BYTES, z.string().meta({ pattern: SIZE.source })]).transform((value, context) => {
+  const match = SIZE.exec(String(value));
   const scale = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 }[match?.[2] ?? 'B'] ?? 1;
   const bytes = Math.floor(Number(match?.[1]) * scale);
   if (!match || !Number.isSafeInteger(bytes) || bytes <= 0) {
@@ -19,34 +27,45 @@ export type PresetName = z.infer<typeof PresetName>;
 export const RegistryName = PresetName.exclude(['github']);
 export type RegistryName = z.infer<typeof RegistryName>;
 
-/** An exact name or `*.` and a suffix; canonical checks (IDNA, public suffixes) are in `policy/`. */
-const HostPattern = z.string().min(1).max(253);
+/** Canonical checks (IDNA, public suffixes) are in `policy/`. */
+const HostPattern = z.string().min(1).max(253).describe('An exact name, or *. and a suffix.');
 
 export const Credential = z.strictObject({
-  header: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
-  /** Name of the environment variable of the worker that holds the value. */
-  valueEnv: z.string().regex(/^[A-Z_][A-Z0-9_]*$/),
+  header: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,64}$/)
+    .describe('Name of the header that the gateway adds.'),
+  valueEnv: z
+    .string()
+    .regex(/^[A-Z_][A-Z0-9_]*$/)
+    .describe("Environment variable of the worker that holds the header's value."),
 });
 export type Credential = z.infer<typeof Credential>;
 
 /** One host that may be reached. */
 export const EgressRule = z.strictObject({
   host: HostPattern,
-  ports: z.array(z.number().int().min(1).max(65535)).min(1).optional(),
+  ports: z.array(z.number().int().min(1).max(65535)).min(1).optional().describe('Default: 443 and 80.'),
   methods: z
     .array(z.string().regex(/^[A-Z]{1,16}$/))
     .min(1)
-    .optional(),
-  /** Path patterns, `**` crosses slashes and `*` does not. */
-  paths: z.array(z.string().startsWith('/')).min(1).optional(),
-  allowPrivate: z.boolean().optional(),
-  /** TLS is passed through instead of terminated: name and address rules hold, methods and paths cannot. */
-  passThrough: z.boolean().optional(),
-  /** WebSocket and other upgrades. */
-  upgrade: z.boolean().optional(),
-  /** Permits a wildcard under a public suffix. */
-  unsafe: z.boolean().optional(),
-  credential: Credential.optional(),
+    .optional()
+    .describe('HTTP methods in capitals, such as GET. Default: all usual ones.'),
+  paths: z
+    .array(z.string().startsWith('/'))
+    .min(1)
+    .optional()
+    .describe('Path patterns; ** crosses slashes and * does not.'),
+  allowPrivate: z.boolean().optional().describe('The name may resolve to private addresses. Operator only.'),
+  passThrough: z
+    .boolean()
+    .optional()
+    .describe(
+      'TLS is passed through instead of terminated: name and address rules hold, methods and paths cannot. Operator only.',
+    ),
+  upgrade: z.boolean().optional().describe('WebSocket and other upgrades. Operator only.'),
+  unsafe: z.boolean().optional().describe('Permits a wildcard under a public suffix. Operator only.'),
+  credential: Credential.optional().describe('Added by the gateway, never seen inside. Operator only.'),
 });
 export type EgressRule = z.infer<typeof EgressRule>;
 
@@ -54,41 +73,45 @@ export const EgressEntry = z.union([PresetName, EgressRule]);
 export type EgressEntry = z.infer<typeof EgressEntry>;
 
 export const OperatorEgress = z.strictObject({
-  allow: z.array(EgressEntry),
-  mayAdd: z.array(EgressEntry).default([]),
-  deny: z.array(HostPattern).default([]),
-  /** CA bundle that is trusted upstream; default: the host's. */
-  caFile: z.string().optional(),
-  /** The company mirror answers the presets' hosts from private addresses. */
-  presetsAllowPrivate: z.boolean().default(false),
-  /** Addresses of registries by preset, instead of asking the ecosystem's client. */
-  registries: z.partialRecord(RegistryName, z.array(z.url({ protocol: /^https?$/ })).min(1)).default({}),
+  allow: z.array(EgressEntry).describe('What every run may reach; an empty list means no way out.'),
+  mayAdd: z
+    .array(EgressEntry)
+    .default([])
+    .describe("What a repository's file and /agent allow may add; default: nothing."),
+  deny: z.array(HostPattern).default([]).describe('Beats everything else.'),
+  caFile: z.string().optional().describe("CA bundle that is trusted upstream; default: the host's."),
+  presetsAllowPrivate: z
+    .boolean()
+    .default(false)
+    .describe("A company mirror answers the presets' hosts from private addresses."),
+  registries: z
+    .partialRecord(RegistryName, z.array(z.url({ protocol: /^https?$/ })).min(1))
+    .default({})
+    .describe("Addresses of registries by preset, instead of asking the ecosystem's client."),
 });
 export type OperatorEgress = z.infer<typeof OperatorEgress>;
 
+const DAY_MINUTES = 24 * 60;
+
 export const OperatorLimits = z.strictObject({
-  maxCostUsd: z.number().nonnegative().default(5),
-  timeoutMinutes: z
-    .number()
-    .positive()
-    .max(24 * 60)
-    .default(30),
-  maxTurns: z.number().int().positive().default(100),
-  /** One setup command, and a verification as a whole. */
+  maxCostUsd: z.number().nonnegative().default(5).describe('Of one run, in dollars.'),
+  timeoutMinutes: z.number().positive().max(DAY_MINUTES).default(30).describe('Of one run.'),
+  maxTurns: z.number().int().positive().default(100).describe('Model calls of one run.'),
   stepMinutes: z
     .number()
     .positive()
-    .max(24 * 60)
-    .default(15),
-  /** Without a word of the agent or, for one that is a plain command, output or a model call. */
+    .max(DAY_MINUTES)
+    .default(15)
+    .describe('Of one setup command, and of a verification as a whole.'),
   idleMinutes: z
     .number()
     .positive()
-    .max(24 * 60)
-    .default(15),
-  repositoryDailyCostUsd: z.number().nonnegative().default(20),
-  installationDailyCostUsd: z.number().nonnegative().default(50),
-  concurrentRuns: z.number().int().positive().max(64).default(4),
+    .max(DAY_MINUTES)
+    .default(15)
+    .describe('Without a word of the agent or, for one that is a plain command, output or a model call.'),
+  repositoryDailyCostUsd: z.number().nonnegative().default(20).describe('A day: UTC.'),
+  installationDailyCostUsd: z.number().nonnegative().default(50).describe('A day: UTC.'),
+  concurrentRuns: z.number().int().positive().max(64).default(4).describe('Of one worker.'),
 });
 export type OperatorLimits = z.infer<typeof OperatorLimits>;
 
@@ -96,15 +119,21 @@ export const SandboxSettings = z.strictObject({
   runtime: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]*$/)
-    .default('cofferdam'),
-  image: z.string().default('cofferdam/sandbox:latest'),
-  memory: ByteSize.default(4 * 2 ** 30),
+    .default('cofferdam')
+    .describe("Name of Docker's runtime entry for gVisor."),
+  image: z.string().default('cofferdam/sandbox:latest').describe('What runs start from.'),
+  memory: ByteSize.default(4 * 2 ** 30).describe('Such as 4GiB.'),
   cpus: z.number().positive().max(256).default(2),
-  processes: z.number().int().min(16).max(65536).default(512),
-  disk: ByteSize.default(10 * 2 ** 30),
-  diskMode: z.enum(['watched', 'tmpfs']).default('watched'),
-  /** Whether a sandbox may run without a record of its processes where gVisor's kernel cannot report them. */
-  processRecord: z.enum(['required', 'optional']).default('required'),
+  processes: z.number().int().min(16).max(65536).default(512).describe("Of the agent's user."),
+  disk: ByteSize.default(10 * 2 ** 30).describe('Such as 10GiB.'),
+  diskMode: z
+    .enum(['watched', 'tmpfs'])
+    .default('watched')
+    .describe('watched: checked every second; tmpfs: exact, and counted as memory.'),
+  processRecord: z
+    .enum(['required', 'optional'])
+    .default('required')
+    .describe("Whether a sandbox may run without a record of its processes where gVisor's kernel cannot report them."),
 });
 export type SandboxSettings = z.infer<typeof SandboxSettings>;
 
@@ -116,34 +145,35 @@ export type Wire = z.infer<typeof Wire>;
 const PricePerMTok = z.number().nonnegative().max(100_000);
 
 export const ModelPrice = z.strictObject({
-  inputPerMTok: PricePerMTok,
-  outputPerMTok: PricePerMTok,
-  cacheReadPerMTok: PricePerMTok.optional(),
-  cacheWritePerMTok: PricePerMTok.optional(),
+  inputPerMTok: PricePerMTok.describe('Dollars for a million tokens.'),
+  outputPerMTok: PricePerMTok.describe('Dollars for a million tokens.'),
+  cacheReadPerMTok: PricePerMTok.optional().describe('Default: the price of input.'),
+  cacheWritePerMTok: PricePerMTok.optional().describe('Default: twice the price of input.'),
 });
 export type ModelPrice = z.infer<typeof ModelPrice>;
 
 export const ProviderSettings = z
   .strictObject({
-    /** Default: what the well-known ids `anthropic`, `openai`, `google` speak. */
-    wire: Wire.optional(),
-    /** The operator's word: may be private and plain http. */
-    baseUrl: z.url({ protocol: /^https?$/ }).optional(),
-    apiKeyEnv: z.string().optional(),
-    apiKeyFile: z.string().optional(),
+    wire: Wire.optional().describe('Default: what the well-known ids anthropic, openai and google speak.'),
+    baseUrl: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe("The operator's word: may be private and plain http."),
+    apiKeyEnv: z.string().optional().describe('Environment variable of the worker that holds the key.'),
+    apiKeyFile: z.string().optional().describe('File that holds the key.'),
   })
   .refine((p) => !(p.apiKeyEnv !== undefined && p.apiKeyFile !== undefined), 'give apiKeyEnv or apiKeyFile, not both');
 export type ProviderSettings = z.infer<typeof ProviderSettings>;
 
 export const LlmSettings = z.strictObject({
-  /** `<provider>/<model>` */
   default: z
     .string()
     .regex(/^[a-z0-9-]+\/.+$/)
-    .optional(),
+    .optional()
+    .describe('<provider>/<model>'),
   providers: z.record(z.string().regex(/^[a-z0-9-]{1,32}$/), ProviderSettings).default({}),
-  models: z.array(z.string()).default([]),
-  prices: z.record(z.string(), ModelPrice).default({}),
+  models: z.array(z.string()).default([]).describe('Models that runs may use; * stands for any part of a name.'),
+  prices: z.record(z.string(), ModelPrice).default({}).describe('Of models that the price library does not know.'),
 });
 export type LlmSettings = z.infer<typeof LlmSettings>;
 
@@ -154,18 +184,23 @@ export type HoldSetting = z.infer<typeof HoldSetting>;
 
 /** The operator's policy file. Unknown keys are errors; `egress.allow` must be there, an empty list is valid. */
 export const OperatorPolicy = z.strictObject({
-  limits: OperatorLimits.prefault({}),
-  sandbox: SandboxSettings.prefault({}),
-  egress: OperatorEgress,
-  llm: LlmSettings.prefault({}),
-  agent: z.string().default('opencode'),
-  /** The first word of a command comment. */
+  limits: OperatorLimits.prefault({}).describe('Ceilings: repositories and commands may only lower them.'),
+  sandbox: SandboxSettings.prefault({}).describe('What a run gets of the machine.'),
+  egress: OperatorEgress.describe('What runs may reach.'),
+  llm: LlmSettings.prefault({}).describe('Model providers, models and prices.'),
+  agent: z.string().default('opencode').describe('The agent that runs use when nobody names another.'),
   prefix: z
     .string()
     .regex(/^[/@][a-z][a-z0-9-]{0,31}$/)
-    .default('/agent'),
-  label: z.string().min(1).max(50).default('agent'),
-  publish: z.strictObject({ hold: HoldSetting.default('protected') }).prefault({}),
+    .default('/agent')
+    .describe('The first word of a command comment.'),
+  label: z.string().min(1).max(50).default('agent').describe('The label that asks for a run.'),
+  publish: z
+    .strictObject({
+      hold: HoldSetting.default('protected').describe('When a result waits for a person instead of being pushed.'),
+    })
+    .prefault({})
+    .describe('How results reach GitHub.'),
 });
 export type OperatorPolicy = z.infer<typeof OperatorPolicy>;
 
@@ -175,24 +210,41 @@ const Commands = z
 
 /** `.github/cofferdam.yml` of the default branch: may only choose within the operator's policy. */
 export const RepositoryFile = z.strictObject({
-  agent: z.string().optional(),
-  model: z.string().optional(),
-  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
-  setup: Commands.default([]),
-  verify: Commands.default([]),
-  services: z.array(z.string()).default([]),
+  agent: z.string().optional().describe("The agent; default: the operator's."),
+  model: z.string().optional().describe("<provider>/<model>; default: the operator's."),
+  env: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string())
+    .default({})
+    .describe('Plain values for every command; no secrets.'),
+  setup: Commands.default([]).describe('Commands in the sandbox, before the agent and before verification.'),
+  verify: Commands.default([]).describe(
+    'Commands in a second fresh sandbox, without the model, that check the result.',
+  ),
+  services: z.array(z.string()).default([]).describe('Not offered by this version.'),
   limits: z
     .strictObject({
-      maxCostUsd: z.number().nonnegative().optional(),
-      timeoutMinutes: z.number().positive().optional(),
-      maxTurns: z.number().int().positive().optional(),
-      stepMinutes: z.number().positive().optional(),
-      idleMinutes: z.number().positive().optional(),
+      maxCostUsd: z.number().nonnegative().optional().describe('Of one run, in dollars.'),
+      timeoutMinutes: z.number().positive().optional().describe('Of one run.'),
+      maxTurns: z.number().int().positive().optional().describe('Model calls of one run.'),
+      stepMinutes: z.number().positive().optional().describe('Of one setup command, and of a verification.'),
+      idleMinutes: z.number().positive().optional().describe('Of an agent that says nothing.'),
     })
-    .default({}),
-  egress: z.strictObject({ allow: z.array(EgressEntry).default([]) }).prefault({}),
-  protected: z.array(z.string()).default([]),
-  publish: z.strictObject({ hold: HoldSetting.optional() }).default({}),
+    .default({})
+    .describe("May only lower the operator's."),
+  egress: z
+    .strictObject({
+      allow: z.array(EgressEntry).default([]).describe("Presets and hosts, within the operator's egress.mayAdd."),
+    })
+    .prefault({})
+    .describe('What runs of this repository may reach besides what every run may.'),
+  protected: z
+    .array(z.string())
+    .default([])
+    .describe('Paths, such as infra/**, whose change makes a result wait for a person.'),
+  publish: z
+    .strictObject({ hold: HoldSetting.optional().describe("May only be stricter than the operator's.") })
+    .default({})
+    .describe('How results reach GitHub.'),
 });
 export type RepositoryFile = z.infer<typeof RepositoryFile>;
 
