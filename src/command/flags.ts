@@ -1,5 +1,5 @@
 import type { CommandProblem } from '../domain/trigger.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from '../domain/nearest.ts';
 
 const WAY_OUT = '[a-z0-9*][a-z0-9.*-]{0,252}(?:=[A-Z]{1,16}(?:\\+[A-Z]{1,16}){0,8})?';
 

@@ -2,7 +2,7 @@ import { VERBS, Verb, type Command } from '../domain/run.ts';
 import type { CommandProblem } from '../domain/trigger.ts';
 import { readFlags } from './flags.ts';
 import { spokenLines } from './lines.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from '../domain/nearest.ts';
 
 const MAX_COMMANDS = 10;
 /** Longest text of one command; GitHub's own limit of a comment is 65,536. */

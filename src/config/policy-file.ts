@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { REPOSITORY_FILE } from '../domain/configuration.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
 import { OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
@@ -35,7 +36,7 @@ export function parsePolicy(text: string, source: string): LoadedPolicy {
 export function parseRepositoryFile(text: string | null): RepositoryFile {
   return parseYaml({
     text: text ?? '',
-    file: '.github/cofferdam.yml',
+    file: REPOSITORY_FILE,
     schema: RepositoryFile,
     code: 'repository_file',
   });

@@ -55,10 +55,11 @@ function within(options: {
   if (wanted === undefined) return ceiling;
   if (wanted > ceiling) {
     const whose = code === 'usage' ? 'the ceiling here, which is' : "the operator's ceiling of";
+    const fix = code === 'usage' ? '' : `; write ${show(ceiling)} or less`;
     throw new CofferdamError(
       code,
       'config.settleLimits',
-      `${name}: ${show(wanted)} is above ${whose} ${show(ceiling)}`,
+      `${name}: ${show(wanted)} is above ${whose} ${show(ceiling)}${fix}`,
     );
   }
   return wanted;

@@ -2,6 +2,7 @@ import { isNode, isSeq, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import type { ErrorCode } from '../domain/errors.ts';
 import { CofferdamError } from '../domain/errors.ts';
+import { nearest } from '../domain/nearest.ts';
 
 /** One thing that is wrong in a file; line and column count from 1. */
 export interface FileProblem {
@@ -11,48 +12,63 @@ export interface FileProblem {
 }
 
 /** What `CofferdamError.message` says for a file that is not valid: every problem, one a line, `file:line:column: message`. */
-function describe(file: string, problems: FileProblem[]): string {
+export function describeProblems(file: string, problems: readonly FileProblem[]): string {
   return problems.map((p) => `${file}:${p.line}:${p.column}: ${p.message}`).join('\n');
 }
 
 const MAX_FILE_BYTES = 262_144;
 
-/**
- * Parses YAML (1.2 core, no custom tags, unique keys, bounded aliases) with a strict schema.
- * Throws `CofferdamError` with the given code whose message names line and column of each problem.
- */
+/** A file that is valid, and where in it things are. */
+export interface YamlFile<T> {
+  value: T;
+  /** The place of what is there, or of its nearest ancestor that is. */
+  at: (path: PropertyKey[]) => { line: number; column: number };
+}
+
+/** Parses YAML (1.2 core, no custom tags, unique keys, bounded aliases) with a strict schema: the value, or every problem. */
+export function readYaml<T extends z.ZodType>(
+  text: string,
+  schema: T,
+): YamlFile<z.output<T>> | { problems: FileProblem[] } {
+  if (Buffer.byteLength(text) > MAX_FILE_BYTES) return first('the file is larger than 256 KiB');
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
+  if (document.errors.length > 0) {
+    const problems = document.errors.map((e) => ({
+      line: e.linePos?.[0].line ?? 1,
+      column: e.linePos?.[0].col ?? 1,
+      message: e.message.split('\n')[0] ?? '',
+    }));
+    return { problems };
+  }
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 10 }) ?? {};
+  } catch {
+    return first('too many aliases');
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    return { problems: parsed.error.issues.flatMap((issue) => locate({ issue, schema, document, lines })) };
+  }
+  return { value: parsed.data, at: (path) => position(document, path, lines, false) };
+}
+
+function first(message: string): { problems: FileProblem[] } {
+  return { problems: [{ line: 1, column: 1, message }] };
+}
+
+/** The same for a file that has to be valid. Throws `CofferdamError` with the given code; its message names every problem's place. */
 export function parseYaml<T extends z.ZodType>(options: {
   text: string;
   file: string;
   schema: T;
   code: ErrorCode;
 }): z.output<T> {
-  const { text, file, schema, code } = options;
-  const fail = (problems: FileProblem[]): never => {
-    throw new CofferdamError(code, 'config.parseYaml', describe(file, problems));
-  };
-  if (Buffer.byteLength(text) > MAX_FILE_BYTES)
-    fail([{ line: 1, column: 1, message: 'the file is larger than 256 KiB' }]);
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, version: '1.2' });
-  if (document.errors.length > 0) {
-    fail(
-      document.errors.map((e) => ({
-        line: e.linePos?.[0].line ?? 1,
-        column: e.linePos?.[0].col ?? 1,
-        message: e.message.split('\n')[0] ?? '',
-      })),
-    );
-  }
-  let value: unknown;
-  try {
-    value = document.toJS({ maxAliasCount: 10 }) ?? {};
-  } catch {
-    fail([{ line: 1, column: 1, message: 'too many aliases' }]);
-  }
-  const parsed = schema.safeParse(value);
-  if (!parsed.success) fail(parsed.error.issues.flatMap((issue) => locate(issue, document, lines)));
-  return parsed.data as z.output<T>;
+  const read = readYaml(options.text, options.schema);
+  if ('problems' in read)
+    throw new CofferdamError(options.code, 'config.parseYaml', describeProblems(options.file, read.problems));
+  return read.value;
 }
 
 /** Lines (from 1) of the items of a list in a file that has been parsed before. */
@@ -64,17 +80,42 @@ export function itemLines(text: string, path: readonly string[]): number[] {
   return list.items.map((item) => (isNode(item) && item.range ? lines.linePos(item.range[0]).line : 1));
 }
 
-function locate(issue: z.core.$ZodIssue, document: Document.Parsed, lines: LineCounter): FileProblem[] {
+function locate(found: {
+  issue: z.core.$ZodIssue;
+  schema: z.ZodType;
+  document: Document.Parsed;
+  lines: LineCounter;
+}): FileProblem[] {
+  const { issue, document, lines } = found;
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
-      ...position(document, [...issue.path, key], lines, true),
-      message: `unknown key "${[...issue.path, key].join('.')}"`,
-    }));
+    const known = keysAt(found.schema, issue.path);
+    return issue.keys.map((key) => {
+      const meant = nearest(key, known, 3);
+      const hint = meant === undefined ? `; known here: ${known.join(', ')}` : `; did you mean "${meant}"?`;
+      return {
+        ...position(document, [...issue.path, key], lines, true),
+        message: `unknown key "${[...issue.path, key].join('.')}"${known.length === 0 ? '' : hint}`,
+      };
+    });
   }
   const where = issue.path.length === 0 ? 'the file' : `"${issue.path.join('.')}"`;
   const missing = issue.code === 'invalid_type' && document.getIn(issue.path as string[]) === undefined;
   const message = missing ? `${where} is missing` : `${where}: ${explain(issue)}`;
   return [{ ...position(document, issue.path, lines, false), message }];
+}
+
+/** The keys that a schema knows at this place; none where it is no object. */
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  const def = schema._zod.def as unknown as Record<string, unknown>;
+  // What is wrapped: defaults, optional values, transformed ones.
+  const inner = (def['innerType'] ?? def['in']) as z.core.$ZodType | undefined;
+  if (inner !== undefined) return keysAt(inner, path);
+  if (def['type'] === 'union') return (def['options'] as z.core.$ZodType[]).flatMap((one) => keysAt(one, path));
+  const [key, ...rest] = path;
+  const shape = def['shape'] as Record<string, z.core.$ZodType> | undefined;
+  if (key === undefined) return Object.keys(shape ?? {});
+  const below = shape?.[String(key)] ?? ((def['element'] ?? def['valueType']) as z.core.$ZodType | undefined);
+  return below === undefined ? [] : keysAt(below, rest);
 }
 
 /** A union's own message says nothing; the branch that came closest says what to change. */

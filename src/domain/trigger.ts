@@ -29,6 +29,9 @@ export const Trigger = z.object({
     'check_suite.completed',
     'workflow_run.completed',
     'check_run.requested_action',
+    'pull_request.opened',
+    'pull_request.synchronize',
+    'pull_request.reopened',
   ]),
   /** The event's own identity, the same for every delivery of it. */
   key: z.string().min(1).max(400),
@@ -46,6 +49,8 @@ export const Trigger = z.object({
   problems: z.array(CommandProblem).max(10),
   /** The button of a run's check run that was clicked. */
   button: z.object({ runId: RunId, identifier: z.string().max(20) }).optional(),
+  /** The commits of a pull request that somebody proposes: looked at as data, asks for nothing. */
+  proposal: z.object({ head: CommitSha, base: CommitSha }).optional(),
   /** The commit that failed. */
   head: z.object({ branch: z.string(), sha: CommitSha }).optional(),
   texts: z.array(FrozenText).max(4),

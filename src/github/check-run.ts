@@ -27,7 +27,7 @@ export interface CheckVerbs {
 }
 
 const CHECK_NAME = 'Cofferdam';
-const CHECKS: TokenPermissions = { checks: 'write', metadata: 'read' };
+export const CHECKS: TokenPermissions = { checks: 'write', metadata: 'read' };
 
 export function checkVerbs(call: Call): CheckVerbs {
   return {

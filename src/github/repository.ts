@@ -7,6 +7,7 @@ import { lineVerbs, type LineVerbs } from './line-comments.ts';
 import { isOurs } from './ours.ts';
 import type { FailingCheck } from '../domain/review.ts';
 import { checkVerbs, type CheckVerbs } from './check-run.ts';
+import { configurationVerbs, type ConfigurationVerbs } from './configuration.ts';
 import { failingChecks } from './failing.ts';
 import { caller, type Call, type RepositoryParts } from './call.ts';
 import { setStateLabel, type ThreadState } from './state-label.ts';
@@ -32,7 +33,7 @@ export interface PullState extends PullHead {
 }
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
-export interface GitHubRepository extends LineVerbs, CheckVerbs {
+export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs {
   /** Null: GitHub knows no such person. */
   permission(login: string): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
@@ -101,6 +102,7 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
     ...lineVerbs(call, parts),
     setStateLabel: (number, options) => setStateLabel(call, { number, ...options }),
     ...checkVerbs(call),
+    ...configurationVerbs(call),
     failingChecks: (sha) => failingChecks(call, { sha, appId: parts.appId }),
     async mayPushWorkflows() {
       const octokit = await parts.tokens.asApp();

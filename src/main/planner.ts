@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
+import { AGENT_IDS } from '../agent/agents.ts';
 import { settleEgress, settleHold, settleLimits, settleProtected, type SettledEntry } from '../config/settle.ts';
-import { parseRepositoryFile, type LoadedPolicy } from '../config/policy-file.ts';
+import type { LoadedPolicy } from '../config/policy-file.ts';
+import { readRepositoryFile } from '../config/repository-file.ts';
+import { MAX_REPOSITORY_FILE, REPOSITORY_FILE } from '../domain/configuration.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
 import type { EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
 import { repoKey, type ForkBase } from '../domain/run.ts';
 import { readFileAt } from '../git/plumbing.ts';
 import type { Mirror, Planner, RunJob } from '../run/ports.ts';
-
-const REPOSITORY_FILE = '.github/cofferdam.yml';
-const MAX_REPOSITORY_FILE = 262_144;
 
 /** Presets to hosts; resolved once when the policy is loaded, never from anything that a run says. */
 export type ResolveEgress = (entries: SettledEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
@@ -56,7 +56,7 @@ export function createPlanner(options: {
   const { policy, digest } = options.policy;
   return {
     async plan(job, mirror, signal) {
-      const file = await repositoryFile(mirror, signal);
+      const file = await repositoryFile({ policy: options.policy, job, mirror }, signal);
       const rules = await options.resolveEgress(settleEgress(options.policy, file, job.flags['allow']), signal);
       const repository = options.repositoryName ?? job.repository;
       const [owner = '', name = ''] = repository.split('/');
@@ -108,20 +108,18 @@ function flagsOf(job: RunJob): {
   return { maxCost: job.flags['max-cost'], timeout: job.flags['timeout'], maxTurns: job.flags['max-turns'] };
 }
 
-async function repositoryFile(mirror: Mirror, signal: AbortSignal): Promise<RepositoryFile> {
+/** Errors: `repository_file`, with the place of everything that is wrong. */
+async function repositoryFile(
+  options: { policy: LoadedPolicy; job: RunJob; mirror: Mirror },
+  signal: AbortSignal,
+): Promise<RepositoryFile> {
+  const { policy, job, mirror } = options;
   const at = { gitDir: mirror.path, op: 'main.repositoryFile', signal };
   const bytes = await readFileAt(at, {
     commit: `refs/heads/${mirror.defaultBranch}`,
     path: REPOSITORY_FILE,
     maxBytes: MAX_REPOSITORY_FILE,
   });
-  const file = parseRepositoryFile(bytes === null ? null : bytes.toString('utf8'));
-  if (file.services.length > 0) {
-    throw new CofferdamError(
-      'repository_file',
-      'main.repositoryFile',
-      `${REPOSITORY_FILE}: services are not offered by this version; start them in \`setup\``,
-    );
-  }
-  return file;
+  const text = bytes === null ? null : bytes.toString('utf8');
+  return readRepositoryFile(text, { policy, agents: AGENT_IDS, overridden: Object.keys(job.flags) });
 }

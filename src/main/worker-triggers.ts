@@ -1,4 +1,6 @@
+import { AGENT_IDS } from '../agent/agents.ts';
 import { parseRepositoryFile } from '../config/policy-file.ts';
+import { checkRepositoryFile } from '../config/repository-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { repoKey, type RunRequest } from '../domain/run.ts';
 import type { Trigger } from '../domain/trigger.ts';
@@ -33,6 +35,11 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       }),
     audit: ({ type, trigger, decision, data }) =>
       decisions.append({ zone: 'worker', type, decision, data: { ...originOf(trigger), ...data } }),
+    configuration: {
+      claim: (trigger, runIds) => triggers.claim(trigger, runIds),
+      repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+      check: (text) => checkRepositoryFile(text, { policy, agents: AGENT_IDS }),
+    },
     held: {
       load: (runId) => parts.held.load(runId),
       publish: async ({ record, kept, trigger }) => {

@@ -131,6 +131,22 @@ export const ButtonClicked = z.object({
   requested_action: z.object({ identifier: z.string().min(1).max(20) }),
 });
 
+const PROPOSALS = ['opened', 'synchronize', 'reopened'] as const;
+
+export const PullProposed = z.object({
+  ...Common,
+  action: z.enum(PROPOSALS),
+  pull_request: Thread.extend({
+    head: z.object({
+      ref: z.string().max(255),
+      sha: CommitSha,
+      // The fork may be gone.
+      repo: z.object({ id: z.number().int() }).nullish(),
+    }),
+    base: z.object({ sha: CommitSha }),
+  }),
+});
+
 /** What every delivery looks like; checked before anything else reads it. */
 export const Envelope = z.looseObject({
   action: z.string().max(100).optional(),

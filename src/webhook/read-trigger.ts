@@ -4,6 +4,7 @@ import type { Command } from '../domain/run.ts';
 import { IssueCommentCreated, IssueLabeled } from './payload.ts';
 import { readButton } from './read-button.ts';
 import { readSuite, readWorkflowRun } from './read-ci.ts';
+import { readProposal } from './read-proposal.ts';
 import { readReview, readReviewComment } from './read-review.ts';
 import {
   actionOf,
@@ -27,6 +28,7 @@ export function readTrigger(delivery: Delivery, words: TriggerWords): TriggerRea
   if (delivery.name === 'check_suite') return readSuite(delivery);
   if (delivery.name === 'workflow_run') return readWorkflowRun(delivery);
   if (delivery.name === 'check_run') return readButton(delivery);
+  if (delivery.name === 'pull_request') return readProposal(delivery);
   return { ignored: 'event' };
 }
 

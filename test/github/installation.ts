@@ -2,6 +2,8 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { hiddenContentNotes } from '../../src/command/notes.ts';
+import { parsePolicy } from '../../src/config/policy-file.ts';
+import { checkRepositoryFile } from '../../src/config/repository-file.ts';
 import type { Decision } from '../../src/domain/decision.ts';
 import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
@@ -59,6 +61,8 @@ export async function install(
     concurrency?: number;
     permissions?: Record<string, 'read' | 'write'>;
     mayAdd?: TriggerPorts['mayAdd'];
+    /** The operator's policy, as far as proposed configurations are measured by it. */
+    policy?: string;
   } = {},
 ): Promise<Installation> {
   const here = await stage(options.permissions);
@@ -73,6 +77,7 @@ export async function install(
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api/github/webhooks`;
   here.standIn.setWebhook({ url, secret: SECRET });
+  const policy = parsePolicy(options.policy ?? 'egress: { allow: [] }', 'policy.yml');
   const audited: AuditedDecision[] = [];
   const begun: RunRequest[] = [];
   const held = createHeldResults({ dataDir: join(here.dir, 'data') });
@@ -104,6 +109,11 @@ export async function install(
         result: endedWithoutWorker(record, { why: 'cancelled', now: new Date().toISOString() }),
       }),
     audit: ({ type, decision, data }) => (audited.push({ type, decision, data }), Promise.resolve()),
+    configuration: {
+      claim: (trigger, runIds) => triggers.claim(trigger, runIds),
+      repository: () => here.repository,
+      check: (text) => checkRepositoryFile(text, { policy, agents: ['opencode'] }),
+    },
     held: {
       load: (runId) => held.load(runId),
       publish: async ({ record, kept, trigger }) => {

@@ -97,6 +97,11 @@ export function suiteFailed(patch: Payload = {}): Payload {
   };
 }
 
+/** `pull_request.opened` of the official examples. */
+export function proposed(): Payload {
+  return { ...example('pull_request', 'opened'), installation };
+}
+
 /** Sends a delivery as GitHub does. */
 export async function deliver(
   url: string,

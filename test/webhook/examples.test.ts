@@ -11,6 +11,7 @@ import {
   deliver,
   labeled,
   lineCommented,
+  proposed,
   reviewed,
   suiteFailed,
   SECRET,
@@ -49,7 +50,11 @@ describe('official examples', () => {
       const body = JSON.stringify({ ...payload, installation: { id: 77 } });
       expect((await deliver(url, { event: name, body })).status, name).toBe(202);
     }
-    expect(triggers).toEqual([]);
+    // New commits of pull requests are looked at, and ask for nothing.
+    const asking = triggers.filter(({ proposal }) => proposal === undefined);
+    expect(asking).toEqual([]);
+    for (const { commands, problems, texts } of triggers) expect([commands, problems, texts]).toEqual([[], [], []]);
+    expect(triggers.length).toBeGreaterThan(0);
   });
 });
 
@@ -105,6 +110,7 @@ describe('mutations', () => {
     { name: 'pull_request_review', payload: reviewed() },
     { name: 'pull_request_review_comment', payload: lineCommented('/agent fix the login') },
     { name: 'check_suite', payload: suiteFailed() },
+    { name: 'pull_request', payload: proposed() },
   ];
 
   it('crash nothing and make no trigger that was not asked for', async () => {
@@ -125,8 +131,10 @@ describe('mutations', () => {
         for (const trigger of triggers) {
           expect(Trigger.safeParse(trigger).success).toBe(true);
           // A CI run is nobody's word: the worker finds the person.
-          if (trigger.cause !== 'ci') expect(trigger.actor).toMatchObject({ type: 'User' });
-          expect(trigger.commands.length + trigger.problems.length).toBeGreaterThan(0);
+          if (trigger.cause !== 'ci' && trigger.proposal === undefined)
+            expect(trigger.actor).toMatchObject({ type: 'User' });
+          const asked = trigger.commands.length + trigger.problems.length;
+          expect(asked > 0).toBe(trigger.proposal === undefined);
           expect(trigger.installationId).toBe(77);
         }
       }),

@@ -109,7 +109,8 @@ function judgeModel(model: string | undefined, rules: LlmRules): ModelVerdict {
   return { ok: false, reason: 'llm_unpriced', say: `the model ${shown} has no price: the operator has to set one` };
 }
 
-function patternMatches(pattern: string, provider: string, model: string): boolean {
+/** Does an entry of the policy’s `llm.models` name this model, with or without its provider? */
+export function patternMatches(pattern: string, provider: string, model: string): boolean {
   return wildcard(pattern, model) || wildcard(pattern, `${provider}/${model}`);
 }
 

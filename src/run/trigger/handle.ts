@@ -15,6 +15,7 @@ import { allowHost } from './allow.ts';
 import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
 import { clicked } from './button.ts';
 import { handleFailedCi } from './ci.ts';
+import { checkConfiguration } from './configuration.ts';
 import { publish } from './publish.ts';
 import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
 import { startRun } from './start.ts';
@@ -24,6 +25,11 @@ import { startRun } from './start.ts';
  * and not done twice.
  */
 export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Promise<void> {
+  const { proposal } = delivered;
+  if (proposal !== undefined) {
+    if (ports.configuration !== undefined) await checkConfiguration(ports.configuration, { ...delivered, proposal });
+    return;
+  }
   const trigger = await clicked(ports, delivered);
   if (trigger === null) return;
   const starts = trigger.commands.filter((command) => RUN_VERBS.includes(command.verb));

@@ -6,6 +6,7 @@ import type { FailingCheck, LineComment } from '../../domain/review.ts';
 import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
+import type { ConfigurationPorts } from './configuration.ts';
 import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
 
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
@@ -75,6 +76,8 @@ export interface TriggerPorts {
   budget(trigger: Trigger): Promise<BudgetFacts>;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[];
+  /** Absent: proposed configurations are not looked at. */
+  configuration?: ConfigurationPorts;
   /** Absent: results cannot wait here, and `publish` is not served. */
   held?: TriggerHeld;
   help: HelpFacts;

@@ -24,7 +24,7 @@ function cell(rows: number[][], i: number, j: number): number {
 export function nearest(word: string, candidates: readonly string[], limit: number): string | undefined {
   if (word.length > 40) return undefined;
   const ranked = candidates
-    .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate) }))
+    .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) }))
     .sort((left, right) => left.edits - right.edits);
   const best = ranked[0];
   return best !== undefined && best.edits <= limit ? best.candidate : undefined;
