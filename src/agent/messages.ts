@@ -4,13 +4,25 @@
  */
 import { cap, isObject } from './text.ts';
 import type { Json } from './text.ts';
+import { printedMore, toolInput, toolOutput } from './tool.ts';
 
 /** What the agent says while it works: prose and hints, never facts. Fits the port of the same name. */
 export type AgentMessage =
   | { kind: 'text'; text: string }
   | { kind: 'thought'; text: string }
-  | { kind: 'tool'; id: string; title: string; status: string; toolKind?: string }
+  | ToolMessage
   | { kind: 'plan'; entries: { content: string; status: string }[] };
+
+/** A tool call as it stands. Input and output are texts for people, cut; each is there when it is new. */
+export interface ToolMessage {
+  kind: 'tool';
+  id: string;
+  title: string;
+  status: string;
+  toolKind?: string;
+  input?: string;
+  output?: string;
+}
 
 /** How the agent ended. Says nothing about the work: the diff does. Fits the port of the same name. */
 export interface AgentOutcome {
@@ -42,7 +54,7 @@ export interface Reporter {
   /** A `session/update` notification's parameters. */
   update(params: unknown): void;
   text(text: string): void;
-  /** Hands on what is still held back. */
+  /** Hands on what is still held back: nothing more comes. */
   flush(): void;
   summary(): string;
   dropped(): number;
@@ -52,7 +64,15 @@ interface Tool {
   title: string;
   status: string;
   toolKind: string | undefined;
+  input: string | undefined;
+  /** Handed on when the call has ended: agents repeat what a command printed so far, again and again. */
+  output: string | undefined;
 }
+
+/** A change of one of these is worth a message; of the output only at the end. */
+const VISIBLE_EARLY = ['title', 'status', 'toolKind', 'input'] as const;
+const VISIBLE = [...VISIBLE_EARLY, 'output'] as const;
+const ENDED: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled']);
 
 /** Turns the agent's updates into few and small messages, and keeps its last text as the summary. */
 export function createReporter(options: {
@@ -78,18 +98,26 @@ export function createReporter(options: {
     options.onMessage(message);
   }
 
-  function flush(): void {
+  function hand(): void {
     if (pending !== undefined && pending.text !== '') report({ kind: pending.kind, text: pending.text.toWellFormed() });
     pending = undefined;
   }
 
+  /** What a command had printed when it was cut off is said, too. */
+  function flush(): void {
+    hand();
+    for (const [id, tool] of tools)
+      if (!ENDED.has(tool.status) && tool.output !== undefined) handTool(id, tool, tool, true);
+    tools.clear();
+  }
+
   function prose(kind: 'text' | 'thought', text: string): void {
-    if (pending?.kind !== kind) flush();
+    if (pending?.kind !== kind) hand();
     pending ??= { kind, text: '' };
     for (let at = 0; at < text.length; at += PIECE) {
       pending = { kind, text: pending.text + text.slice(at, at + PIECE) };
       if (pending.text.length >= PIECE) {
-        flush();
+        hand();
         pending = { kind, text: '' };
       }
     }
@@ -112,15 +140,27 @@ export function createReporter(options: {
       title: readText(update['title'], MAX_TITLE) ?? before?.title ?? '',
       status: readWord(update['status']) ?? before?.status ?? 'pending',
       toolKind: readWord(update['kind']) ?? before?.toolKind,
+      input: toolInput(update) ?? before?.input,
+      output: toolOutput(update) ?? printedMore(before?.output, update),
     };
-    if (before?.title === now.title && before.status === now.status && before.toolKind === now.toolKind) return;
     const [oldest] = tools.keys();
     if (before === undefined && tools.size >= MAX_TOOLS && oldest !== undefined) tools.delete(oldest);
     tools.set(id, now);
-    flush();
+    const ended = ENDED.has(now.status);
+    const seen = ended ? VISIBLE : VISIBLE_EARLY;
+    if (before !== undefined && seen.every((key) => before[key] === now[key])) return;
+    hand();
     fresh = true;
-    const { toolKind, ...rest } = now;
-    report({ kind: 'tool', id, ...rest, ...(toolKind === undefined ? {} : { toolKind }) });
+    handTool(id, now, before, ended);
+  }
+
+  function handTool(id: string, now: Tool, before: Tool | undefined, over: boolean): void {
+    const { title, status, toolKind, input, output } = now;
+    const message: ToolMessage = { kind: 'tool', id, title, status };
+    if (toolKind !== undefined) message.toolKind = toolKind;
+    if (input !== undefined && input !== before?.input) message.input = input;
+    if (output !== undefined && over) message.output = output;
+    report(message);
   }
 
   function plan(update: Json): void {
@@ -132,7 +172,7 @@ export function createReporter(options: {
     const text = JSON.stringify(entries);
     if (text === lastPlan) return;
     lastPlan = text;
-    flush();
+    hand();
     report({ kind: 'plan', entries });
   }
 

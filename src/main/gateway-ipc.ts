@@ -110,6 +110,8 @@ const AgentMessage = z.discriminatedUnion('kind', [
     title: Text,
     status: z.string().max(256),
     toolKind: z.string().max(256).optional(),
+    input: Text.optional(),
+    output: Text.optional(),
   }),
   z.strictObject({
     kind: z.literal('plan'),

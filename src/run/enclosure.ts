@@ -12,6 +12,7 @@ import type {
   Sandboxes,
   SandboxReceipt,
 } from './ports.ts';
+import type { Tail } from './tail.ts';
 
 /** A fresh sandbox behind a gateway of its own: what every command of a run runs in. */
 export interface Enclosure extends AsyncDisposable {
@@ -20,8 +21,8 @@ export interface Enclosure extends AsyncDisposable {
   receipt: SandboxReceipt;
   /** What the task reached or tried to: the self-test's own attempts are not among them. */
   egress(): EgressEntryFact[];
-  /** `sandbox.exec`, with its start and its end recorded. */
-  readonly exec: (options: ExecOptions) => Promise<ExecResult>;
+  /** `sandbox.exec`, with its start and its end recorded, and the last of what it printed where that is given. */
+  readonly exec: (options: ExecOptions, printed?: Tail) => Promise<ExecResult>;
 }
 
 export interface EnclosureOptions {
@@ -38,6 +39,9 @@ export interface EnclosureOptions {
   onStage?: (stage: 'gateway' | 'sandbox' | 'self_test') => void;
   signal: AbortSignal;
 }
+
+/** UTF-16 units of a command's output in the record. */
+const MAX_TAIL = 8_192;
 
 /** The sandbox outlives the work by this time, so that the tree can be brought out after a limit. */
 export const GRACE_MS = 10 * 60_000;
@@ -107,7 +111,7 @@ export async function openEnclosure(options: EnclosureOptions): Promise<Enclosur
     sandbox,
     receipt,
     egress: () => egressSince(tested, gateway.egress()),
-    exec: (exec) => recordedExec({ sandbox, audit, role, exec }),
+    exec: (exec, printed) => recordedExec({ sandbox, audit, role, exec, printed }),
     [Symbol.asyncDispose]: () => dispose.disposeAsync(),
   };
 }
@@ -130,8 +134,9 @@ async function recordedExec(options: {
   audit: AuditLog;
   role: string;
   exec: ExecOptions;
+  printed: Tail | undefined;
 }): Promise<ExecResult> {
-  const { sandbox, audit, role, exec } = options;
+  const { sandbox, audit, role, exec, printed } = options;
   const started = performance.now();
   const argv = exec.argv.map((arg) => (arg.length > 1000 ? `${arg.slice(0, 1000)}…` : arg)).slice(0, 64);
   await audit.append({
@@ -149,6 +154,7 @@ async function recordedExec(options: {
       'process.exit.code': result.exitCode,
       timedOut: result.timedOut,
       durationMs: Math.round(performance.now() - started),
+      ...(printed === undefined || printed.bytes === 0 ? {} : { tail: printed.text().slice(-MAX_TAIL) }),
     },
   });
   return result;

@@ -113,7 +113,7 @@ export interface AgentRun {
 export type AgentMessage =
   | { kind: 'text'; text: string }
   | { kind: 'thought'; text: string }
-  | { kind: 'tool'; id: string; title: string; status: string; toolKind?: string }
+  | { kind: 'tool'; id: string; title: string; status: string; toolKind?: string; input?: string; output?: string }
   | { kind: 'plan'; entries: { content: string; status: string }[] };
 
 export interface AgentOutcome {

@@ -11,9 +11,13 @@ export interface Reporter {
   readonly message: (message: AgentMessage) => void;
 }
 
-/** An agent may say much; what is recorded of one message is bounded. */
+/** An agent may say much; what is recorded of each text of a message is bounded. */
 const MAX_TEXT = 8192;
 const MAX_MESSAGES = 10_000;
+
+function cut(text: string): string {
+  return text.slice(0, MAX_TEXT).toWellFormed();
+}
 
 export function createReporter(options: {
   runId: RunId;
@@ -75,10 +79,10 @@ export function createReporter(options: {
     message: (message) => {
       messages += 1;
       if (messages > MAX_MESSAGES) return;
-      const entry = 'text' in message ? { ...message, text: message.text.slice(0, MAX_TEXT) } : message;
-      audit
-        .append({ zone: 'gateway', source: 'sandbox', type: `agent.${message.kind}`, data: { ...entry } })
-        .catch(() => undefined);
+      const data = Object.fromEntries(
+        Object.entries(message).map(([key, value]) => [key, typeof value === 'string' ? cut(value) : value]),
+      );
+      audit.append({ zone: 'gateway', source: 'sandbox', type: `agent.${message.kind}`, data }).catch(() => undefined);
       publisher.message?.(message);
     },
   };

@@ -22,21 +22,24 @@ export async function runCommand(options: {
   timeoutMs: number;
   /** Whose time that is; default: the limit of a step. */
   limit?: string;
+  /** Whether the record of its end carries its output: where nothing else does. */
+  recorded?: boolean;
   signal: AbortSignal;
 }): Promise<CommandFact> {
   const { limit = 'limits.stepMinutes' } = options;
   const output = new Tail(OUTPUT_TAIL);
   const started = performance.now();
-  const result = await options.enclosure.exec({
+  const exec = {
     argv: ['/bin/bash', '-c', options.command],
-    user: 'agent',
+    user: 'agent' as const,
     cwd: WORKSPACE,
     env: options.env,
     stdout: output,
     stderr: output,
     timeoutMs: options.timeoutMs,
     signal: options.signal,
-  });
+  };
+  const result = await options.enclosure.exec(exec, options.recorded === true ? output : undefined);
   const tail = result.timedOut
     ? `${output.text()}\n(ended after ${Math.round(options.timeoutMs / 1000)} s: ${limit})`
     : output.text();
@@ -56,15 +59,16 @@ export async function clone(
   const { repository, signal, ...checkout } = options;
   const output = new Tail(4096);
   const remote = `http://git.cofferdam.internal/${repository}.git`;
-  const { exitCode } = await enclosure.exec({
+  const exec = {
     argv: checkoutCommand({ ...checkout, remote, workspace: WORKSPACE }),
-    user: 'agent',
+    user: 'agent' as const,
     cwd: '/workspace',
     stdout: output,
     stderr: output,
     timeoutMs: 10 * 60_000,
     signal,
-  });
+  };
+  const { exitCode } = await enclosure.exec(exec, output);
   if (exitCode !== 0)
     throw new CofferdamError('clone', 'run.clone', `the clone in the sandbox failed: ${output.text().trim()}`);
 }
@@ -72,7 +76,8 @@ export async function clone(
 /** Runs the repository's `setup` commands. Errors: `setup`, naming the command and its output. */
 export async function setUp(enclosure: Enclosure, spec: RunSpec, signal: AbortSignal): Promise<void> {
   for (const command of spec.setup) {
-    const fact = await runCommand({ enclosure, command, env: spec.env, timeoutMs: spec.limits.stepMs, signal });
+    const { env, limits } = spec;
+    const fact = await runCommand({ enclosure, command, env, timeoutMs: limits.stepMs, recorded: true, signal });
     if (signal.aborted) return;
     if (fact.exitCode !== 0)
       throw new CofferdamError(

@@ -127,7 +127,7 @@ export const MANIFEST: AuditEntry = {
   },
 };
 
-function command(role: string, argv: string[], code: number, inside: AuditEntry[] = []): AuditEntry[] {
+function command(role: string, argv: string[], code: number, inside: AuditEntry[] = [], tail?: string): AuditEntry[] {
   const start = { role, 'process.command_args': argv, 'process.user': 'agent', cwd: '/workspace/repo' };
   return [
     { zone: 'worker', type: 'process.start', data: start },
@@ -141,6 +141,7 @@ function command(role: string, argv: string[], code: number, inside: AuditEntry[
         'process.exit.code': code,
         timedOut: false,
         durationMs: 100 * (inside.length + 1),
+        ...(tail === undefined ? {} : { tail }),
       },
     },
   ];
@@ -170,12 +171,12 @@ function call(id: string, cost: number, runCost: number, turns: number): AuditEn
   ];
 }
 
-function tool(id: string, title: string, status: string): AuditEntry {
+function tool(id: string, title: string, status: string, texts: { input?: string; output?: string } = {}): AuditEntry {
   return {
     zone: 'gateway',
     source: 'sandbox',
     type: 'agent.tool',
-    data: { kind: 'tool', id, title, status, toolKind: 'execute' },
+    data: { kind: 'tool', id, title, status, toolKind: 'execute', ...texts },
   };
 }
 
@@ -208,7 +209,7 @@ export const BEGINNING: AuditEntry[] = [
   ),
   step('clone', 'done', 200),
   step('setup', 'started'),
-  ...command('agent', ['/bin/bash', '-c', 'npm ci'], 0, [MIRROR, MIRROR]),
+  ...command('agent', ['/bin/bash', '-c', 'npm ci'], 0, [MIRROR, MIRROR], 'added 3 packages in 2s\n'),
   {
     zone: 'gateway',
     type: 'egress.end',
@@ -223,8 +224,8 @@ export const WORK: AuditEntry[] = [
   ...call('c1', 23_460, 23_460, 1),
   says('I will look at the parser and its tests first.'),
   tool('t1', 'bash', 'pending'),
-  tool('t1', 'npm test', 'in_progress'),
-  tool('t1', 'npm test', 'completed'),
+  tool('t1', 'npm test', 'in_progress', { input: 'command: npm test\ncwd: /workspace/repo' }),
+  tool('t1', 'npm test', 'completed', { output: '> kettle test\n\u001b[32m9 passing\u001b[0m\n' }),
   ...call('c2', 26_540, 50_000, 2),
   tool('t2', 'curl https://telemetry.example/beacon', 'in_progress'),
   denied('telemetry.example', 0, 'not_allowed', 'egress.name'),

@@ -101,6 +101,15 @@ describe('the reader', () => {
 });
 
 describe('the story', () => {
+  it('has what a tool call was given and gave, and what a command of the host printed', async () => {
+    await using dir = await directory();
+    const { story } = await told(await wholeRun(dir));
+    const of = (title: string) => story.activity.entries.find((entry) => entry.title === title);
+    expect(of('npm test')).toMatchObject({ voice: 'agent', input: 'command: npm test\ncwd: /workspace/repo' });
+    expect(of('npm test')?.text).toContain('9 passing');
+    expect(of('npm ci')).toMatchObject({ voice: 'host', text: 'added 3 packages in 2s\n' });
+  });
+
   it('has the steps with their durations', async () => {
     await using dir = await directory();
     const { story } = await told(await wholeRun(dir));

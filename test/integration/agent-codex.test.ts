@@ -19,6 +19,12 @@ describe('codex in a sandbox', () => {
     const { outcome, messages } = await agent.run('Make the failing test pass.');
     expect(outcome).toMatchObject({ stop: 'end_turn', summary: 'The sum is a sum now.' });
     expect(messages.filter((m) => m.kind === 'tool' && m.status === 'completed')).toHaveLength(3);
+    expect(messages).toContainEqual(
+      expect.objectContaining({ status: 'completed', output: 'exports.add = (a, b) => a - b;\n' }),
+    );
+    expect(messages).toContainEqual(
+      expect.objectContaining({ input: 'command: node test.js > result.txt\ncwd: /workspace/repo' }),
+    );
     expect((await agent.sh('cd repo && cat add.js result.txt')).output).toBe('exports.add = (a, b) => a + b;\nPASS\n');
     expect(agent.egress()).toEqual([]);
     expect(agent.events.filter((event) => event.type !== 'llm.strip')).toEqual([]);

@@ -40,6 +40,12 @@ describe('opencode in a sandbox', () => {
     expect(messages[0]).toEqual({ kind: 'text', text: 'I look at the code first.' });
     const done = messages.flatMap((m) => (m.kind === 'tool' && m.status === 'completed' ? [m.toolKind] : []));
     expect(done).toEqual(['read', 'edit', 'execute']);
+    const [given, gave] = (['input', 'output'] as const).map((key) =>
+      messages.flatMap((m) => (m.kind === 'tool' && m[key] !== undefined ? [m[key]] : [])).join('\n'),
+    );
+    expect(given).toContain('command: node test.js > result.txt');
+    expect(gave).toContain('exports.add = (a, b) => a - b;');
+    expect(gave).toContain('-a - b\n+a + b');
     expect(await agent.sh('cd repo && git diff --stat && cat add.js result.txt')).toMatchObject({
       exitCode: 0,
       output: expect.stringContaining('exports.add = (a, b) => a + b;\nPASS\n') as string,

@@ -48,6 +48,19 @@ describe('a finished run', () => {
     expect(page).not.toContain('data-live');
   });
 
+  it('shows a tool call folded: what it was given, what it gave, without what would steer a terminal', async () => {
+    await using dir = await directory();
+    await finished(dir);
+    await using here = await pagesStage(dir);
+    const [, call = ''] = /<li[^>]*class="entry agent tool[^>]*>([\s\S]*?)<\/li>/.exec(await text(here, PAGE)) ?? [];
+    expect(call).toMatch(/<details data-keep="e\d+">\s*<summary>[\s\S]*npm test[\s\S]*<\/summary>/);
+    expect(call).toContain('command: npm test\ncwd: /workspace/repo</pre>');
+    expect(call).toContain('&gt; kettle test\n9 passing\n</pre>');
+    // Both are found by the search.
+    expect(await text(here, `${PAGE}?q=cwd:+/workspace/repo`)).toContain('9 passing');
+    expect(await text(here, `${PAGE}?q=added+3+packages`)).toContain('npm ci');
+  });
+
   it('is downloaded byte for byte, as a file and never as a page', async () => {
     await using dir = await directory();
     const file = await finished(dir);

@@ -29,7 +29,9 @@ export interface Entry {
   /** `host` saw it from outside; `agent` said it. */
   voice: 'host' | 'agent';
   title: string;
-  /** Longer text: what was said, what a command printed. */
+  /** What a tool call was given. */
+  input?: string;
+  /** Longer text: what was said, what a command printed, what a tool call gave. */
   text?: string;
   outcome: 'none' | 'running' | 'ok' | 'failed' | 'denied';
   /** Which sandbox. */
@@ -127,7 +129,7 @@ function takeTool(event: AuditEvent, tools: Map<string, Entry>, add: Activity['a
   if (kind !== undefined && !entry.details.some(([name]) => name === 'kind')) detail(entry, 'kind', kind);
   detail(entry, status, `${(event.mono / 1000).toFixed(1)} s`);
   const input = textAt(data, 'input');
-  if (input !== undefined) entry.details = [...entry.details.filter(([name]) => name !== 'input'), ['input', input]];
+  if (input !== undefined) entry.input = input;
   const output = textAt(data, 'output');
   if (output !== undefined) entry.text = output;
 }
@@ -160,6 +162,8 @@ export function commandTaker({ add }: Activity): (event: AuditEvent) => void {
     best.entry.outcome = code === 0 ? 'ok' : 'failed';
     detail(best.entry, 'exit code', code);
     if (data['timedOut'] === true) detail(best.entry, 'ended by', 'the time limit');
+    const tail = textAt(data, 'tail');
+    if (tail !== undefined) best.entry.text = tail;
   };
 }
 

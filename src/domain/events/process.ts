@@ -115,6 +115,7 @@ const HOST_EXIT = z
     'process.exit.code': z.number().int(),
     timedOut: z.boolean(),
     durationMs: Ms,
+    tail: z.string().optional().describe('The last of what it printed: of set-up commands and the clone'),
   })
   .describe('A command of the host ended');
 

@@ -66,6 +66,7 @@ function title(entry: Entry): Markup {
 function insides(story: RunStory, entry: Entry): Markup {
   const seen = meanwhile(story, entry);
   const text = printed(entry.text ?? '');
+  const input = printed(entry.input ?? '');
   return html`<dl class="facts">
       ${entry.details.map(
         ([name, value]) =>
@@ -75,7 +76,8 @@ function insides(story: RunStory, entry: Entry): Markup {
           </div>`,
       )}
     </dl>
-    ${text !== '' && html`<pre tabindex="0" role="region" aria-label="Output">${text}</pre>`}
+    ${input !== '' && [html`<p class="quiet">Given</p>`, html`<pre tabindex="0" role="region" aria-label="Given">${input}</pre>`]}
+    ${text !== '' && [input !== '' && html`<p class="quiet">Gave</p>`, html`<pre tabindex="0" role="region" aria-label="Output">${text}</pre>`]}
     ${
       seen.length > 0 &&
       html`<p class="quiet">Meanwhile the host saw</p>
@@ -94,7 +96,8 @@ function body(story: RunStory, entry: Entry): Markup {
       <p class="prose">${text}</p>
     </details>`;
   }
-  if (entry.details.length === 0 && (entry.text ?? '') === '') return html`<p>${title(entry)}</p>`;
+  if (entry.details.length === 0 && (entry.text ?? '') === '' && entry.input === undefined)
+    return html`<p>${title(entry)}</p>`;
   return html`<details data-keep="e${entry.seq}">
     <summary>${title(entry)}</summary>
     ${insides(story, entry)}

@@ -59,6 +59,6 @@ export function matches(entry: Entry, filter: ActivityFilter): boolean {
   if (!inGroup(entry, filter.show)) return false;
   if (filter.query === '') return true;
   const query = filter.query.toLowerCase();
-  const texts = [entry.title, entry.text ?? '', ...entry.details.map(([, value]) => value)];
+  const texts = [entry.title, entry.input ?? '', entry.text ?? '', ...entry.details.map(([, value]) => value)];
   return texts.some((text) => text.toLowerCase().includes(query));
 }
