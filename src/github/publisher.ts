@@ -4,8 +4,10 @@ import type { EgressEntry, Limits } from '../domain/policy.ts';
 import { askedBy, ownBranch, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { mayAsk } from '../policy/authority/may-ask.ts';
-import { checkSummary, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
+import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
+import { checkSummary, checkText, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
+import { annotations } from '../policy/markdown/remarks.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
@@ -14,7 +16,7 @@ import { answerThreads } from './answer-threads.ts';
 import { GitHubError } from './failure.ts';
 import { moved, patchFacts, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
-import type { Check } from './check-run.ts';
+import { putCheck, type Check } from './check-run.ts';
 import type { GitHubRepository } from './repository.ts';
 import { stateAfter, type ThreadState } from './state-label.ts';
 import { createStatusComment } from './status.ts';
@@ -91,6 +93,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   let settings = options.settings;
   let opening: Promise<void> | undefined;
   let pushed: CommitSha | undefined;
+  /** On the change that was pushed. */
+  let remarks: Remark[] = [];
   const comment = createStatusComment({
     repository,
     number: source.number,
@@ -117,27 +121,28 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
 
   function check(output: Check['output'], conclusion?: Check['conclusion'], buttons?: readonly Button[]): Check {
     const actions = buttons ?? (conclusion === undefined ? RUNNING_BUTTONS : []);
-    const summary = redact(output.summary);
+    const { title, summary, text } = output;
+    // A path that had to be changed names no file any more.
+    const marks = output.annotations?.filter(({ path }) => redact(path) === path);
     return {
       externalId: runId,
       actions,
       detailsUrl: runUrl,
-      output: { title: redact(output.title), summary },
+      output: {
+        title: redact(title),
+        summary: redact(summary),
+        text: text === undefined ? undefined : redact(text),
+        annotations: marks,
+      },
       conclusion,
     };
-  }
-
-  async function putCheck(sha: string, content: Check): Promise<void> {
-    const id = await repository.findCheck(sha, runId);
-    if (id === null) await repository.createCheck(sha, content);
-    else await repository.updateCheck(id, content);
   }
 
   /** A follow-up shows on its pull request from the beginning. */
   function openCheck(step: string): Promise<void> {
     if (followUp === undefined) return Promise.resolve();
     const output = { title: 'Cofferdam is working', summary: runningSummary({ runId, runUrl, step }) };
-    return putCheck(followUp.sha, check(output)).catch((thrown: unknown) => {
+    return putCheck(repository, followUp.sha, check(output)).catch((thrown: unknown) => {
       log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
     });
   }
@@ -159,7 +164,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     if (sha === undefined || conclusion === 'none') return;
     const { seal, receipt } = end;
     const audit = seal === undefined ? undefined : { ...seal, file: fileName(result.auditFile) };
-    const summary = checkSummary({
+    const evidence = {
       ...settings,
       runId,
       result,
@@ -169,12 +174,19 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       audit,
       receipt,
       steps,
-    });
+      remarks,
+    };
     const buttons = endButtons(result, options.mayAdd ?? []);
-    await putCheck(sha, check({ title: checkTitle(result), summary }, conclusion, buttons));
+    const output = {
+      title: checkTitle(result),
+      summary: checkSummary(evidence),
+      text: checkText(evidence),
+      annotations: annotations(remarks),
+    };
+    await putCheck(repository, sha, check(output, conclusion, buttons));
     if (followUp === undefined || pushed === undefined || followUp.sha === pushed) return;
-    const output = { title: 'Continued on a newer commit', summary: supersededSummary({ runId, head: pushed }) };
-    await putCheck(followUp.sha, check(output, 'neutral'));
+    const superseded = { title: 'Continued on a newer commit', summary: supersededSummary({ runId, head: pushed }) };
+    await putCheck(repository, followUp.sha, check(superseded, 'neutral'));
   }
 
   return {
@@ -201,6 +213,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const push = await unlessRefused(request, pushResult(options, { spec, harvest, expected, signal }));
       if (push instanceof GitHubError) return { head: commit, patch: patchFacts(spec, harvest, push) };
       pushed = commit;
+      remarks = remarksOn(harvest);
       await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });
       const baseMoved = expected === undefined && (await moved(options, spec));
       const pull = await unlessRefused(
@@ -221,7 +234,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       if (pull instanceof GitHubError) return { branch, head: commit, patch: patchFacts(spec, harvest, pull) };
       await audit.append({ zone: 'github', type: 'publish.check_run', data: { commit, pull: pull.number } });
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
-      await putCheck(commit, check(output)).catch((thrown: unknown) => {
+      await putCheck(repository, commit, check(output)).catch((thrown: unknown) => {
         log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
       });
       return { branch, head: commit, pull, baseMoved };

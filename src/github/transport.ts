@@ -27,6 +27,9 @@ const IDEMPOTENT = ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE'];
 
 export type Transport = (url: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
+/** A header of ours, never sent: what the request does adds up, so that it is not repeated when its end is not known. */
+export const ONCE = 'x-cofferdam-once';
+
 /** A `fetch` for Octokit: guarded, paced, and patient where that is safe. */
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(`${options.baseUrl.replace(/\/+$/, '')}/`);
@@ -54,7 +57,8 @@ export function createTransport(options: TransportOptions): Transport {
     return next;
   }
 
-  return async (input, init = {}) => {
+  return async (input, given = {}) => {
+    const { init, adds } = withoutMark(given);
     const url = new URL(input instanceof Request ? input.url : input);
     if (!within(base, url)) throw foreign(url);
     const method = methodOf(init);
@@ -65,7 +69,12 @@ export function createTransport(options: TransportOptions): Transport {
         (response) => response,
         (error: unknown) => ({ error }),
       );
-      const wait = await pause({ outcome, attempt, repeatable: IDEMPOTENT.includes(method) || mint, options });
+      const wait = await pause({
+        outcome,
+        attempt,
+        repeatable: (IDEMPOTENT.includes(method) && !adds) || mint,
+        options,
+      });
       if (wait === undefined || init.signal?.aborted === true) {
         if ('error' in outcome) throw outcome.error;
         return follow(outcome, url, init);
@@ -74,6 +83,13 @@ export function createTransport(options: TransportOptions): Transport {
       await sleep(wait, undefined, init.signal instanceof AbortSignal ? { signal: init.signal } : {});
     }
   };
+}
+
+function withoutMark(given: RequestInit): { init: RequestInit; adds: boolean } {
+  const headers = new Headers(given.headers);
+  if (!headers.has(ONCE)) return { init: given, adds: false };
+  headers.delete(ONCE);
+  return { init: { ...given, headers }, adds: true };
 }
 
 function within(base: URL, url: URL): boolean {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { branchFor } from '../../src/command/branch.ts';
 import { CommitSha } from '../../src/domain/ids.ts';
+import type { ChangedFile } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher, type PublisherOptions } from '../../src/github/publisher.ts';
 import type { RunProgress } from '../../src/run/ports.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
@@ -103,8 +104,11 @@ describe('a run on an issue', () => {
       },
     ]);
     const summary = shop.checkRuns()[0]?.summary ?? '';
-    for (const part of [digest, '42 events', 'cofferdam verify x.jsonl', '`banner`', 'mirror'])
+    for (const part of [digest, '42 events', 'cofferdam verify x.jsonl', 'Self-test: 1 of 1 checks', 'mirror'])
       expect(summary).toContain(part);
+    const details = shop.checkRuns()[0]?.text ?? '';
+    for (const part of ['`banner`', 'host: "evil.test"', 'I made `add` add.']) expect(details).toContain(part);
+    expect(summary).not.toContain('I made');
     expect(shop.reactions({ number: issue.number }).map((one) => one.content)).toEqual(['rocket']);
     expect(audit.entries.map((entry) => entry.type)).toEqual([
       'publish.authority',
@@ -112,7 +116,7 @@ describe('a run on an issue', () => {
       'publish.pull',
       'publish.check_run',
     ]);
-    for (const text of [body.replace('Fixes #1', ''), comment, summary])
+    for (const text of [body.replace('Fixes #1', ''), comment, summary, details])
       expect(active(render(text), ourLinks)).toEqual([]);
   });
 
@@ -191,6 +195,64 @@ describe('a run on an issue', () => {
     expect(shop.comments(issue.number)[0]?.body).toContain('Done, verified');
     expect(shop.pulls()).toHaveLength(1);
     expect(shop.checkRuns()).toMatchObject([{ conclusion: 'success' }]);
+  });
+
+  describe('with something to look at', () => {
+    const patch = [
+      'diff --git a/CODEOWNERS b/CODEOWNERS',
+      '--- a/CODEOWNERS',
+      '+++ b/CODEOWNERS',
+      '@@ -1,2 +1,3 @@',
+      ' * @alice',
+      '+/src @bob',
+      ' /docs @carol',
+      'diff --git a/test/add.test.js b/test/add.test.js',
+      '--- a/test/add.test.js',
+      '+++ b/test/add.test.js',
+      '@@ -4,2 +4,1 @@',
+      ' const { add } = require("..");',
+      '-test("adds", () => assert(add(1, 1) === 2));',
+      '',
+    ].join('\n');
+    const files: ChangedFile[] = [
+      { path: 'CODEOWNERS', status: 'modified', additions: 1, deletions: 0, protectedClass: 'ownership' },
+      { path: 'test/add.test.js', status: 'modified', additions: 0, deletions: 1 },
+    ];
+
+    it.each(['nothing', 'checks/update', 'checks/create'] as const)(
+      'stands beside its lines once, and in the summary: lost success of %s',
+      async (lost) => {
+        await using here = await stage();
+        const { shop } = here;
+        const issue = await shop.openIssue({ title: 'add() subtracts' });
+        const request = requestOn(here, { number: issue.number });
+        using harvest = harvestOf(here);
+        const publisher = publisherOf(here, { request });
+        await publisher.queued({ ahead: 0 });
+        if (lost === 'checks/create') here.standIn.fault({ operationId: lost, status: 502, afterwards: true });
+        const published = await publisher.publish({
+          spec: specOf(request, harvest),
+          harvest: { ...harvest, patch, files },
+          result: resultOf(request),
+          audit: memoryAudit(),
+          signal,
+        });
+        // The first writes of the end are answered with a failure after they were done.
+        if (lost === 'checks/update')
+          here.standIn.fault({ operationId: lost, status: 502, afterwards: true, times: 3 });
+        const end = { result: resultOf(request, { ...published, files }), seal };
+        await publisher.finish(end);
+        await publisher.finish(end);
+        const [run, ...others] = shop.checkRuns();
+        expect(others).toEqual([]);
+        expect(run?.annotations.map(({ path, start_line, title }) => [path, start_line, title])).toEqual([
+          ['CODEOWNERS', 2, 'Protected file: code owners'],
+          ['test/add.test.js', 4, 'A test was removed'],
+        ]);
+        expect(run?.summary).toContain('## Look at first');
+        expect(run?.summary).toContain('- A test was removed: `test/add.test.js`, line 4');
+      },
+    );
   });
 
   it('takes a plain pull request where drafts are not to be had', async () => {
@@ -374,7 +436,7 @@ describe('a follow-up on a pull request', () => {
     const { sha, request } = await followUp(here);
     const publisher = publisherOf(here, { request });
     await publisher.finish({ result: resultOf(request, { state: 'timed_out', reason: 'timeout', files: [] }), seal });
-    expect(here.shop.checkRuns(sha)).toMatchObject([{ conclusion: 'timed_out' }]);
+    expect(here.shop.checkRuns(sha)).toMatchObject([{ conclusion: 'timed_out', annotations: [] }]);
   });
 
   it('overwrites nothing when somebody pushed meanwhile', async () => {

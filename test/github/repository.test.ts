@@ -88,7 +88,7 @@ describe('verbs on a repository', () => {
     expect(await repository.findCheck(sha, 'r1')).toBeNull();
     const id = await repository.createCheck(sha, check);
     await repository.updateCheck(id, { ...check, conclusion: 'success' });
-    expect(await repository.findCheck(sha, 'r1')).toBe(id);
+    expect(await repository.findCheck(sha, 'r1')).toEqual({ id, annotations: 0 });
     expect(await repository.findCheck(sha, 'r2')).toBeNull();
     expect(shop.checkRuns(sha)).toMatchObject([{ name: 'Cofferdam', conclusion: 'success', status: 'completed' }]);
   });

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { RunRequest, type RunResult } from '../../src/domain/run.ts';
-import { checkSummary, checkTitle } from '../../src/policy/markdown/check.ts';
+import { PROTECTED_CLASSES } from '../../src/policy/diff/classes.ts';
+import { checkSummary, checkText, checkTitle, type CheckFacts } from '../../src/policy/markdown/check.ts';
+import { annotations } from '../../src/policy/markdown/remarks.ts';
 import { pullBody, pullTitle } from '../../src/policy/markdown/pull.ts';
 import { helpReply, problemsReply, refusalReply, statusReply } from '../../src/policy/markdown/replies.ts';
 import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
@@ -69,6 +71,29 @@ const usage = { cost: 1, turns: 1, inputTokens: 1, outputTokens: 1 };
 const facts = { limits, agent: 'x', model: 'y', runUrl, elapsedMs: 1 };
 const source = RunRequest.shape.source.parse({ number: 7, title: 'T', isPull: false, url: 'http://x.test' });
 
+const held: NonNullable<RunResult['held']> = {
+  diffHash: digest,
+  rule: 'protected',
+  files: [],
+  ci: [],
+  excerpt: '',
+  excerptCut: true,
+};
+
+function checkFacts(text: string): CheckFacts {
+  return {
+    ...facts,
+    runId: request().runId,
+    result: hostile(text, {
+      held: { ...held, rule: text, files: [text], ci: [{ file: text, risk: 'secrets' }], excerpt: text },
+    }),
+    audit: { count: 1, head: text, file: text },
+    receipt: { ok: false, checks: [{ name: text, ok: false, observed: text }] },
+    steps: [],
+    remarks: [{ kind: 'protected', path: text, line: 1, protectedClass: 'workflow' }],
+  };
+}
+
 const writers: [string, (text: string) => string][] = [
   ['status, queued', (text) => status(text, { name: 'queued', ahead: 1, behind: text })],
   [
@@ -100,18 +125,8 @@ const writers: [string, (text: string) => string][] = [
         model: text,
       }),
   ],
-  [
-    'check run',
-    (text) =>
-      checkSummary({
-        ...facts,
-        runId: request().runId,
-        result: hostile(text),
-        audit: { count: 1, head: text, file: text },
-        receipt: { ok: false, checks: [{ name: text, ok: false, observed: text }] },
-        steps: [],
-      }),
-  ],
+  ['check run', (text) => checkSummary(checkFacts(text))],
+  ['details of the check run', (text) => checkText(checkFacts(text)) ?? ''],
   ['refusal', (text) => refusalReply('no_write_access', { login: text })],
   [
     'slips',
@@ -140,6 +155,19 @@ describe.each(writers)('GH-004 the %s', (_name, write) => {
     expect(markdown).not.toMatch(/^\s*(?:>\s*)?::\w|##\[/m);
     expect(render(markdown)).not.toMatch(/language-(?:mermaid|geojson|math|topojson|stl)/);
     expect(markdown.length).toBeLessThan(65_000);
+  });
+});
+
+describe('GH-004 annotations', () => {
+  it.each(corpus)('%s', (_attack, text) => {
+    const marks = annotations([{ kind: 'secret', path: text, line: 1 }]);
+    const [plain] = annotations([{ kind: 'secret', path: 'plain.js', line: 1 }]);
+    for (const { path, ...words } of marks) {
+      expect(invisible(path)).toEqual([]);
+      expect(path).toBe(text);
+      // Nothing else of it is the outside's.
+      expect({ ...words, path: 'plain.js' }).toEqual(plain);
+    }
   });
 });
 
@@ -181,6 +209,7 @@ describe('GH-006 everything at its largest', () => {
       status(text, { name: 'done', result: many, elapsedMs: 1 }),
       pullBody({ ...facts, runId: request().runId, source, requester: text, result: many }),
       checkSummary({ ...facts, runId: request().runId, result: many, receipt, steps: [] }),
+      checkText({ ...facts, runId: request().runId, result: many, receipt, steps: [] }) ?? '',
     ];
     for (const body of bodies) {
       expect(body.length).toBeLessThan(65_000);
@@ -189,6 +218,86 @@ describe('GH-006 everything at its largest', () => {
     }
   });
 });
+
+describe('the summary of the check run', () => {
+  /** Texts that become longest in Markdown, in every place, and more of everything than is shown. */
+  it.each(['`'.repeat(300), '|⚠️'.repeat(200), '😀|'.repeat(200), '<&_*[]#'.repeat(60), 'x\u202e'.repeat(200)])(
+    'has every part, whatever the run was like: %#',
+    (text) => {
+      const many = <T>(count: number, one: (n: number) => T): T[] => Array.from({ length: count }, (_, n) => one(n));
+      const given = checkFacts(text);
+      const of: CheckFacts = {
+        ...given,
+        agent: text,
+        model: text,
+        prefix: '/agent',
+        steps: many(40, (n) => ({ step: `step_${n}`, durationMs: n })),
+        receipt: { ok: false, checks: many(40, (n) => ({ name: `${n}${text}`, ok: false, observed: text })) },
+        remarks: many(200, (n) => ({
+          kind: 'protected',
+          path: `${n}${text}`,
+          line: n + 1,
+          protectedClass: PROTECTED_CLASSES[n % PROTECTED_CLASSES.length] ?? 'workflow',
+        })),
+        result: {
+          ...given.result,
+          processRecord: 'none',
+          verification: many(60, (n) => ({ command: `${n}${text}`, exitCode: 1, durationMs: n, tail: text })),
+          files: many(500, (n) => ({ ...changedFile, path: `${n}${text}`, protectedClass: 'workflow' })),
+          egress: many(300, (n) => ({
+            ...connection,
+            host: `${n}${text}`,
+            allow: n % 4 === 0,
+            reason: ['ip_literal', 'not_allowed', 'sni_mismatch'][n % 3] ?? '',
+          })),
+          held: {
+            ...held,
+            rule: text,
+            files: many(500, (n) => `${n}${text}`),
+            ci: many(60, (n) => ({ file: `${n}${text}`, risk: 'default_permission' as const })),
+          },
+        },
+      };
+      const summary = checkSummary(of);
+      expect(summary.length).toBeLessThan(65_000);
+      expect(summary).not.toContain('left out');
+      expect([...summary.matchAll(/^## (.+)$/gm)].map(([, name]) => name)).toEqual([
+        'Look at first',
+        'Verification',
+        'Files',
+        'Network',
+        'Limits used',
+        'Steps',
+        'Isolation',
+        'Audit',
+      ]);
+      expect(active(render(summary), own)).toEqual([]);
+      const details = checkText(of) ?? '';
+      expect(details.length).toBeLessThan(65_000);
+      expect(active(render(details), own)).toEqual([]);
+    },
+  );
+
+  it('says the verdict in its first line and classes what was denied', () => {
+    const result = hostile('x', {
+      egress: [
+        { ...connection, host: '203.0.113.9', allow: false, reason: 'ip_literal' },
+        { ...connection, host: 'telemetry.example', port: 0, allow: false, reason: 'not_allowed' },
+        { ...connection, host: 'docs.example', allow: false, reason: 'not_allowed' },
+        { ...connection, host: 'mirror.example', allow: true },
+      ],
+    });
+    const summary = checkSummary({ ...checkFacts('x'), result });
+    expect(summary.split('\n')[0]).toContain('**Done, but verification fails**');
+    expect(summary).toContain('Reached: `mirror.example:443` ×1.');
+    expect(summary).toContain('Refused, and no honest client does this: `203.0.113.9:443` ×1 ip literal.');
+    expect(summary).toContain('Refused, only reports home: `telemetry.example` ×1 not allowed.');
+    expect(summary).toContain('Refused: `docs.example:443` ×1 not allowed.');
+  });
+});
+
+const changedFile = { status: 'modified', additions: 1, deletions: 1 } as const;
+const connection = { port: 443, count: 1, bytesIn: 0, bytesOut: 0 } as const;
 
 describe('INJ-010 what the agent claims', () => {
   const claims =
@@ -200,7 +309,10 @@ describe('INJ-010 what the agent claims', () => {
 
   it.each([
     ['pull request', pullBody({ ...facts, runId: request().runId, source, requester: 'alice', result })],
-    ['check run', checkSummary({ ...facts, runId: request().runId, result, steps: [] })],
+    [
+      'check run',
+      `${checkSummary({ ...facts, runId: request().runId, result, steps: [] })}\n${checkText({ ...facts, runId: request().runId, result, steps: [] }) ?? ''}`,
+    ],
     ['status comment', status('x', { name: 'done', result, elapsedMs: 1 })],
   ])('stands in quotes, behind a mark, apart from what the host saw: %s', (_name, body) => {
     const quoted = body

@@ -1,10 +1,23 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
 import type { RunResult } from '../../domain/run.ts';
-import { assemble } from './assemble.ts';
-import { duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
-import { heldSections } from './held.ts';
+import type { Remark } from '../diff/remarks.ts';
+import { assemble, type Section } from './assemble.ts';
+import {
+  details,
+  duration,
+  failure,
+  filesList,
+  headline,
+  limitsTable,
+  network,
+  policyLines,
+  verification,
+  verificationTails,
+} from './facts.ts';
+import { heldDiff, heldSections } from './held.ts';
 import { block, code, link, plainLine } from './outside.ts';
+import { remarksList } from './remarks.ts';
 import { agentWords, auditLine } from './status.ts';
 
 export interface CheckFacts {
@@ -20,6 +33,8 @@ export interface CheckFacts {
   audit?: { count: number; head: string; file?: string | undefined } | undefined;
   /** The sandbox's self-test. */
   receipt?: { ok: boolean; checks: { name: string; ok: boolean; observed: string }[] } | undefined;
+  /** What to look at in the change. */
+  remarks?: readonly Remark[] | undefined;
   steps: { step: string; durationMs: number }[];
 }
 
@@ -28,23 +43,52 @@ export function checkTitle(result: RunResult): string {
   return plainLine(headline(result), 120);
 }
 
-/** The evidence: what the host saw, with the agent's words last. */
+/** How much of each part the summary shows, so that all of them together fit whatever the run was like; the text has more. */
+const SHOWN = { files: 30, commands: 8, hosts: 8, remarks: 10 } as const;
+
+/** The evidence in short: what the host saw. Every part has its own bound, and nothing is ever left out of it. */
 export function checkSummary(facts: CheckFacts): string {
   const { result, audit } = facts;
   const why = failure(result);
-  return assemble([
-    { text: `**${headline(result)}**${facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`}` },
-    why === undefined ? undefined : { text: why },
-    ...heldSections(result, { prefix: facts.prefix ?? '/agent' }),
-    { text: `## Verification\n\n${verification(result.verification, { tails: true })}`, optional: true },
-    { text: `## Files\n\n${filesList(result.files)}`, optional: true },
-    { text: `## Network\n\n${network(result.egress)}`, optional: true },
-    { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
-    { text: `## Isolation\n\n${isolation(facts)}`, optional: true },
-    facts.steps.length === 0 ? undefined : { text: `## Steps\n\n${steps(facts)}`, optional: true },
-    audit === undefined ? undefined : { text: `## Audit\n\n${auditText(facts, audit)}` },
+  const remarks = remarksList(facts.remarks ?? [], SHOWN.remarks);
+  const { commands, files, hosts } = SHOWN;
+  return assemble(
+    [
+      { text: `**${headline(result)}**${facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`}` },
+      why === undefined ? undefined : { text: why },
+      ...heldSections(result, { prefix: facts.prefix ?? '/agent' }),
+      remarks === undefined ? undefined : { text: `## Look at first\n\n${remarks}` },
+      { text: `## Verification\n\n${verification(result.verification, { tails: false, max: commands })}` },
+      { text: `## Files\n\n${filesList(result.files, files)}` },
+      { text: `## Network\n\n${network(result.egress, { rules: false, max: hosts })}` },
+      { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
+      facts.steps.length === 0 ? undefined : { text: `## Steps\n\n${steps(facts)}` },
+      { text: `## Isolation\n\n${isolation(facts)}` },
+      audit === undefined ? undefined : { text: `## Audit\n\n${auditText(facts, audit)}` },
+    ],
+    MAX_SUMMARY,
+  );
+}
+
+const MAX_SUMMARY = 65_000;
+
+/** The details: the self-test's receipt, all files, ends of outputs, lines of policy, the agent's words last. Undefined: there are none. */
+export function checkText(facts: CheckFacts): string | undefined {
+  const { result, receipt } = facts;
+  const rules = policyLines(result.egress);
+  const tails = verificationTails(result.verification);
+  const sections: (Section | undefined)[] = [
+    heldDiff(result),
+    receipt === undefined ? undefined : { text: details(receiptLine(receipt), receiptTable(receipt)), optional: true },
+    tails.length === 0 ? undefined : { text: tails.join('\n\n'), optional: true },
+    rules === undefined ? undefined : { text: rules, optional: true },
+    result.files.length <= SHOWN.files
+      ? undefined
+      : { text: details('More of the files', filesList(result.files)), optional: true },
     agentWords(result.agentSummary, { maxChars: 8_000, maxLines: 120 }),
-  ]);
+  ];
+  const text = assemble(sections);
+  return text === '' ? undefined : text;
 }
 
 /** What a check run says while the run goes on. */
@@ -64,19 +108,34 @@ const PROCESS_RECORD = {
   none: '**No process record**: this host’s gVisor cannot keep one, and the operator’s policy allows that.',
 } as const;
 
+type Receipt = NonNullable<CheckFacts['receipt']>;
+
+function receiptLine({ ok, checks }: Receipt): string {
+  const good = checks.filter((check) => check.ok).length;
+  return ok
+    ? `✅ Self-test: ${good} of ${checks.length} checks`
+    : `❌ Self-test failed: ${good} of ${checks.length} checks`;
+}
+
 function isolation({ receipt, result }: CheckFacts): string {
   if (receipt === undefined) return 'The sandbox was not started.';
   const record = result.processRecord === undefined ? [] : [PROCESS_RECORD[result.processRecord], ''];
-  const rows = receipt.checks
+  const failed = receipt.checks.filter((check) => !check.ok).slice(0, 5);
+  const names = failed.map((check) => code(check.name, { max: 60 })).join(', ');
+  const head = receipt.ok
+    ? `${receiptLine(receipt)}: before the agent started, the sandbox proved its isolation from inside (see below).`
+    : `${receiptLine(receipt)}, so nothing ran in the sandbox: ${names}.`;
+  return [...record, head].join('\n');
+}
+
+function receiptTable({ checks }: Receipt): string {
+  const rows = checks
     .slice(0, 30)
     .map(
       (check) =>
-        `| ${code(check.name, { max: 80, table: true })} | ${check.ok ? '✅' : '❌'} | ${code(check.observed, { max: 160, table: true })} |`,
+        `| ${code(check.name, { max: 60, table: true })} | ${check.ok ? '✅' : '❌'} | ${code(check.observed, { max: 120, table: true })} |`,
     );
-  const head = receipt.ok
-    ? 'Before the agent started, the sandbox proved from inside:'
-    : 'The self-test of the sandbox failed; nothing ran in it:';
-  return [...record, head, '', '| Check | | observed |', '|---|---|---|', ...rows].join('\n');
+  return ['| Check | | observed |', '|---|---|---|', ...rows].join('\n');
 }
 
 function steps(facts: CheckFacts): string {

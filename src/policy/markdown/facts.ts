@@ -9,7 +9,9 @@ import type {
   RunResult,
   Usage,
 } from '../../domain/run.ts';
+import type { DenyReason } from '../../domain/decision.ts';
 import { errorRow } from '../../domain/errors.ts';
+import { classOf, type DenialClass } from '../egress/report.ts';
 import { block, code, words } from './outside.ts';
 
 /** What the host saw, as Markdown. Each part stands for itself and has a bounded size. */
@@ -90,30 +92,30 @@ export function limitsTable(options: {
 
 const MAX_FILES = 100;
 
-export function filesList(files: ChangedFile[]): string {
+export function filesList(files: ChangedFile[], max = MAX_FILES): string {
   if (files.length === 0) return 'No file changed.';
   const added = files.reduce((sum, file) => sum + file.additions, 0);
   const deleted = files.reduce((sum, file) => sum + file.deletions, 0);
-  const shown = files.slice(0, MAX_FILES).map((file) => {
+  const shown = files.slice(0, max).map((file) => {
     const mark = file.protectedClass === undefined ? '' : `, **protected: ${words(file.protectedClass)}**`;
-    return `- ${code(file.path, { max: 160 })} ${file.status.replace('_', ' ')}, +${file.additions} −${file.deletions}${mark}`;
+    return `- ${code(file.path, { max: 120 })} ${file.status.replace('_', ' ')}, +${file.additions} −${file.deletions}${mark}`;
   });
-  const more = files.length > MAX_FILES ? [`- and ${files.length - MAX_FILES} more`] : [];
+  const more = files.length > max ? [`- and ${files.length - max} more`] : [];
   return [`${plural(files.length, 'file')} changed, +${added} −${deleted}:`, '', ...shown, ...more].join('\n');
 }
 
 const MAX_COMMANDS = 20;
 
 /** The commands that the host ran in a fresh sandbox, and how they ended. */
-export function verification(facts: CommandFact[], options: { tails: boolean }): string {
+export function verification(facts: CommandFact[], options: { tails: boolean; max?: number }): string {
   if (facts.length === 0) {
     return 'Nothing was run: the repository configures no `verify` command in `.github/cofferdam.yml`.';
   }
   const rows = facts
-    .slice(0, MAX_COMMANDS)
+    .slice(0, options.max ?? MAX_COMMANDS)
     .map(
       (fact) =>
-        `| ${code(fact.command, { max: 160, table: true })} | ${fact.exitCode === 0 ? '✅ 0' : `❌ ${fact.exitCode}`} | ${duration(fact.durationMs)} |`,
+        `| ${code(fact.command, { max: 120, table: true })} | ${fact.exitCode === 0 ? '✅ 0' : `❌ ${fact.exitCode}`} | ${duration(fact.durationMs)} |`,
     );
   const table = [
     'Run by Cofferdam in a second, fresh sandbox, without the agent:',
@@ -122,50 +124,66 @@ export function verification(facts: CommandFact[], options: { tails: boolean }):
     '|---|---|---|',
     ...rows,
   ];
-  const failed = options.tails ? facts.filter((fact) => fact.exitCode !== 0).slice(0, 3) : [];
-  const tails = failed.map((fact) =>
+  const left = facts.length - rows.length;
+  const more = left > 0 ? ['', `and ${plural(left, 'more command')}.`] : [];
+  return [...table, ...more, ...(options.tails ? verificationTails(facts).flatMap((tail) => ['', tail]) : [])].join(
+    '\n',
+  );
+}
+
+/** The ends of what failed commands printed, each to be opened. */
+export function verificationTails(facts: CommandFact[]): string[] {
+  const failed = facts.filter((fact) => fact.exitCode !== 0).slice(0, 3);
+  return failed.map((fact) =>
     details(
       `End of the output of command ${facts.indexOf(fact) + 1}`,
       block(fact.tail, { maxChars: 4_000, maxLines: 60, tail: true }),
     ),
   );
-  return [...table, ...tails.flatMap((tail) => ['', tail])].join('\n');
 }
 
 const MAX_HOSTS = 20;
 
-/** What the gateway let through and what not; for a denied host the line of the policy that would let it through, once. */
-export function network(egress: EgressEntryFact[]): string {
+const CLASSES: [DenialClass, string][] = [
+  ['suspicious', 'Refused, and no honest client does this'],
+  ['needed', 'Refused'],
+  ['telemetry', 'Refused, only reports home'],
+];
+
+/** What the gateway let through and what not, by its class; for a denied host the line of the policy that would let it through, once. */
+export function network(egress: EgressEntryFact[], options: { rules?: boolean; max?: number } = {}): string {
   const allowed = merged(egress.filter((entry) => entry.allow));
   const denied = merged(egress.filter((entry) => !entry.allow));
   if (allowed.length + denied.length === 0) return 'No connection was made or refused.';
-  const lines: string[] = [];
-  if (allowed.length > 0)
-    lines.push(
-      `Reached: ${allowed
-        .slice(0, MAX_HOSTS)
-        .map((entry) => hostLine(entry))
-        .join(', ')}${more(allowed)}.`,
-    );
-  if (denied.length === 0) lines.push('Nothing was refused.');
-  else {
-    lines.push(
-      `Refused: ${denied
-        .slice(0, MAX_HOSTS)
-        .map((entry) => `${hostLine(entry)} ${words((entry.reason ?? '').replaceAll('_', ' '))}`.trim())
-        .join(', ')}${more(denied)}.`,
-    );
-    const rules = [...new Set(denied.map((entry) => policyLine(entry)).filter((line) => line !== undefined))];
-    if (rules.length > 0) {
-      lines.push(
-        details(
-          'What an operator would add to <code>egress.allow</code> to let these through',
-          block(rules.slice(0, MAX_HOSTS).join('\n'), { maxChars: 4_000, maxLines: MAX_HOSTS, language: 'yaml' }),
-        ),
-      );
-    }
+  const max = options.max ?? MAX_HOSTS;
+  const lines = allowed.length > 0 ? [`Reached: ${hosts(allowed, max)}.`] : [];
+  for (const [name, words] of CLASSES) {
+    const those = denied.filter((entry) => classOf(entry, (entry.reason ?? 'malformed') as DenyReason) === name);
+    if (those.length > 0) lines.push(`${words}: ${hosts(those, max)}.`);
   }
-  return lines.join('\n\n');
+  if (denied.length === 0) lines.push('Nothing was refused.');
+  const rules = options.rules === false ? undefined : policyLines(egress);
+  return [...lines, ...(rules === undefined ? [] : [rules])].join('\n\n');
+}
+
+/** What an operator would add, to be opened; undefined when no line would change anything. */
+export function policyLines(egress: EgressEntryFact[]): string | undefined {
+  const denied = merged(egress.filter((entry) => !entry.allow));
+  const rules = [...new Set(denied.map((entry) => policyLine(entry)).filter((line) => line !== undefined))];
+  if (rules.length === 0) return undefined;
+  return details(
+    'What an operator would add to <code>egress.allow</code> to let these through',
+    block(rules.slice(0, MAX_HOSTS).join('\n'), { maxChars: 4_000, maxLines: MAX_HOSTS, language: 'yaml' }),
+  );
+}
+
+function hosts(entries: EgressEntryFact[], max: number): string {
+  const shown = entries.slice(0, max).map((entry) => {
+    const reason = entry.allow ? '' : words((entry.reason ?? '').slice(0, 40).replaceAll('_', ' '));
+    return `${hostLine(entry)} ${reason}`.trim();
+  });
+  const left = entries.length - shown.length;
+  return `${shown.join(', ')}${left > 0 ? ` and ${left} more` : ''}`;
 }
 
 function merged(entries: EgressEntryFact[]): EgressEntryFact[] {
@@ -181,10 +199,6 @@ function merged(entries: EgressEntryFact[]): EgressEntryFact[] {
 /** Names are the agent's choice: shown as code, and not so long that they carry a file. */
 function hostLine(entry: EgressEntryFact): string {
   return `${code(entry.port === 0 ? entry.host : `${entry.host}:${entry.port}`, { max: 80 })} ×${entry.count}`;
-}
-
-function more(entries: unknown[]): string {
-  return entries.length > MAX_HOSTS ? ` and ${entries.length - MAX_HOSTS} more` : '';
 }
 
 const HOST = /^(?=.{1,80}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z][a-z0-9-]*$/;

@@ -4,7 +4,8 @@ import type { Section } from './assemble.ts';
 import { details } from './facts.ts';
 import { block, code, words } from './outside.ts';
 
-const MAX_FILES = 50;
+const MAX_FILES = 20;
+const MAX_CI = 8;
 
 const RISKS: Record<CiRisk, string> = {
   secrets: 'runs on what is pushed and uses secrets',
@@ -39,16 +40,17 @@ export function heldSections(
     {
       text: `Whoever has write access here and agrees with the whole change writes \`${options.prefix} publish ${shortHash(held.diffHash)}\`. That publishes exactly this commit; any other diff has another hash.`,
     },
-    {
-      text: details(
-        held.excerptCut
-          ? `Beginning of the diff (all of it is ${held.fork === undefined ? 'on the run page and ' : ''}in the held directory of the host)`
-          : 'The whole diff',
-        block(held.excerpt, { maxChars: 20_000, maxLines: 500, language: 'diff' }),
-      ),
-      optional: true,
-    },
   ];
+}
+
+/** The diff that waits, to be opened. */
+export function heldDiff({ held }: RunResult): Section | undefined {
+  if (held === undefined) return undefined;
+  const summary = held.excerptCut
+    ? `Beginning of the diff (all of it is ${held.fork === undefined ? 'on the run page and ' : ''}in the held directory of the host)`
+    : 'The whole diff';
+  const diff = block(held.excerpt, { maxChars: 20_000, maxLines: 500, language: 'diff' });
+  return { text: details(summary, diff), optional: true };
 }
 
 /** Does GitHub ask for the permission `workflows` before it takes these? */
@@ -61,7 +63,7 @@ function filesOf(result: RunResult, held: HeldFacts): string {
   const classes = new Map(held.fork === undefined ? own : Object.entries(held.fork.classes));
   const shown = held.files.slice(0, MAX_FILES).map((path) => {
     const named = PROTECTED_CLASSES.find((one) => one === classes.get(path));
-    return `- ${code(path, { max: 160 })}${named === undefined ? '' : `: ${words(CLASS_TEXT[named])}`}`;
+    return `- ${code(path, { max: 120 })}${named === undefined ? '' : `: ${words(CLASS_TEXT[named])}`}`;
   });
   const more = held.files.length - shown.length;
   return [...shown, ...(more > 0 ? [`- and ${more} more`] : [])].join('\n');
@@ -72,6 +74,7 @@ function forkOf(pull: number): string {
 }
 
 function ciOf(held: HeldFacts): string {
-  const lines = held.ci.map(({ file, risk }) => `- ${code(file, { max: 160 })} ${RISKS[risk]}`);
+  const lines = held.ci.slice(0, MAX_CI).map(({ file, risk }) => `- ${code(file, { max: 120 })} ${RISKS[risk]}`);
+  if (held.ci.length > MAX_CI) lines.push(`- and ${held.ci.length - MAX_CI} more`);
   return ['Code that executes in CI waits because:', '', ...lines].join('\n');
 }

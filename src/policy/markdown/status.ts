@@ -3,7 +3,7 @@ import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
-import { heldSections } from './held.ts';
+import { heldDiff, heldSections } from './held.ts';
 import { block, code, link, words } from './outside.ts';
 import { prose } from './prose.ts';
 
@@ -146,6 +146,7 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
     pull === undefined ? undefined : { text: pull },
     ...patchSections(result.patch),
     ...heldSections(result, { prefix: facts.prefix ?? '/agent', mayPushWorkflows: phase.mayPushWorkflows }),
+    heldDiff(result),
     facts.approvedBy === undefined
       ? undefined
       : { text: `It was held, and ${code(facts.approvedBy, { max: 60 })} let exactly this commit be published.` },
