@@ -8,6 +8,9 @@ export const GENESIS = '0'.repeat(64);
 /** A line of the file may have this many bytes; larger data is cut where it is recorded, never here. */
 export const MAX_LINE_BYTES = 1_048_576;
 
+/** Characters of a decision's rule that stay on a line whose data was too large. */
+const MAX_RULE = 1_000;
+
 /** SHA-256 of a line's exact bytes without its newline, lower-case hex. */
 export function lineHash(line: string | Uint8Array): string {
   return createHash('sha256').update(line).digest('hex');
@@ -55,6 +58,8 @@ export function link(
   if (Buffer.byteLength(line) > MAX_LINE_BYTES) {
     // A record that is too large is still a record: its own hash and size stand in for it.
     event.data = { truncated: true, bytes: Buffer.byteLength(line), sha256: lineHash(line) };
+    if (event.decision !== undefined)
+      event.decision = { ...event.decision, rule: event.decision.rule.slice(0, MAX_RULE) };
     line = encodeLine(event);
   }
   return { event, line, next: { seq: state.seq + 1, prev: lineHash(line) } };

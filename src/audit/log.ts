@@ -1,4 +1,4 @@
-import { constants, writeSync } from 'node:fs';
+import { constants, fstatSync, writeSync } from 'node:fs';
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DURABLE_EVENTS, type AuditEntry } from '../domain/audit.ts';
@@ -9,7 +9,7 @@ import { findEnd } from './end.ts';
 import type { Redact } from './redact.ts';
 import { writeSeal, type SigningKey } from './seal.ts';
 
-/** A plain write is synced at the latest after this time: what a power cut may take. The seal states it. */
+/** The sync of a plain line begins at the latest after this time: what a power cut may take. The seal states it. */
 export const SYNC_WINDOW_MS = 50;
 
 export interface AuditLogOptions {
@@ -24,9 +24,9 @@ export interface AuditLogOptions {
 }
 
 /**
- * The single writer of one run's audit file. Lines are written in call order, one write at a time; those of
- * `DURABLE_EVENTS` are synced before `append` resolves. Any failure is final: every later `append` rejects with `audit`,
- * because nothing may happen without a record.
+ * The single writer of one run's audit file. A line is written before `append` returns, so lines are in call order; those
+ * of `DURABLE_EVENTS` are synced before its promise resolves, and calls that wait at the same time share one sync. Any
+ * failure is final: every later `append` rejects with `audit`, because nothing may happen without a record.
  */
 export class AuditFile {
   readonly file: string;
@@ -34,16 +34,23 @@ export class AuditFile {
   readonly #options: AuditLogOptions;
   #opened: number;
   #state: ChainState = { seq: 0, prev: GENESIS };
-  #tail: Promise<void> = Promise.resolve();
+  /** Monotonic milliseconds of the last line. */
+  #mono = 0;
+  /** Bytes that the file has when nobody else writes to it. */
+  #bytes = 0;
   #failure: CofferdamError | undefined;
   #sealed = false;
-  #sync: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** The sync under way; never rejects. */
+  #syncing: Promise<unknown> = Promise.resolve();
+  /** The sync after that one, for lines that it may not cover. */
+  #next: Promise<void> | undefined;
 
   private constructor(handle: FileHandle, options: AuditLogOptions) {
     this.file = options.file;
     this.#handle = handle;
     this.#options = options;
-    this.#opened = this.#mono();
+    this.#opened = this.#clock();
   }
 
   /** Makes the file (0600, its directory 0700); it must not exist: a run writes one file once. */
@@ -60,7 +67,7 @@ export class AuditFile {
   /**
    * Goes on where the file of a writer that is gone ends: a line that it did not finish is cut off, and the first new line says
    * how much that was. Null when there is no such file or it is sealed already.
-   * Errors: `audit` when the file cannot be read or its last whole line is no event.
+   * Errors: `audit` when the file cannot be read, its last whole line is no event, or somebody else writes to it.
    */
   static async resume(options: AuditLogOptions): Promise<AuditFile | null> {
     const end = await findEnd(options.file);
@@ -70,7 +77,9 @@ export class AuditFile {
       handle = await open(options.file, constants.O_WRONLY | constants.O_APPEND);
       const log = new AuditFile(handle, options);
       log.#state = { seq: end.seq, prev: end.prev };
-      log.#opened = log.#mono() - end.mono;
+      log.#mono = end.mono;
+      log.#opened = log.#clock() - end.mono;
+      log.#bytes = end.bytes + end.cut;
       if (end.sealing !== undefined) {
         // The writer ended between the last line and its seal.
         log.#sealed = true;
@@ -78,7 +87,9 @@ export class AuditFile {
         await log.close();
         return null;
       }
+      log.#alone();
       if (end.cut > 0) await handle.truncate(end.bytes);
+      log.#bytes = end.bytes;
       await log.append({ zone: 'worker', type: 'audit.resume', data: { cutBytes: end.cut } });
       return log;
     } catch (cause) {
@@ -88,7 +99,7 @@ export class AuditFile {
     }
   }
 
-  #mono(): number {
+  #clock(): number {
     return this.#options.mono?.() ?? performance.now();
   }
 
@@ -98,57 +109,93 @@ export class AuditFile {
 
   append(entry: AuditEntry): Promise<void> {
     if (this.#sealed) return Promise.reject(new CofferdamError('audit', 'audit.append', 'the audit file is sealed'));
-    return this.#enqueue(entry);
+    return this.#record(entry);
   }
 
-  #enqueue(entry: AuditEntry): Promise<void> {
-    const done = this.#tail.then(() => this.#write(entry));
-    // The chain of writes goes on after a failure so that each caller gets its own rejection.
-    this.#tail = done.catch(() => undefined);
-    return done;
-  }
-
-  async #write(entry: AuditEntry): Promise<void> {
-    if (this.#failure) throw this.#failure;
-    try {
-      const { line, next } = link(this.#state, this.#options.redact(entry) as AuditEntry, {
-        runId: this.#options.runId,
-        at: (this.#options.now?.() ?? new Date()).toISOString(),
-        mono: Math.round((this.#mono() - this.#opened) * 1000) / 1000,
-      });
-      writeWhole(this.#handle.fd, Buffer.from(`${line}\n`));
-      this.#state = next;
-      if ((DURABLE_EVENTS as readonly string[]).includes(entry.type)) await this.#handle.datasync();
-      else this.#scheduleSync();
-      this.#options.onLine?.(line);
-    } catch (cause) {
-      this.#failure = new CofferdamError('audit', 'audit.append', `cannot write the audit file ${this.file}`, cause);
-      throw this.#failure;
-    }
-  }
-
-  #scheduleSync(): void {
-    this.#sync ??= setTimeout(() => {
-      this.#sync = undefined;
-      this.#handle.datasync().catch((cause: unknown) => {
-        this.#failure ??= new CofferdamError('audit', 'audit.sync', `cannot sync the audit file ${this.file}`, cause);
-      });
+  async #record(entry: AuditEntry): Promise<void> {
+    this.#write(entry);
+    if ((DURABLE_EVENTS as readonly string[]).includes(entry.type)) return this.#sync();
+    this.#timer ??= setTimeout(() => {
+      // Whoever appends next is told.
+      this.#sync().catch(() => undefined);
     }, SYNC_WINDOW_MS).unref();
   }
 
-  /** Last line, then the signed seal beside the file. Nothing can be appended afterwards. */
+  #write(entry: AuditEntry): void {
+    if (this.#failure) throw this.#failure;
+    try {
+      const { event, line, next } = link(this.#state, this.#options.redact(entry) as AuditEntry, {
+        runId: this.#options.runId,
+        at: (this.#options.now?.() ?? new Date()).toISOString(),
+        // A clock that jumps back must not make the file look edited.
+        mono: Math.max(this.#mono, Math.round((this.#clock() - this.#opened) * 1000) / 1000),
+      });
+      const bytes = Buffer.from(`${line}\n`);
+      this.#alone();
+      writeWhole(this.#handle.fd, bytes);
+      this.#bytes += bytes.length;
+      this.#state = next;
+      this.#mono = event.mono;
+      this.#options.onLine?.(line);
+    } catch (cause) {
+      throw this.#fail('audit.append', 'cannot write the audit file', cause);
+    }
+  }
+
+  /** Throws when the file is not as this writer left it: its lines would break the other's chain, or be nowhere. */
+  #alone(): void {
+    const { size, nlink } = fstatSync(this.#handle.fd);
+    if (nlink === 0) throw new Error('it was removed');
+    if (size !== this.#bytes)
+      throw new Error(`it has ${size} bytes instead of ${this.#bytes}: another process writes to it`);
+  }
+
+  #fail(op: string, what: string, cause: unknown): CofferdamError {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    this.#failure ??= new CofferdamError('audit', op, `${what} ${this.file}: ${why}`, cause);
+    return this.#failure;
+  }
+
+  /** Resolves when every line so far is on the disk. One sync at a time; those who come meanwhile share the one after it. */
+  #sync(): Promise<void> {
+    this.#next ??= this.#syncing.then(() => {
+      this.#next = undefined;
+      const sync = this.#datasync();
+      this.#syncing = sync.catch(() => undefined);
+      return sync;
+    });
+    return this.#next;
+  }
+
+  async #datasync(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#failure) throw this.#failure;
+    try {
+      await this.#handle.datasync();
+    } catch (cause) {
+      throw this.#fail('audit.sync', 'cannot sync the audit file', cause);
+    }
+  }
+
+  /** Last line, then the signed seal beside the file. Nothing can be appended afterwards. Errors: `audit`. */
   async seal(data: Record<string, unknown>): Promise<{ count: number; head: Digest }> {
     if (this.#sealed) throw new CofferdamError('audit', 'audit.seal', 'the audit file is sealed already');
     this.#sealed = true;
-    await this.#enqueue({ zone: 'worker', type: 'seal', data: { ...data, syncWindowMs: SYNC_WINDOW_MS } });
+    await this.#record({ zone: 'worker', type: 'seal', data: { ...data, syncWindowMs: SYNC_WINDOW_MS } });
     const seal = { count: this.#state.seq, head: this.head() };
-    await writeSeal({ file: this.file, runId: this.#options.runId, ...seal, data, key: this.#options.key });
+    try {
+      await writeSeal({ file: this.file, runId: this.#options.runId, ...seal, data, key: this.#options.key });
+    } catch (cause) {
+      throw this.#fail('audit.seal', 'cannot write the seal of', cause);
+    }
     return seal;
   }
 
+  /** What is written is synced first; whoever needs to know whether that went well seals. */
   async close(): Promise<void> {
-    await this.#tail;
-    clearTimeout(this.#sync);
+    if (this.#timer !== undefined) await this.#sync().catch(() => undefined);
+    await (this.#next ?? this.#syncing).catch(() => undefined);
     await this.#handle.close();
   }
 }

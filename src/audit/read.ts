@@ -8,6 +8,7 @@ import { AuditDecision, AuditEvent, AuditSource, AuditZone } from '../domain/aud
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
 import { GENESIS, lineHash, MAX_LINE_BYTES } from './chain.ts';
+import { parseSeal } from './seal.ts';
 
 /** Something that does not fit; `line` counts from 1 in what was read. */
 export interface Irregularity {
@@ -175,9 +176,15 @@ export async function* readAuditFile(file: string): AsyncGenerator<AuditPiece> {
   yield { events: [], reading: reader.reading() };
 }
 
-/** What a person is told about a reading; empty when all is well. `over`: nothing more will be written. */
-export function describeReading(reading: Reading, over: boolean): string[] {
+/**
+ * What a person is told about a reading; empty when all is well. `over`: nothing more will be written. `seal`: the text of the
+ * seal beside the file, by which an end that is missing shows.
+ */
+export function describeReading(reading: Reading, over: boolean, seal: string | null = null): string[] {
   const said: string[] = [];
+  const count = seal === null ? undefined : (parseSeal(seal)?.body.count ?? 'no');
+  if (count !== undefined && count !== reading.lines + reading.skipped)
+    said.push(`the seal is of ${count} lines; ${reading.lines + reading.skipped} are here`);
   if (reading.skipped > 0) said.push(`the first ${reading.skipped} events are not here`);
   if (reading.open > 0 && over) said.push(`the last line is cut off after ${reading.open} bytes`);
   for (const { line, message } of reading.irregularities.slice(0, 5)) said.push(`line ${line}: ${message}`);

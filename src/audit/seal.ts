@@ -108,6 +108,16 @@ export async function writeSeal(options: {
   await rename(`${target}.new`, target);
 }
 
+/** Seal and what it signs; undefined when the text is none. */
+export function parseSeal(text: string): { seal: Seal; body: SealBody } | undefined {
+  try {
+    const seal = Seal.parse(JSON.parse(text));
+    return { seal, body: SealBody.parse(JSON.parse(seal.body)) };
+  } catch {
+    return undefined;
+  }
+}
+
 /** True when the seal's signature is this key's. */
 export function signatureValid(seal: Seal, publicKey: KeyObject): boolean {
   return verify(null, Buffer.from(seal.body), publicKey, Buffer.from(seal.signature, 'base64'));

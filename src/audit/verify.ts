@@ -4,12 +4,12 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { AuditEvent } from '../domain/audit.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { Digest, RunId } from '../domain/ids.ts';
 import { digestOf, encodeLine, GENESIS, lineHash, MAX_LINE_BYTES } from './chain.ts';
-import { Seal, SealBody, signatureValid } from './seal.ts';
+import { parseSeal, signatureValid } from './seal.ts';
 
 /** `valid`: chain, seal and signature; `unsigned`: chain and seal agree, no key to check the signature; `unsealed`: the chain is whole but has no seal; `broken`: see `problem`. */
 export type VerifyVerdict = 'valid' | 'unsigned' | 'unsealed' | 'broken';
@@ -91,22 +91,24 @@ async function walkLines(content: AsyncIterable<Uint8Array>): Promise<Walk> {
   return walk;
 }
 
-function parseSeal(text: string | null): { seal: Seal; body: SealBody } | null | 'invalid' {
-  if (text === null) return null;
+/** More than any seal has. */
+const MAX_SEAL_BYTES = 1_048_576;
+
+/** The text beside the file; null when there is none. */
+async function readSeal(file: string): Promise<string | null> {
   try {
-    const seal = Seal.parse(JSON.parse(text));
-    return { seal, body: SealBody.parse(JSON.parse(seal.body)) };
-  } catch {
-    return 'invalid';
+    const { size } = await stat(file);
+    // What is too large is no seal; it is not read.
+    return size > MAX_SEAL_BYTES ? '' : await readFile(file, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}`, cause);
   }
 }
 
 /** `verifyAudit` for a file and the seal beside it. Errors: `usage` when one of them cannot be read. */
 export async function verifyAuditFile({ file, key }: { file: string; key?: string }): Promise<VerifyResult> {
-  const seal = await readFile(`${file}.seal`, 'utf8').catch((cause: unknown) => {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}.seal`, cause);
-  });
+  const seal = await readSeal(`${file}.seal`);
   try {
     return await verifyAudit({ content: createReadStream(file), seal, ...(key === undefined ? {} : { key }) });
   } catch (cause) {
@@ -135,9 +137,9 @@ export async function verifyAudit(options: {
   });
   if (walk.problem) return broken(walk.problem.line, walk.problem.message);
   if (walk.lines === 0) return broken(1, 'the file is empty');
+  if (options.seal === null) return { ...base, verdict: 'unsealed' };
   const sealed = parseSeal(options.seal);
-  if (sealed === null) return { ...base, verdict: 'unsealed' };
-  if (sealed === 'invalid') return broken(walk.lines, 'the seal is not readable');
+  if (sealed === undefined) return broken(walk.lines, 'the seal is not readable');
   const { seal, body } = sealed;
   if (body.runId !== walk.runId) return broken(1, `the seal belongs to run ${body.runId}`);
   if (body.count !== walk.lines)

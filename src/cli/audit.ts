@@ -1,4 +1,4 @@
-import { copyFile, mkdir } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -68,7 +68,7 @@ function heading({ outline, spending, network, elapsedMs }: RunStory): string[] 
 }
 
 /** The story as lines for a terminal. */
-export function storyLines(story: RunStory, reading: Reading, colour: boolean): string[] {
+export function storyLines(story: RunStory, reading: Reading, seal: string | null, colour: boolean): string[] {
   const lines = heading(story);
   let current: string | undefined;
   for (const entry of story.activity.entries) {
@@ -80,8 +80,9 @@ export function storyLines(story: RunStory, reading: Reading, colour: boolean): 
     lines.push(entryLine(entry, colour));
   }
   if (story.activity.dropped > 0) lines.push(`and ${story.activity.dropped} more; the file has them`);
-  const sealed = story.outline.seal !== undefined;
-  return [...lines, '', `${reading.lines} lines, head sha256:${reading.head}`, ...describeReading(reading, sealed)];
+  const over = seal !== null || story.outline.seal !== undefined;
+  const odd = describeReading(reading, over, seal);
+  return [...lines, '', `${reading.lines} lines, head sha256:${reading.head}`, ...odd];
 }
 
 /** `cofferdam audit show`: the run as a timeline. */
@@ -95,7 +96,8 @@ export async function auditShowCommand(options: { target: string; dataDir: strin
     reading = piece.reading;
   }
   if (reading === undefined) return 1;
-  stdout.write(`${storyLines(teller.story(), reading, stdout.isTTY === true).join('\n')}\n`);
+  const seal = await readFile(`${file}.seal`, 'utf8').catch(() => null);
+  stdout.write(`${storyLines(teller.story(), reading, seal, stdout.isTTY === true).join('\n')}\n`);
   return 0;
 }
 

@@ -89,8 +89,12 @@ export async function openEnclosure(options: EnclosureOptions): Promise<Enclosur
     signal,
   });
   undo.defer(async () => {
-    await audit.append({ zone: 'worker', type: 'sandbox.destroy', data: { role, container: sandbox.id } });
-    await sandbox.destroy();
+    try {
+      await audit.append({ zone: 'worker', type: 'sandbox.destroy', data: { role, container: sandbox.id } });
+    } finally {
+      // The one effect that does not wait for its record: a sandbox must not outlive a disk that is full.
+      await sandbox.destroy();
+    }
     await audit.append({ zone: 'worker', type: 'sandbox.destroyed', data: { role, container: sandbox.id } });
   });
   void sandbox.ended.then((end) =>

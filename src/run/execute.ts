@@ -40,8 +40,11 @@ export async function execute(ports: RunPorts, job: RunJob, signal: AbortSignal)
     if (signal.aborted) notes.reason = 'stopped';
   }
   await destroy(run);
-  const result = toResult(run, startedAt);
-  return conclude(run, result);
+  try {
+    return await conclude(run, toResult(run, startedAt));
+  } finally {
+    await audit.close();
+  }
 }
 
 /** The steps. Each acquires something and pushes its undo. */
@@ -285,7 +288,6 @@ async function conclude(run: Run, result: RunResult): Promise<RunResult> {
       // The work is done and recorded; that GitHub could not be told is the sweeper's to repair.
       final.error ??= toRunError(thrown, 'run.finish');
     });
-  await audit.close();
   return final;
 }
 

@@ -55,6 +55,22 @@ describe('execute', () => {
     expect(types.at(-1)).toBe('run.end');
   });
 
+  it('AUD-005 ends when a line cannot be written, whichever it is: nothing is left open, and nothing is published after that', async () => {
+    const whole = world();
+    await execute(whole.ports, JOB, idle());
+    const published = whole.audit.findIndex(({ type, data }) => type === 'run.step' && data?.['step'] === 'publish');
+    expect(published).toBeGreaterThan(10);
+    for (let line = 0; line <= whole.audit.length; line += 1) {
+      const w = world({ auditFailsAt: line });
+      await expect(execute(w.ports, JOB, idle()), `line ${line}`).rejects.toMatchObject({ code: 'audit' });
+      expect([...w.open], `line ${line}`).toEqual([]);
+      expect([w.finished, w.sealed], `line ${line}`).toEqual([[], 0]);
+      if (line <= whole.audit.findIndex(({ type }) => type === 'harvest.done'))
+        expect(w.published, `line ${line}`).toEqual([]);
+    }
+    expect(whole.finished).toMatchObject([{ state: 'succeeded' }]);
+  });
+
   const cases: { name: string; scene: Scene; state: string; reason?: string; code?: string; published: number }[] = [
     { name: 'no change', scene: { changed: false }, state: 'no_change', published: 0 },
     { name: 'no verify command', scene: { spec: { verify: [] } }, state: 'unverified', published: 1 },

@@ -1,4 +1,5 @@
 import type { AuditEntry } from '../../src/domain/audit.ts';
+import { CofferdamError } from '../../src/domain/errors.ts';
 import { CommitSha, Digest, RunId } from '../../src/domain/ids.ts';
 import { SandboxSettings } from '../../src/domain/policy.ts';
 import type { ChangedFile, EndReason, HeldFacts, RunResult, RunSpec } from '../../src/domain/run.ts';
@@ -83,6 +84,8 @@ export interface Scene {
   publish?: () => Promise<never>;
   failing?: 'mirror' | 'plan' | 'gateway' | 'sandbox' | 'harvest' | 'finish';
   error?: Error;
+  /** From this line on nothing can be recorded. */
+  auditFailsAt?: number;
 }
 
 export interface World {
@@ -118,6 +121,7 @@ export function world(scene: Scene = {}): World {
   const fail = (at: Scene['failing']): void => {
     if (scene.failing === at) throw scene.error ?? new Error(`${at ?? ''} failed`);
   };
+  const unwritable = (): boolean => w.audit.length >= (scene.auditFailsAt ?? Infinity);
   const acquire = (name: string): string => {
     w.open.add(name);
     return name;
@@ -197,7 +201,10 @@ export function world(scene: Scene = {}): World {
         fail('harvest');
         if (scene.changed === false) return null;
         acquire('quarantine');
-        await message({ tree: 't', files: harvest.files });
+        await message({ tree: 't', files: harvest.files }).catch((thrown: unknown) => {
+          w.open.delete('quarantine');
+          throw thrown;
+        });
         return harvest;
       },
     },
@@ -229,11 +236,13 @@ export function world(scene: Scene = {}): World {
         file: '/audit',
         append: (entry) => {
           if (w.sealed > 0) return Promise.reject(new Error('sealed'));
+          if (unwritable()) return Promise.reject(new CofferdamError('audit', 'test', 'no space left'));
           w.audit.push(entry);
           return Promise.resolve();
         },
         head: () => DIGEST,
         seal: () => {
+          if (unwritable()) return Promise.reject(new CofferdamError('audit', 'test', 'no space left'));
           w.sealed += 1;
           return Promise.resolve({ count: w.audit.length, head: DIGEST });
         },
