@@ -1,4 +1,7 @@
+import { createIntents, type OpenIntent } from '../audit/intents.ts';
+import { readAuditFile } from '../audit/read.ts';
 import { toRunError } from '../domain/errors.ts';
+import { MAX_UNKNOWN } from '../domain/events/run.ts';
 import type { RunId } from '../domain/ids.ts';
 import { repoKey, type FinalState, type RunResult } from '../domain/run.ts';
 import type { AuditLog, RunRecord } from '../run/ports.ts';
@@ -29,10 +32,15 @@ export async function endLostRun(
     await publisherFor(parts, record.request).finish({ result });
     return result.state;
   }
+  const unknown = await unfinished(audit.file);
   await audit.append({
     zone: 'worker',
     type: 'run.recover',
-    data: { why, worker: record.worker, step: record.step, containers, openReservations: calls, charged: amount },
+    data: {
+      ...{ why, worker: record.worker, step: record.step, containers, openReservations: calls, charged: amount },
+      unknown: unknown.slice(0, MAX_UNKNOWN),
+      unknownCount: unknown.length,
+    },
   });
   const { state, usage, error, head, pull } = result;
   await audit.append({
@@ -57,6 +65,13 @@ async function openRecord({ host, events, log }: WorkerParts, runId: RunId): Pro
     return null;
   });
   return audit === null ? null : withSealHandedOn(audit, runId, events);
+}
+
+/** What was begun and has no outcome in the file. */
+async function unfinished(file: string): Promise<OpenIntent[]> {
+  const intents = createIntents();
+  for await (const { events } of readAuditFile(file)) events.forEach((event) => intents.take(event));
+  return intents.open();
 }
 
 /** What the run cost, and what GitHub has of it: a push may have succeeded just before the worker ended. */

@@ -105,6 +105,13 @@ describe('CRA-003 kill -9 of the worker, which is started again by itself', () =
     expect(await verifyAuditFile({ file, key })).toMatchObject({ verdict: 'valid' });
     const recovered = (await events(runId)).find(({ type }) => type === 'run.recover');
     expect(recovered?.data).toMatchObject({ why: 'worker_lost' });
+    // Each line whose effect nobody can tell is named.
+    const unknown = recovered?.data['unknown'] as { line: number; type: string }[];
+    const all = await events(runId);
+    for (const { line, type } of unknown) expect(all[line - 1]?.type).toBe(type);
+    const ids = (wanted: string) => all.flatMap((one) => (one.type === wanted ? [one.data['callId']] : []));
+    const unsettled = ids('llm.reserve').filter((id) => !ids('llm.settle').includes(id));
+    expect(unknown.filter(({ type }) => type === 'llm.reserve')).toHaveLength(unsettled.length);
     expect(await containersOf(runId)).toEqual([]);
     expect(await readdir(join(dataDir, 'runs')).catch(() => [])).not.toContain(runId);
 

@@ -2,6 +2,9 @@ import { z } from 'zod';
 import { EndReason, FinalState } from '../run.ts';
 import { as, Commit, Count, Failure, Micro, Ms, Role, Sha256, Spent, Why } from './field.ts';
 
+/** Effects of unknown outcome that one line names. */
+export const MAX_UNKNOWN = 100;
+
 const Unknown = z.record(z.string(), z.unknown());
 
 /** What is fixed before anything starts, and the way of a run through its steps. */
@@ -37,6 +40,11 @@ export const RUN_EVENTS = {
       containers: z.array(z.string()).describe('Ids of the sandboxes that were still there and were removed'),
       openReservations: Count.describe('Model calls whose end is not known: charged in full'),
       charged: Micro,
+      unknown: z
+        .array(z.strictObject({ line: Count, type: z.string() }))
+        .max(MAX_UNKNOWN)
+        .describe('Effects that were recorded before they happened and have no outcome: nobody knows whether they did'),
+      unknownCount: Count.describe('How many those are, when not all are here'),
     })
     .describe('A run whose worker is gone was ended by another'),
   'run.end': z
