@@ -11,6 +11,7 @@ import { stateRow, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
 import { createHarvester } from '../harvest/harvest.ts';
 import { AGENTS_MOUNT, newRunId, openHost, prepareHost } from '../main/host.ts';
+import { keepingPatches } from '../main/live-audit.ts';
 import { createPlanner } from '../main/planner.ts';
 import { execute } from '../run/execute.ts';
 import { createMemoryLedger } from '../run/ledger.ts';
@@ -78,11 +79,14 @@ export async function runCommand(options: RunOptions): Promise<number> {
       toolboxAgentsDir: AGENTS_MOUNT,
       providers: Object.fromEntries((host.llm?.providers ?? []).map((p) => [p.id, { wires: p.wires }])),
     }),
-    harvester: createHarvester({
-      dataDir: environment.dataDir,
-      identity: IDENTITY,
-      knownSecrets: () => knownSecrets(policy.policy, environment),
-    }),
+    harvester: keepingPatches(
+      createHarvester({
+        dataDir: environment.dataDir,
+        identity: IDENTITY,
+        knownSecrets: () => knownSecrets(policy.policy, environment),
+      }),
+      { dataDir: environment.dataDir },
+    ),
     publisher: createLocalPublisher({ gitDir, patchFile, onProgress: report.progress, onMessage: report.message }),
   };
   const result = await execute(

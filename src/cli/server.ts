@@ -26,7 +26,7 @@ export async function serverCommand(options: { environment: Environment; signal:
       prefix: policy.prefix,
       label: policy.label,
       sink: triggers,
-      pages: await serverPages({ environment, redis, log, undo }),
+      pages: await serverPages({ environment, redis, prefix: policy.prefix, log, undo }),
       healthy: () => within(redis.ping(), 2_000).then(() => true),
       log,
     }),

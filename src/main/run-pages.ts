@@ -138,6 +138,7 @@ function firstOf(files: RunLogs, stream: RunLogs): RunLogs {
 export async function serverPages(options: {
   environment: Environment;
   redis: Redis;
+  prefix: string;
   log: Logger;
   undo: AsyncDisposableStack;
 }): Promise<RunPages> {
@@ -162,6 +163,7 @@ export async function serverPages(options: {
     publicUrl: environment.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     githubUrl: github.webUrl,
     publicKey: installationKey(dataDir),
+    prefix: options.prefix,
     log,
   });
 }

@@ -32,6 +32,8 @@ export interface RunPagesOptions {
   githubUrl: string;
   /** The installation's public key in PEM form, to check seals. */
   publicKey: () => Promise<string | undefined>;
+  /** First word of a command on GitHub; default `/agent`. */
+  prefix?: string;
   log: Logger;
   maxLive?: number;
 }
@@ -259,6 +261,7 @@ async function viewOf(
     patch: watched?.patch() ?? null,
     filter: readFilter(url.searchParams),
     githubOrigin: new URL(pages.options.githubUrl).origin,
+    prefix: pages.options.prefix ?? '/agent',
   };
 }
 

@@ -276,6 +276,26 @@ export const ENDING: AuditEntry[] = [
   },
 ];
 
+/** Instead of the last two lines of a run: its result waits for a person. */
+export const HELD: AuditEntry[] = [
+  {
+    zone: 'worker',
+    type: 'publish.held',
+    decision: { allow: false, rule: 'protected', reason: 'held' },
+    data: {
+      diffHash: `sha256:${'d'.repeat(64)}`,
+      commit: COMMIT,
+      files: ['src/timer.js'],
+      ci: [{ file: '.github/workflows/ci.yml', risk: 'secrets' }],
+    },
+  },
+  {
+    zone: 'worker',
+    type: 'run.end',
+    data: { state: 'held', reason: null, usage: { cost: 1, turns: 1, inputTokens: 1, outputTokens: 1 }, error: null },
+  },
+];
+
 export const WHOLE_RUN: AuditEntry[] = [...BEGINNING, ...WORK, ...ENDING];
 
 export async function putAll(log: RunLog, entries: readonly AuditEntry[]): Promise<void> {

@@ -83,7 +83,10 @@ describe('cofferdam run', () => {
     const verified = await p.run(['verify', '--json', String(result['auditFile'])]);
     expect(verified.code).toBe(0);
     expect(lastLine(verified)['checkpoints'] as string[]).toContain(checkpoint);
-    expect(await readFile(String(result['patchFile']), 'utf8')).toContain('const UNIT');
+    const patch = await readFile(String(result['patchFile']), 'utf8');
+    expect(patch).toContain('const UNIT');
+    // The run's page has it, too.
+    expect(await readFile(String(result['auditFile']).replace(/\.jsonl$/, '.patch'), 'utf8')).toBe(patch);
     // What the provider charged is what the run says that it cost, to the micro-dollar.
     expect(result['costUsd']).toBeCloseTo(provider.charged() / 1e6, 6);
     // The key was used on the host and is nowhere in what the run left.

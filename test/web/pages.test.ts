@@ -4,7 +4,17 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import { RunId } from '../../src/domain/ids.ts';
-import { BEGINNING, directory, openLog, putAll, RUN_ID, WHOLE_RUN, WORK, type Directory } from '../audit/run-log.ts';
+import {
+  BEGINNING,
+  directory,
+  HELD,
+  openLog,
+  putAll,
+  RUN_ID,
+  WHOLE_RUN,
+  WORK,
+  type Directory,
+} from '../audit/run-log.ts';
 import { pagesStage, record, type PagesStage } from './stage.ts';
 
 const PAGE = `/runs/${RUN_ID}`;
@@ -126,6 +136,41 @@ describe('a finished run', () => {
   });
 });
 
+describe('a run whose result is held', () => {
+  it('says what waits, why, and what lets it go; and that it went', async () => {
+    await using dir = await directory();
+    await finished(dir, [...WHOLE_RUN.slice(0, -1), ...HELD]);
+    await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'diff --git a/src/timer.js b/src/timer.js\n+new\n');
+    await using here = await pagesStage(dir);
+    const known = record(RUN_ID, { state: 'held' });
+    here.records.push(known);
+    const page = (await text(here, PAGE)).replace(/\s+/g, ' ');
+    for (const part of [
+      'Held for a person',
+      'Waits for a person',
+      '<code>src/timer.js</code>',
+      '<code>.github/workflows/ci.yml</code> runs on what is pushed and uses secrets',
+      '/agent publish dddddddddddd</pre>',
+      '<a href="#diff">change</a>',
+      'https://github.example/octo/kettle/issues/12',
+    ])
+      expect(page).toContain(part);
+    known.state = 'succeeded';
+    known.pull = { number: 13, url: 'https://github.example/octo/kettle/pull/13' };
+    const later = await text(here, PAGE);
+    expect(later).toContain('Was held, and a person let it go');
+    expect(later).not.toContain('publish dddd');
+    expect(later).toContain('pull request #13');
+  });
+
+  it('is nothing that is said of any other run', async () => {
+    await using dir = await directory();
+    await finished(dir);
+    await using here = await pagesStage(dir);
+    expect(await text(here, PAGE)).not.toContain('Waits for a person');
+  });
+});
+
 describe('a record that is not whole', () => {
   it('is shown with what is wrong: cut anywhere, changed, with bytes after its end', async () => {
     await using dir = await directory();
@@ -156,7 +201,7 @@ describe('AUD-014 nothing of a run becomes markup', () => {
     return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, evil(one, name)]));
   }
 
-  const everywhere = WHOLE_RUN.map((entry): AuditEntry => ({
+  const everywhere = [...WHOLE_RUN.slice(0, -1), ...HELD].map((entry): AuditEntry => ({
     ...entry,
     ...(entry.decision === undefined ? {} : { decision: { ...entry.decision, rule: EVIL } }),
     data: evil(entry.data) as Record<string, unknown>,

@@ -111,6 +111,9 @@ const SENTENCES: Record<string, [EntryKind, (data: Record<string, unknown>) => s
   'sandbox.ended': ['run', (data) => `Sandbox ended by itself: ${textAt(data, 'reason') ?? ''}`, 'failed'],
   'git.commit': ['git', () => 'Commit made by the host: the checkpoint that its trailer names'],
   'git.push': ['publish', (data) => `Push to ${textAt(data, 'branch') ?? ''}`],
+  'publish.authority': ['publish', (data) => `May ${textAt(data, 'login') ?? ''} still write here?`],
+  'publish.held': ['publish', () => 'Held: nothing is pushed before a person agrees'],
+  'publish.local': ['publish', () => 'Branch and patch written on this machine', 'ok'],
   'publish.pull': ['publish', () => 'Pull request'],
   'publish.check_run': ['publish', () => 'Check run'],
   seal: ['run', () => 'Record sealed', 'ok'],
@@ -137,8 +140,9 @@ export function otherTaker({ add }: Activity): (event: AuditEvent) => void {
     }
     const known = SENTENCES[type];
     if (known !== undefined) {
-      const [kind, sentence, outcome = 'none'] = known;
-      add(event, { kind, title: sentence(data), outcome });
+      const [kind, sentence, outcome = decision === undefined ? 'none' : decision.allow ? 'ok' : 'denied'] = known;
+      const entry = add(event, { kind, title: sentence(data), outcome });
+      if (decision !== undefined) detail(entry, 'rule', decision.rule);
       return;
     }
     if (decision !== undefined) {

@@ -57,6 +57,17 @@ export interface SelfTestFact {
   checks: { name: string; ok: boolean; observed: string }[];
 }
 
+/** A result that waits, or waited, for a person. */
+export interface HeldFact {
+  rule: string;
+  diffHash: string;
+  /** The beginning of the hash, as people write it. */
+  short: string;
+  files: string[];
+  /** What CI would do with it. */
+  ci: { file: string; risk: string }[];
+}
+
 /** What came of it. */
 export interface OutcomeFact {
   state: string;
@@ -73,6 +84,7 @@ export interface Outline {
   diffHash: string | undefined;
   pull: number | undefined;
   pushed: string | undefined;
+  held: HeldFact | undefined;
   files: FileFact[];
   checks: CheckFact[];
   selfTests: SelfTestFact[];
@@ -94,6 +106,7 @@ export function createOutline(): { take: (event: AuditEvent) => void; outline: O
     diffHash: undefined,
     pull: undefined,
     pushed: undefined,
+    held: undefined,
     files: [],
     checks: [],
     selfTests: [],
@@ -109,12 +122,12 @@ export function createOutline(): { take: (event: AuditEvent) => void; outline: O
       // Each line carries the hash of the line before: that of the checkpoint is in the line after it.
       if (committed) outline.checkpoint = `sha256:${event.prev}`;
       committed = event.type === 'git.commit';
-      takers[event.type]?.(outline, event.data);
+      takers[event.type]?.(outline, event.data, event);
     },
   };
 }
 
-const takers: Record<string, (outline: Outline, data: Record<string, unknown>) => void> = {
+const takers: Record<string, (outline: Outline, data: Record<string, unknown>, event: AuditEvent) => void> = {
   'run.manifest': (outline, data) => {
     outline.manifest = manifestOf(data);
   },
@@ -133,6 +146,18 @@ const takers: Record<string, (outline: Outline, data: Record<string, unknown>) =
     outline.commit = textAt(data, 'commit');
     outline.diffHash = textAt(data, 'diffHash');
     outline.files = listAt(data, 'files').slice(0, MAX_LIST).map(fileOf);
+  },
+  'publish.held': (outline, data, { decision }) => {
+    const diffHash = textAt(data, 'diffHash') ?? '';
+    outline.held = {
+      rule: decision?.rule ?? '',
+      diffHash,
+      short: diffHash.replace(/^sha256:/, '').slice(0, 12),
+      files: textsAt(data, 'files').slice(0, MAX_LIST),
+      ci: listAt(data, 'ci')
+        .slice(0, 50)
+        .map((one) => ({ file: textAt(one, 'file') ?? '', risk: textAt(one, 'risk') ?? '' })),
+    };
   },
   'git.push': (outline, data) => {
     outline.pushed = textAt(data, 'branch');

@@ -2,15 +2,10 @@
 import { allAttempts } from '../../audit/story/network.ts';
 import type { RunStory } from '../../audit/story/story.ts';
 import { formatUsd } from '../../domain/ids.ts';
-import { html, safeHref, type Markup, type Part } from '../html.ts';
+import { html, type Markup, type Part } from '../html.ts';
+import { toGitHub } from './github-link.ts';
 import { currentStep, repositoryOf, stateOf, titleOf, type RunView } from './run-view.ts';
 import { badge, bytes, clock, count, moment, plural, reasonWords, stateWords, stepWords, type Tone } from './words.ts';
-
-/** A link where the address is GitHub's own, else the text. */
-function toGitHub(view: RunView, address: string | undefined, text: Part): Markup {
-  const href = safeHref(address, view.githubOrigin);
-  return href === undefined ? html`${text}` : html`<a href="${href}" rel="noreferrer">${text}</a>`;
-}
 
 function origin(view: RunView): Markup {
   const { record, story } = view;

@@ -1,6 +1,7 @@
 import { html, type Markup, type Part } from '../html.ts';
 import { activityPart } from './activity.ts';
 import { announcement, head } from './head.ts';
+import { heldPart } from './held.ts';
 import { moneyPart } from './money.ts';
 import { networkPart } from './network.ts';
 import { processesPart } from './processes.ts';
@@ -62,6 +63,7 @@ interface PagePart {
 const PARTS: [string, (view: RunView) => Markup][] = [
   ['announcement', announcement],
   ['head', head],
+  ['held', heldPart],
   ['steps', stepsPart],
   ['network', networkPart],
   ['money', moneyPart],
@@ -84,7 +86,7 @@ export function runTitle(view: RunView): string {
 
 export function runBody(view: RunView): Markup {
   const parts = Object.fromEntries(runParts(view).map(({ id, markup }): [string, Part] => [id, markup]));
-  return html`${parts['announcement']} ${parts['head']} ${parts['steps']}
+  return html`${parts['announcement']} ${parts['head']} ${parts['held']} ${parts['steps']}
     <div class="pair">${parts['network']} ${parts['money']}</div>
     <div class="columns">
       <div class="wide">${parts['activity']} ${parts['diff']}</div>

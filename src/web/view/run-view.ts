@@ -20,11 +20,15 @@ export interface RunView {
   filter: ActivityFilter;
   /** `https://github.com` and its kin: the only origin that links lead to. */
   githubOrigin: string;
+  /** First word of a command on GitHub. */
+  prefix: string;
 }
 
 /** The run's state: how it ended, or what the queue knows, or that it goes on. */
 export function stateOf(view: RunView): string {
   const ended = view.story?.outline.outcome?.state;
+  // The record of the run ended when it was held; what became of it then is known to the queue.
+  if (ended === 'held' && view.record !== null && view.record.state !== 'running') return view.record.state;
   return ended ?? view.record?.state ?? 'running';
 }
 
