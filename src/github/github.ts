@@ -1,6 +1,6 @@
 import type { RepositoryRef } from './call.ts';
 import { createRepository, type GitHubRepository } from './repository.ts';
-import { githubError } from './failure.ts';
+import { githubError, unless } from './failure.ts';
 import { createTokens } from './tokens.ts';
 import { createTransport } from './transport.ts';
 
@@ -20,6 +20,8 @@ export interface GitHub {
   repository(repository: RepositoryRef): GitHubRepository;
   /** Asks GitHub who this App is. Errors: `github`, `config`. */
   check(): Promise<{ slug: string; permissions: Record<string, string>; events: string[] }>;
+  /** The installation on this repository; null: there is none. Errors: `github`. */
+  installationOf(repository: { owner: string; name: string }): Promise<number | null>;
   /** Asks GitHub to send deliveries again that failed since then; how many. */
   redeliverFailed(since: Date): Promise<number>;
 }
@@ -51,6 +53,17 @@ export function createGitHub(options: GitHubOptions): GitHub {
       } catch (thrown) {
         throw githubError(thrown, 'github.check');
       }
+    },
+    async installationOf({ owner, name: repo }) {
+      const octokit = await tokens.asApp();
+      const asked = octokit.rest.apps.getRepoInstallation({ owner, repo });
+      const answer = await unless(
+        ['not_found'],
+        asked.catch((thrown: unknown) => {
+          throw githubError(thrown, 'github.installationOf');
+        }),
+      );
+      return answer?.data.id ?? null;
     },
     async redeliverFailed(since) {
       const octokit = await tokens.asApp();

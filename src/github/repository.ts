@@ -4,6 +4,7 @@ import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
 import { Permission } from '../domain/trigger.ts';
 import { GitHubError, githubError, unless } from './failure.ts';
 import { lineVerbs, type LineVerbs } from './line-comments.ts';
+import { lookVerbs, type LookVerbs } from './look.ts';
 import { isOurs } from './ours.ts';
 import type { FailingCheck } from '../domain/review.ts';
 import { checkVerbs, type CheckVerbs } from './check-run.ts';
@@ -33,7 +34,7 @@ export interface PullState extends PullHead {
 }
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
-export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs {
+export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs {
   /** Null: GitHub knows no such person. */
   permission(login: string): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
@@ -103,6 +104,7 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
     setStateLabel: (number, options) => setStateLabel(call, { number, ...options }),
     ...checkVerbs(call),
     ...configurationVerbs(call),
+    ...lookVerbs(call),
     failingChecks: (sha) => failingChecks(call, { sha, appId: parts.appId }),
     async mayPushWorkflows() {
       const octokit = await parts.tokens.asApp();

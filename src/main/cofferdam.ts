@@ -215,6 +215,30 @@ function build(): Command {
       });
     });
 
+  program
+    .command('plan')
+    .description(
+      'what a run would be: who is obeyed, which texts are shown, rules, caps and expected cost; no model call',
+    )
+    .argument('<owner/repo#number>', 'issue or pull request, in quotes')
+    .requiredOption('--as <user>', 'who would ask')
+    .option('--policy <file>', 'operator policy (default: COFFERDAM_POLICY)')
+    .option('--json', 'write the result as JSON')
+    .addHelpText(
+      'after',
+      '\nNeeds APP_ID and PRIVATE_KEY.\nExit codes: 0 a run would begin, 1 it would be refused, 2 wrong usage.',
+    )
+    .action(async (target: string, options: { as: string; policy?: string; json?: boolean }) => {
+      const { planCommand } = await import('../cli/plan.ts');
+      loadEnvironmentFile();
+      process.exitCode = await planCommand({
+        ...options,
+        target,
+        environment: readEnvironment(),
+        stdout: process.stdout,
+      });
+    });
+
   addPolicyCommands(program);
   addAuditCommands(program);
 

@@ -32,7 +32,11 @@ export interface RunLog {
 }
 
 /** An open log; time passes by a tenth of a second with each line. */
-export async function openLog(dir: Directory, runId = RUN_ID, onLine?: (line: string) => void): Promise<RunLog> {
+export async function openLog(
+  dir: Omit<Directory, typeof Symbol.asyncDispose>,
+  runId = RUN_ID,
+  onLine?: (line: string) => void,
+): Promise<RunLog> {
   let ms = 0;
   const log = await AuditFile.create({
     file: join(dir.audit, `${runId}.jsonl`),

@@ -1,5 +1,6 @@
 /** What a person is told about a denial: of what kind it is, and the line of policy that would allow it. */
 import type { DenyReason } from '../../domain/decision.ts';
+import type { EgressEntry } from '../../domain/policy.ts';
 import { GITHUB_READ, githubRepository, isGithubHost } from './github.ts';
 import { isModelHost } from './lint.ts';
 
@@ -79,4 +80,13 @@ function isGithubLine({ host, method = 'GET', path }: Asked, reason: DenyReason)
 
 function pathOf(path: string | undefined): string {
   return path === undefined ? '' : `, paths: [${JSON.stringify(path)}]`;
+}
+
+/** An entry of an allowlist in one line: its name, and how far it is narrowed. */
+export function entryText(entry: EgressEntry): string {
+  if (typeof entry === 'string') return entry;
+  const { host, ports, methods, paths } = entry;
+  return [host, ports?.map((port) => `:${port}`).join(' '), methods?.join(' '), paths?.join(' ')]
+    .filter((part) => part !== undefined)
+    .join(' ');
 }

@@ -5,7 +5,7 @@ import {
   type RepositoryProblem,
 } from '../../domain/configuration.ts';
 import { formatUsd } from '../../domain/ids.ts';
-import type { EgressEntry } from '../../domain/policy.ts';
+import { entryText } from '../egress/report.ts';
 import { assemble } from './assemble.ts';
 import { duration } from './facts.ts';
 import { block, code, cut, plainLine } from './outside.ts';
@@ -117,14 +117,6 @@ function differences(before: EffectiveSettings, after: EffectiveSettings): strin
     const [was, is] = [show(before), show(after)];
     return was === is ? [] : [`| ${name} | ${was} | ${is} |`];
   });
-}
-
-function entryText(entry: EgressEntry): string {
-  if (typeof entry === 'string') return entry;
-  const { host, ports, methods, paths } = entry;
-  return [host, ports?.map((port) => `:${port}`).join(' '), methods?.join(' '), paths?.join(' ')]
-    .filter((part) => part !== undefined)
-    .join(' ');
 }
 
 function word(text: string): string {

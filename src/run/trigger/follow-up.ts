@@ -2,7 +2,7 @@ import { freezeText } from '../../domain/freeze.ts';
 import type { LineComment } from '../../domain/review.ts';
 import type { FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
-import type { TriggerRepository } from './ports.ts';
+import type { InputRepository } from './ports.ts';
 
 const MAX_THREADS = 30;
 const MAX_THREAD_CHARS = 60_000;
@@ -13,7 +13,7 @@ export type MayWrite = (login: string, type?: string) => Promise<boolean | undef
 
 interface FollowUp {
   trigger: Trigger;
-  repository: TriggerRepository;
+  repository: InputRepository;
   pull: PullHead;
   mayWrite: MayWrite;
 }

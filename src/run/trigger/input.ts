@@ -3,39 +3,51 @@ import type { FrozenInput, FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
 import { mayAsk } from '../../policy/authority/may-ask.ts';
 import { before, followUpTexts, type MayWrite } from './follow-up.ts';
-import type { TriggerRepository } from './ports.ts';
+import type { InputRepository } from './ports.ts';
 
 /** Newest comments that are read, people whose rights are looked up, and characters of all comments together. */
 const MAX_COMMENTS = 30;
 const MAX_AUTHORS = 20;
 const MAX_CHARS = 60_000;
 
+/** A comment that the agent does not see, and why. */
+export interface LeftOut {
+  text: FrozenText;
+  why: 'own' | 'later' | 'older' | 'length' | 'no_write_access' | 'too_many_people';
+}
+
 /**
  * What the agent may see, frozen: the texts that the delivery carried, and the comments of people with write access that were
- * there at the trigger and have not been touched since. Other comments are left out.
+ * there at the trigger and have not been touched since. Other comments are left out; `left` hears of each.
  */
 export async function freezeInput(
   trigger: Trigger,
-  repository: TriggerRepository,
-  options: { frozenAt: string; pull?: PullHead | undefined },
+  repository: InputRepository,
+  options: { frozenAt: string; pull?: PullHead | undefined; left?: (out: LeftOut) => void },
 ): Promise<FrozenInput> {
   const mayWrite = rights(repository, trigger);
   const carried: FrozenText[] = [];
   for (const text of trigger.texts) carried.push({ ...text, authorMayWrite: (await mayWrite(text.author)) === true });
   const known = new Set(trigger.texts.filter((text) => text.kind === 'comment').map((text) => text.id));
   const [thread, ...rest] = carried;
-  const comments = await repository.comments(trigger.source.number);
-  const eligible = comments
-    .filter((one) => !one.ours && !known.has(one.id) && before(one.updatedAt, trigger.happenedAt))
-    .slice(-MAX_COMMENTS);
+  const comments = (await repository.comments(trigger.source.number)).filter((one) => !known.has(one.id));
   const spoken: FrozenText[] = [];
   let chars = 0;
-  for (const comment of eligible.reverse()) {
-    chars += comment.body.length;
-    if (chars > MAX_CHARS) break;
-    if ((await mayWrite(comment.author, comment.authorType)) !== true) continue;
+  let read = 0;
+  for (const comment of comments.reverse()) {
     const { id, author, updatedAt, body } = comment;
-    spoken.unshift({ ...freezeText({ kind: 'comment', id, author, updatedAt, body }), authorMayWrite: true });
+    const text = freezeText({ kind: 'comment', id, author, updatedAt, body });
+    const out = (why: LeftOut['why']): void => options.left?.({ text, why });
+    if (comment.ours) out('own');
+    else if (!before(updatedAt, trigger.happenedAt)) out('later');
+    else if (read >= MAX_COMMENTS) out('older');
+    else {
+      read += 1;
+      chars += body.length;
+      const right = chars > MAX_CHARS ? 'length' : await mayWrite(author, comment.authorType);
+      if (right === true) spoken.unshift({ ...text, authorMayWrite: true });
+      else out(right === 'length' ? right : right === false ? 'no_write_access' : 'too_many_people');
+    }
   }
   const { pull, frozenAt } = options;
   const shown = pull === undefined ? [] : await followUpTexts({ trigger, repository, pull, mayWrite });
@@ -43,7 +55,7 @@ export async function freezeInput(
 }
 
 /** Looks each person up once; undefined when there are too many of them. */
-function rights(repository: TriggerRepository, trigger: Trigger): MayWrite {
+function rights(repository: InputRepository, trigger: Trigger): MayWrite {
   // Whoever asked was looked up before.
   const known = new Map<string, Promise<boolean>>([[trigger.actor.login.toLowerCase(), Promise.resolve(true)]]);
   return async (login, type = 'User') => {

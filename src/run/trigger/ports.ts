@@ -9,6 +9,9 @@ import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
 import type { ConfigurationPorts } from './configuration.ts';
 import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
 
+/** What the input of a run is made of. */
+export type InputRepository = Pick<TriggerRepository, 'permission' | 'comments' | 'lineComments' | 'failingChecks'>;
+
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
 export interface TriggerRepository {
   permission(login: string): Promise<Permission | null>;
