@@ -9,6 +9,8 @@ const MARK = '[redacted]';
 const MIN_SECRET = 8;
 /** GitHub's tokens by their prefixes; their length varies. */
 const GITHUB_TOKEN = /\b(?:gh[pousr]_[A-Za-z0-9_.-]{16,}|github_pat_[A-Za-z0-9_]{16,})/g;
+/** Characters of the shortest text that this finds. */
+const SHORTEST_TOKEN = 20;
 
 function encodings(secret: string): string[] {
   const bytes = Buffer.from(secret, 'utf8');
@@ -28,9 +30,12 @@ export function createRedactor(secrets: readonly string[]): Redact {
   const forms = [...new Set(secrets.filter((s) => s.length >= MIN_SECRET).flatMap(encodings))].sort(
     (a, b) => b.length - a.length,
   );
+  const shortest = Math.min(SHORTEST_TOKEN, ...forms.map((form) => form.length));
   const text = (value: string): string => {
+    // Most of what is recorded is too short to hold any of them, and each line waits for this.
+    if (value.length < shortest) return value;
     let out = value;
-    for (const form of forms) if (out.includes(form)) out = out.replaceAll(form, MARK);
+    for (const form of forms) if (form.length <= out.length && out.includes(form)) out = out.replaceAll(form, MARK);
     return out.replace(GITHUB_TOKEN, MARK);
   };
   const walk = (value: unknown, depth: number): unknown => {

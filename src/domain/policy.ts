@@ -201,6 +201,13 @@ export const OperatorPolicy = z.strictObject({
     })
     .prefault({})
     .describe('How results reach GitHub.'),
+  audit: z
+    .strictObject({
+      keepDays: z.number().min(1).optional().describe('Sealed audit files older than this are removed.'),
+      keepSize: ByteSize.optional().describe('Such as 20GiB: the oldest sealed audit files beyond it are removed.'),
+    })
+    .default({})
+    .describe('What is kept of the record; without either, everything.'),
 });
 export type OperatorPolicy = z.infer<typeof OperatorPolicy>;
 

@@ -18,7 +18,9 @@ import { handleTrigger } from '../run/trigger/handle.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { newRunId, type Host } from './host.ts';
 import { sweepHost } from './leftovers.ts';
+import { auditDirectory } from './live-audit.ts';
 import { endLostRun } from './lost-runs.ts';
+import { retentionOf, startRetention } from './retention.ts';
 import { executeRequest } from './worker-run.ts';
 import { triggerPorts } from './worker-triggers.ts';
 
@@ -85,6 +87,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     await decisions.close();
   });
   await decisions.append({ zone: 'worker', type: 'worker.start', data: { worker: name, ...host.manifest } });
+  const retention = retentionOf(policy.policy.audit);
+  if (retention !== null)
+    undo.use(startRetention({ directory: auditDirectory(environment.dataDir), retention, audit: decisions, log }));
   const runs = await startRunWorker({
     queue,
     worker: name,

@@ -1,13 +1,18 @@
 import { readdir, readFile, stat, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { AuditFile } from '../../src/audit/log.ts';
 import type { FoundFile } from '../../src/audit/logs.ts';
 import { beyondRetention, prune } from '../../src/audit/retention.ts';
+import { loadSigningKey } from '../../src/audit/seal.ts';
 import type { VerifyResult } from '../../src/audit/verify.ts';
 import { auditExportCommand, auditPruneCommand, auditShowCommand } from '../../src/cli/audit.ts';
 import { disagreements, parsePullUrl } from '../../src/cli/verify-pull.ts';
 import { RunId } from '../../src/domain/ids.ts';
+import { retentionOf, startRetention } from '../../src/main/retention.ts';
+import { createLogger } from '../../src/telemetry/log.ts';
+import { misfits } from './fits.ts';
 import { COMMIT, directory, openLog, putAll, RUN_ID, WHOLE_RUN, type Directory } from './run-log.ts';
 
 async function sealed(dir: Directory, runId = RUN_ID): Promise<string> {
@@ -115,6 +120,44 @@ describe('retention', () => {
     expect((await stat(open.file)).size).toBeGreaterThan(0);
     expect(await prune(dir.audit, { maxAgeMs: 1 })).toEqual([]);
     await open.seal();
+  });
+});
+
+describe('retention by the worker', () => {
+  const log = createLogger({ level: 'silent' });
+
+  it('removes what the policy says at its start, records it, and leaves what has no seal and what is new', async () => {
+    await using dir = await directory();
+    const file = await sealed(dir);
+    const young = await sealed(dir, RunId.parse('rcccccccccccc'));
+    const open = await openLog(dir, RunId.parse('rbbbbbbbbbbbb'));
+    const old = new Date(Date.now() - 10 * 86_400_000);
+    for (const one of [file, open.file]) await utimes(one, old, old);
+    const own = await AuditFile.create({
+      file: join(dir.audit, 'rdddddddddddd.jsonl'),
+      runId: RunId.parse('rdddddddddddd'),
+      redact: (value) => value,
+      key: await loadSigningKey(dir.path),
+    });
+    const retention = retentionOf({ keepDays: 5, keepSize: 1_000_000_000 });
+    if (retention === null) throw new Error('there is one');
+    const started = startRetention({ directory: dir.audit, retention, audit: own, log });
+    await started[Symbol.asyncDispose]();
+    expect((await readdir(dir.audit)).sort()).toEqual(
+      [open.file, young, `${young}.seal`, own.file].map((path) => basename(path)).sort(),
+    );
+    expect(await misfits(own.file)).toEqual([]);
+    expect(JSON.parse(await readFile(own.file, 'utf8'))).toMatchObject({
+      type: 'audit.removed',
+      data: { runs: [RUN_ID], count: 1 },
+    });
+    await Promise.all([own.close(), open.seal()]);
+  });
+
+  it('is off unless the policy asks for it', () => {
+    expect(retentionOf({})).toBeNull();
+    expect(retentionOf({ keepDays: 2 })).toEqual({ maxAgeMs: 2 * 86_400_000, maxBytes: undefined });
+    expect(retentionOf({ keepSize: 5 })).toEqual({ maxAgeMs: undefined, maxBytes: 5 });
   });
 });
 

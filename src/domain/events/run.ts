@@ -5,6 +5,9 @@ import { as, Commit, Count, Failure, Micro, Ms, Role, Sha256, Spent, Why } from 
 /** Effects of unknown outcome that one line names. */
 export const MAX_UNKNOWN = 100;
 
+/** Runs that one line of removed files names. */
+export const MAX_REMOVED = 1_000;
+
 const Unknown = z.record(z.string(), z.unknown());
 
 /** What is fixed before anything starts, and the way of a run through its steps. */
@@ -59,6 +62,13 @@ export const RUN_EVENTS = {
   'audit.resume': z
     .strictObject({ cutBytes: Count.describe('Bytes of a line that the writer before did not finish') })
     .describe('Another writer went on with the file'),
+  'audit.removed': z
+    .strictObject({
+      runs: z.array(z.string()).max(MAX_REMOVED),
+      count: Count.describe('How many those are, when not all are here'),
+      bytes: Count,
+    })
+    .describe("Sealed audit files that were removed because of the operator's retention"),
   seal: z.looseObject({ syncWindowMs: Ms.describe('What a power cut may have taken') }).describe('The last line'),
   'worker.start': z.looseObject({ worker: z.string(), versions: Unknown }).describe('A worker began its own log'),
 };
