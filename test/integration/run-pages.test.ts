@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuditEntry } from '../../src/domain/audit.ts';
+import { bigLog } from '../audit/big-log.ts';
 import { BEGINNING, directory, ENDING, openLog, putAll, RUN_ID, WHOLE_RUN, WORK } from '../audit/run-log.ts';
 import { browser as openBrowser } from '../e2e/browser.ts';
 import { pagesStage, record, type PagesStage } from '../web/stage.ts';
@@ -162,6 +163,29 @@ describe('a person in a browser', () => {
         expect([role, (await element.innerText()) || 'nameless', labelled]).toEqual([role, expect.any(String), true]);
       }
     expect(await page.locator('h1').count()).toBe(1);
+  });
+
+  it('stays usable with a run of 100,000 events: few elements, and filters that answer', async () => {
+    await using dir = await directory();
+    await bigLog(dir, 100_000);
+    await using here = await pagesStage(dir);
+    await using visited = await visit(here);
+    const { page, complaints } = visited;
+    await page.goto(PAGE);
+    await page.locator('.headline', { hasText: 'Succeeded' }).waitFor();
+    const elements = (): Promise<number> => page.locator('*').count();
+    expect(await elements()).toBeLessThan(9_000);
+    await page
+      .getByRole('navigation', { name: 'Filter' })
+      .getByRole('link', { name: /^Denied/ })
+      .click();
+    await page.waitForURL(/show=denied/);
+    await expect.poll(() => page.locator('.entry:not(.denied)').count()).toBe(0);
+    expect(await page.locator('.entry.denied').count()).toBe(100);
+    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Newest' }).click();
+    await page.waitForURL(/page=\d/);
+    expect(await elements()).toBeLessThan(9_000);
+    expect(complaints).toEqual([]);
   });
 
   it('AUD-014 runs nothing that a run wrote, also in what comes live', async () => {

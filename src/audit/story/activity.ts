@@ -34,6 +34,8 @@ export interface Entry {
   /** Longer text: what was said, what a command printed, what a tool call gave. */
   text?: string;
   outcome: 'none' | 'running' | 'ok' | 'failed' | 'denied';
+  /** It had more text, which is in the audit file only: others came since. */
+  cut?: boolean;
   /** Which sandbox. */
   role?: string;
   /** How often, when it is more than one event. */
@@ -42,8 +44,9 @@ export interface Entry {
 }
 
 export interface ActivityStory {
+  /** In order; the first ones and the newest ones, when there are too many to keep. */
   entries: Entry[];
-  /** Entries that were not kept, because there are too many. */
+  /** Entries that were not kept, between the first and the newest ones. */
   dropped: number;
 }
 
@@ -51,19 +54,55 @@ export interface ActivityStory {
 export const SELF_TEST = 'self_test';
 
 const MAX_ENTRIES = 20_000;
+/** Of those, the first ones: how a run began is asked for as often as how it stands. */
+export const FIRST_KEPT = 2_000;
+/** Entries that go at a time, so that the list is not moved for each. */
+const AT_A_TIME = 1_000;
+/** Characters of all longer texts together; the oldest go first. */
+const MAX_TEXTS = 8 * 1_048_576;
 const MAX_DETAILS = 24;
+const MAX_DETAIL = 1_000;
+const MAX_TITLE = 400;
 
 export interface Activity {
   story: ActivityStory;
   add: (event: AuditEvent, entry: Partial<Entry> & Pick<Entry, 'kind' | 'title'>) => Entry;
+  /** Gives an entry a longer text. */
+  say: (entry: Entry, key: 'text' | 'input', text: string) => void;
 }
 
-/** The list that entries are put into. */
+/** The list that entries are put into. What it keeps is bounded, whatever comes. */
 export function createActivity(): Activity {
   const story: ActivityStory = { entries: [], dropped: 0 };
+  const entries = story.entries;
+  /** Entries with longer texts, in the order in which they got them. */
+  const wordy = new Set<Entry>();
+  let characters = 0;
+
+  function forget(entry: Entry): void {
+    if (!wordy.delete(entry)) return;
+    characters -= size(entry);
+    delete entry.text;
+    delete entry.input;
+    entry.cut = true;
+  }
+
+  function say(entry: Entry, key: 'text' | 'input', text: string): void {
+    characters += text.length - (entry[key]?.length ?? 0);
+    entry[key] = text;
+    // Whose text is new is the newest.
+    wordy.delete(entry);
+    wordy.add(entry);
+    for (const oldest of wordy) {
+      if (characters <= MAX_TEXTS) return;
+      forget(oldest);
+    }
+  }
+
   return {
     story,
-    add(event, given) {
+    say,
+    add(event, { text, input, ...given }) {
       const entry: Entry = {
         seq: event.seq,
         at: event.at,
@@ -73,22 +112,48 @@ export function createActivity(): Activity {
         count: 1,
         details: [],
         ...given,
+        title: shortened(given.title, MAX_TITLE),
       };
-      if (story.entries.length < MAX_ENTRIES) story.entries.push(entry);
-      else story.dropped += 1;
+      if (entries.length >= MAX_ENTRIES) {
+        story.dropped += AT_A_TIME;
+        for (const old of entries.splice(FIRST_KEPT, AT_A_TIME)) forget(old);
+      }
+      entries.push(entry);
+      if (input !== undefined) say(entry, 'input', input);
+      if (text !== undefined) say(entry, 'text', text);
       return entry;
     },
   };
 }
 
-/** Puts a detail into an entry, as far as there is room. */
-export function detail(entry: Entry, name: string, value: string | number | undefined): void {
-  if (value !== undefined && entry.details.length < MAX_DETAILS) entry.details.push([name, String(value)]);
+function size({ text, input }: Entry): number {
+  return (text?.length ?? 0) + (input?.length ?? 0);
 }
 
+function shortened(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
+}
+
+/** Puts a detail into an entry, as far as there is room. */
+export function detail(entry: Entry, name: string, value: string | number | undefined): void {
+  if (value === undefined || entry.details.length >= MAX_DETAILS) return;
+  entry.details.push([shortened(name, 60), shortened(String(value), MAX_DETAIL)]);
+}
+
+/** Remembers at most so many; the oldest are forgotten. */
+export function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > MAX_OPEN && oldest !== undefined) map.delete(oldest);
+}
+
+/** Of things that began and have not ended. */
+const MAX_OPEN = 1_000;
+
 /** What the agent says: messages, plans, and its tool calls, each of which is one entry however often it changes. */
-export function agentTaker({ add }: Activity): (event: AuditEvent) => void {
+export function agentTaker(activity: Activity): (event: AuditEvent) => void {
   const tools = new Map<string, Entry>();
+  const { add } = activity;
   return (event) => {
     const { data } = event;
     switch (event.type) {
@@ -102,7 +167,7 @@ export function agentTaker({ add }: Activity): (event: AuditEvent) => void {
         add(event, { kind: 'plan', title: 'plans', text: planText(data) });
         return;
       case 'agent.tool':
-        takeTool(event, tools, add);
+        takeTool(event, tools, activity);
     }
   };
 }
@@ -116,26 +181,26 @@ function planText(data: unknown): string {
 
 const TOOL_OUTCOME: Record<string, Entry['outcome']> = { completed: 'ok', failed: 'failed', cancelled: 'failed' };
 
-function takeTool(event: AuditEvent, tools: Map<string, Entry>, add: Activity['add']): void {
+function takeTool(event: AuditEvent, tools: Map<string, Entry>, { add, say }: Activity): void {
   const { data } = event;
   const id = textAt(data, 'id') ?? '';
   const status = textAt(data, 'status') ?? '';
   const entry = tools.get(id) ?? add(event, { kind: 'tool', title: '', outcome: 'running' });
-  tools.set(id, entry);
-  entry.title = textAt(data, 'title') ?? entry.title;
+  remember(tools, id, entry);
+  entry.title = shortened(textAt(data, 'title') ?? entry.title, MAX_TITLE);
   entry.outcome = TOOL_OUTCOME[status] ?? 'running';
   if (entry.outcome !== 'running') entry.to = event.mono;
   const kind = textAt(data, 'toolKind');
   if (kind !== undefined && !entry.details.some(([name]) => name === 'kind')) detail(entry, 'kind', kind);
   detail(entry, status, `${(event.mono / 1000).toFixed(1)} s`);
   const input = textAt(data, 'input');
-  if (input !== undefined) entry.input = input;
+  if (input !== undefined) say(entry, 'input', input);
   const output = textAt(data, 'output');
-  if (output !== undefined) entry.text = output;
+  if (output !== undefined) say(entry, 'text', output);
 }
 
 /** Commands that the host ran in a sandbox: start and end are one entry. */
-export function commandTaker({ add }: Activity): (event: AuditEvent) => void {
+export function commandTaker({ add, say }: Activity): (event: AuditEvent) => void {
   const open: { entry: Entry; name: string }[] = [];
   return (event) => {
     const { data } = event;
@@ -147,6 +212,7 @@ export function commandTaker({ add }: Activity): (event: AuditEvent) => void {
       detail(entry, 'directory', textAt(data, 'cwd'));
       detail(entry, 'arguments', JSON.stringify(argv));
       open.push({ entry, name: argv[0] ?? '' });
+      if (open.length > MAX_OPEN) open.shift();
       return;
     }
     const durationMs = numberAt(data, 'durationMs') ?? 0;
@@ -163,7 +229,7 @@ export function commandTaker({ add }: Activity): (event: AuditEvent) => void {
     detail(best.entry, 'exit code', code);
     if (data['timedOut'] === true) detail(best.entry, 'ended by', 'the time limit');
     const tail = textAt(data, 'tail');
-    if (tail !== undefined) best.entry.text = tail;
+    if (tail !== undefined) say(best.entry, 'text', tail);
   };
 }
 

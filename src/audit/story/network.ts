@@ -33,6 +33,9 @@ export interface NetworkStory {
 
 const MAX_HOSTS = 2_000;
 const MAX_RULES = 8;
+const MAX_REASONS = 20;
+/** A name of the DNS has 253 characters; what is longer is none. */
+const MAX_NAME = 300;
 /** A name that cannot exist: only the self-test asks for it. */
 const SELF_TEST_NAME = 'cofferdam-self-test.invalid';
 
@@ -48,7 +51,7 @@ export function createNetwork(): Network {
   const story: NetworkStory = { hosts: [], overflow: 0, allowed: 0, bytesIn: 0, bytesOut: 0 };
 
   function hostOf(event: AuditEvent): HostFact | undefined {
-    const host = textAt(event.data, 'host') ?? '';
+    const host = (textAt(event.data, 'host') ?? '').slice(0, MAX_NAME);
     const port = numberAt(event.data, 'port') ?? 0;
     const key = `${host}|${port}`;
     const known = hosts.get(key);
@@ -80,7 +83,8 @@ export function createNetwork(): Network {
     if (found === undefined) story.overflow += count;
     else {
       found.denied += count;
-      found.reasons[reason] = (found.reasons[reason] ?? 0) + count;
+      if (Object.hasOwn(found.reasons, reason) || Object.keys(found.reasons).length < MAX_REASONS)
+        found.reasons[reason] = (found.reasons[reason] ?? 0) + count;
       found.lastMs = event.mono;
     }
     if (found?.host === SELF_TEST_NAME) found.probes = found.denied;

@@ -1,10 +1,11 @@
 import { formatUsd } from '../../domain/ids.ts';
 import type { AuditEvent } from '../../domain/audit.ts';
-import { detail, SELF_TEST, type Activity, type Entry, type EntryKind } from './activity.ts';
+import { detail, remember, SELF_TEST, type Activity, type Entry, type EntryKind } from './activity.ts';
 import { field, numberAt, textAt } from './field.ts';
 
 /** The self-test tries each of its targets as the agent and as root. */
 const PROBES = 2;
+const MAX_WHERE = 400;
 
 /** Network and git decisions: equal ones of one step are one entry with a count. */
 export function networkTaker({ add }: Activity): (event: AuditEvent, phase: string) => void {
@@ -14,7 +15,7 @@ export function networkTaker({ add }: Activity): (event: AuditEvent, phase: stri
     if (decision === undefined || (decision.allow && event.type === 'egress.name')) return;
     const repeated = event.type === 'egress.repeated';
     const of = repeated ? (textAt(data, 'of') ?? '') : event.type;
-    const where = destination(event);
+    const where = destination(event).slice(0, MAX_WHERE);
     const why = decision.allow ? decision.rule : decision.reason;
     const target = `${of}|${where}|${why}`;
     // Counts of repeated denials are written later: those of the self-test belong to it.
@@ -74,7 +75,7 @@ export function modelTaker({ add }: Activity): (event: AuditEvent) => void {
     if (event.type === 'llm.reserve') {
       const entry = add(event, { kind: 'model', title: textAt(data, 'model') ?? 'model call', outcome: 'running' });
       detail(entry, 'set aside', formatUsd(numberAt(data, 'granted') ?? 0));
-      open.set(id, entry);
+      remember(open, id, entry);
       return;
     }
     if (event.type !== 'llm.settle') {

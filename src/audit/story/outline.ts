@@ -86,7 +86,10 @@ export interface Outline {
   pushed: string | undefined;
   held: HeldFact | undefined;
   files: FileFact[];
+  /** The first ones; all of them are counted. */
   checks: CheckFact[];
+  checksRun: number;
+  checksFailed: number;
   selfTests: SelfTestFact[];
   /** Hash of the line "commit made", as the commit's trailer carries it. */
   checkpoint: string | undefined;
@@ -96,6 +99,9 @@ export interface Outline {
 }
 
 const MAX_LIST = 2_000;
+const MAX_CHECKS = 50;
+const MAX_COMMAND = 1_000;
+const MAX_TAIL = 8_192;
 
 export function createOutline(): { take: (event: AuditEvent) => void; outline: Outline } {
   const outline: Outline = {
@@ -109,6 +115,8 @@ export function createOutline(): { take: (event: AuditEvent) => void; outline: O
     held: undefined,
     files: [],
     checks: [],
+    checksRun: 0,
+    checksFailed: 0,
     selfTests: [],
     checkpoint: undefined,
     agentEnd: undefined,
@@ -166,16 +174,19 @@ const takers: Record<string, (outline: Outline, data: Record<string, unknown>, e
     outline.pull = numberAt(data, 'pull');
   },
   'verify.command': (outline, data) => {
-    if (outline.checks.length >= MAX_LIST) return;
+    const exitCode = numberAt(data, 'exitCode') ?? -1;
+    outline.checksRun += 1;
+    if (exitCode !== 0) outline.checksFailed += 1;
+    if (outline.checks.length >= MAX_CHECKS) return;
     outline.checks.push({
-      command: textAt(data, 'command') ?? '',
-      exitCode: numberAt(data, 'exitCode') ?? -1,
+      command: (textAt(data, 'command') ?? '').slice(0, MAX_COMMAND),
+      exitCode,
       durationMs: numberAt(data, 'durationMs') ?? 0,
-      tail: textAt(data, 'tail') ?? '',
+      tail: (textAt(data, 'tail') ?? '').slice(-MAX_TAIL),
     });
   },
   'sandbox.self_test': (outline, data) => {
-    if (outline.selfTests.length < 50) outline.selfTests.push(selfTestOf(data));
+    if (outline.selfTests.length < 10) outline.selfTests.push(selfTestOf(data));
   },
   'sandbox.destroyed': (outline, data) => {
     if (outline.destroyed.length < 50) outline.destroyed.push(textAt(data, 'role') ?? '');
@@ -206,7 +217,7 @@ function selfTestOf(data: unknown): SelfTestFact {
     checks: checks.map((check) => ({
       name: textAt(check, 'name') ?? '',
       ok: field(check, 'ok') === true,
-      observed: textAt(check, 'observed') ?? '',
+      observed: (textAt(check, 'observed') ?? '').slice(0, 500),
     })),
   };
 }

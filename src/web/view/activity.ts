@@ -1,5 +1,5 @@
 /** What happened, in order. What the host saw and what the agent said are never mixed: each entry says whose word it is. */
-import type { Entry, EntryKind } from '../../audit/story/activity.ts';
+import { FIRST_KEPT, type Entry, type EntryKind } from '../../audit/story/activity.ts';
 import type { RunStory } from '../../audit/story/story.ts';
 import { html, type Markup, type Part } from '../html.ts';
 import { FILTERS, filterQuery, inGroup, matches, PER_PAGE, type ActivityFilter } from './filter.ts';
@@ -30,7 +30,16 @@ const ICON: Record<Entry['outcome'], [sign: string, words: string]> = {
 };
 /** Longest text that is shown without being asked for. */
 const SHORT = 1_200;
+/** Longest text of one entry in a page; the audit file has all of it. */
+const LONGEST = 6_000;
 const MAX_MEANWHILE = 12;
+const IN_THE_FILE = '(what was said here is in the audit file only)';
+
+function middleOut(text: string): string {
+  if (text.length <= LONGEST) return text;
+  const head = text.slice(0, LONGEST / 3);
+  return `${head}\n… ${count(text.length - LONGEST)} characters are in the audit file only …\n${text.slice((-LONGEST * 2) / 3)}`;
+}
 
 function took(entry: Entry): string {
   return entry.to === undefined || entry.count > 1 ? '' : duration(entry.to - entry.from);
@@ -65,8 +74,8 @@ function title(entry: Entry): Markup {
 
 function insides(story: RunStory, entry: Entry): Markup {
   const seen = meanwhile(story, entry);
-  const text = printed(entry.text ?? '');
-  const input = printed(entry.input ?? '');
+  const text = middleOut(printed(entry.text ?? ''));
+  const input = middleOut(printed(entry.input ?? ''));
   return html`<dl class="facts">
       ${entry.details.map(
         ([name, value]) =>
@@ -78,6 +87,7 @@ function insides(story: RunStory, entry: Entry): Markup {
     </dl>
     ${input !== '' && [html`<p class="quiet">Given</p>`, html`<pre tabindex="0" role="region" aria-label="Given">${input}</pre>`]}
     ${text !== '' && [input !== '' && html`<p class="quiet">Gave</p>`, html`<pre tabindex="0" role="region" aria-label="Output">${text}</pre>`]}
+    ${entry.cut === true && html`<p class="quiet">What it said or printed is in the audit file only.</p>`}
     ${
       seen.length > 0 &&
       html`<p class="quiet">Meanwhile the host saw</p>
@@ -89,7 +99,7 @@ function insides(story: RunStory, entry: Entry): Markup {
 
 function body(story: RunStory, entry: Entry): Markup {
   if (isProse(entry)) {
-    const text = printed(entry.text ?? '');
+    const text = middleOut(printed(entry.text ?? (entry.cut === true ? IN_THE_FILE : '')));
     if (text.length <= SHORT) return html`<p class="prose">${text}</p>`;
     return html`<details data-keep="e${entry.seq}">
       <summary><span class="prose">${text.slice(0, SHORT)}…</span></summary>
@@ -192,6 +202,6 @@ export function activityPart(view: RunView): Markup {
           </ol>`
     }
     ${pager(filter, page, pages)}
-    ${dropped > 0 && html`<p class="quiet pad">${count(dropped)} more are in the audit file: this page keeps the first ${count(entries.length)}.</p>`}
+    ${dropped > 0 && html`<p class="quiet pad">${count(dropped)} entries after the first ${count(FIRST_KEPT)} are in the audit file only.</p>`}
   </section>`;
 }

@@ -16,6 +16,14 @@ export interface EventsPage {
   more: boolean;
 }
 
+/** Longest event in a page: a line may have a megabyte. */
+const LONGEST = 8_000;
+
+function shown(event: AuditEvent): string {
+  const text = JSON.stringify(event, null, 2);
+  return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}\n… the rest is in the audit file`;
+}
+
 function row(event: AuditEvent): Markup {
   const { decision } = event;
   const verdict = decision === undefined ? '' : decision.allow ? 'allowed' : 'denied';
@@ -26,7 +34,7 @@ function row(event: AuditEvent): Markup {
         <span class="quiet">${event.zone}${event.source === 'sandbox' && ', a hint from inside'}</span>
         ${decision !== undefined && html`<span class="tag ${decision.allow ? 'good' : 'bad'}">${decision.allow ? 'allowed' : `denied: ${decision.reason}`}</span>`}
       </summary>
-      <pre tabindex="0" role="region" aria-label="Event ${event.seq}">${JSON.stringify(event, null, 2)}</pre>
+      <pre tabindex="0" role="region" aria-label="Event ${event.seq}">${shown(event)}</pre>
     </details>
   </li>`;
 }

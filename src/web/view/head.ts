@@ -117,7 +117,7 @@ function figures(view: RunView, story: RunStory): Markup {
   const live = !view.over && outline.outcome === undefined;
   const denied = allAttempts(network);
   const hosts = network.hosts.filter((host) => host.allowed + host.requests > 0).length;
-  const failed = outline.checks.filter((check) => check.exitCode !== 0).length;
+  const { checksRun, checksFailed: failed } = outline;
   const plus = outline.files.reduce((sum, file) => sum + file.additions, 0);
   const minus = outline.files.reduce((sum, file) => sum + file.deletions, 0);
   const ticking = live && html` data-elapsed="${Math.round(elapsedMs)}"`;
@@ -156,9 +156,9 @@ function figures(view: RunView, story: RunStory): Markup {
     },
     {
       name: 'Verification',
-      value: outline.checks.length === 0 ? '–' : failed === 0 ? 'passed' : `${failed} failed`,
-      note: outline.checks.length === 0 ? 'not run' : plural(outline.checks.length, 'command'),
-      tone: outline.checks.length === 0 ? 'plain' : failed === 0 ? 'good' : 'bad',
+      value: checksRun === 0 ? '–' : failed === 0 ? 'passed' : `${failed} failed`,
+      note: checksRun === 0 ? 'not run' : plural(checksRun, 'command'),
+      tone: checksRun === 0 ? 'plain' : failed === 0 ? 'good' : 'bad',
     },
   ];
   return html`<dl class="figures">${all.map(figure)}</dl>`;

@@ -29,6 +29,7 @@ export function verificationPart(view: RunView): Markup {
         </li>`;
       })}
     </ul>
+    ${outline !== undefined && outline.checksRun > checks.length && html`<p class="quiet pad">and ${count(outline.checksRun - checks.length)} more, ${count(outline.checksFailed)} of all failed</p>`}
   </section>`;
 }
 
