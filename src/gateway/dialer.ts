@@ -5,15 +5,19 @@
  * Trust: names were allowed by the policy before; resolver and upstream may be slow, lie or answer garbage.
  */
 import { lookup } from 'node:dns/promises';
-import { connect, type Socket } from 'node:net';
+import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { deny, type Decision } from '../domain/decision.ts';
 import { judgeAddresses } from '../policy/egress/address.ts';
+import { createInflow, type Inflow } from './inflow.ts';
 import type { GatewayLimits } from './limits.ts';
 
 /** All addresses of a name. Rejects with a `code` such as `ENOTFOUND`. */
 export type Resolve = (host: string, signal: AbortSignal) => Promise<string[]>;
 /** A connected TCP socket. */
-export type Dial = (target: { address: string; port: number }, signal: AbortSignal) => Promise<Socket>;
+export type Dial = (
+  target: { address: string; port: number; onread?: OnReadOpts },
+  signal: AbortSignal,
+) => Promise<Socket>;
 
 export interface Target {
   host: string;
@@ -26,11 +30,19 @@ export interface Resolved {
   addresses: string[];
 }
 
+export interface Opened {
+  socket: Socket;
+  inflow?: Inflow;
+}
+
 export interface Dialer {
   /** Resolves and judges; the answers that may be dialled. */
   check(target: Target): Promise<Resolved>;
-  /** Dials checked addresses in order; undefined when none answers. */
-  open(target: Target, addresses: readonly string[]): Promise<{ socket: Socket; address: string } | undefined>;
+  /**
+   * Dials checked addresses in order; undefined when none answers. With `passed` the socket's bytes come by `inflow`
+   * (where the dialer knows how), not as a stream.
+   */
+  open(target: Target, addresses: readonly string[], passed?: boolean): Promise<Opened | undefined>;
 }
 
 const MAX_ATTEMPTS = 3;
@@ -56,16 +68,16 @@ export function createDialer(options: {
     return { decision: judgeAddresses(addresses, target.allowPrivate), addresses };
   }
 
-  async function open(
-    target: Target,
-    addresses: readonly string[],
-  ): Promise<{ socket: Socket; address: string } | undefined> {
+  async function open(target: Target, addresses: readonly string[], passed = false): Promise<Opened | undefined> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.dialMs)]);
     for (const address of addresses.slice(0, MAX_ATTEMPTS)) {
       try {
-        const socket = await dial({ address, port: target.port }, deadline);
+        // Only our own sockets are known to read that way.
+        const inflow = passed && dial === dialTcp ? createInflow() : undefined;
+        const onread = inflow ? { onread: inflow.onread } : {};
+        const socket = await dial({ address, port: target.port, ...onread }, deadline);
         socket.setNoDelay(true);
-        return { socket, address };
+        return { socket, ...(inflow ? { inflow } : {}) };
       } catch {
         if (deadline.aborted) return undefined;
       }
@@ -99,9 +111,9 @@ async function resolveOnHost(host: string): Promise<string[]> {
   return answers.map((answer) => answer.address);
 }
 
-function dialTcp(target: { address: string; port: number }, signal: AbortSignal): Promise<Socket> {
+function dialTcp({ address, ...rest }: Parameters<Dial>[0], signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: target.address, port: target.port, allowHalfOpen: true });
+    const socket = connect({ host: address, ...rest, allowHalfOpen: true });
     const abort = (): void => {
       socket.destroy(new Error('timed out'));
     };

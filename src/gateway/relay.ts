@@ -1,5 +1,7 @@
 /** Moves bytes of an accepted tunnel in both directions, within the run's limits. Looks at none of them. */
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Inflow } from './inflow.ts';
 
 export interface RelayEnd {
   bytesIn: number;
@@ -13,13 +15,16 @@ export interface RelayEnd {
  */
 export function relay(options: {
   client: Duplex;
-  upstream: Duplex;
+  /** A stream, or a socket whose bytes come by an inflow. */
+  upstream: Duplex | { socket: Socket; inflow: Inflow };
   /** First bytes of the client, already inspected. */
   opening: Buffer;
   idleMs: number;
   spend: (bytes: number) => boolean;
 }): Promise<RelayEnd> {
-  const { client, upstream, opening, idleMs, spend } = options;
+  const { client, opening, idleMs, spend } = options;
+  const { socket: upstream, inflow } =
+    'inflow' in options.upstream ? options.upstream : { socket: options.upstream, inflow: undefined };
   const end: RelayEnd = { bytesIn: 0, bytesOut: 0, reason: 'ended' };
   return new Promise((resolve) => {
     const over = new Set<Duplex>();
@@ -57,7 +62,7 @@ export function relay(options: {
       end.bytesIn += chunk.length;
       return client.write(chunk);
     };
-    const join = (from: Duplex, to: Duplex, forward: (chunk: Buffer) => boolean): void => {
+    const flow = (from: Duplex, to: Duplex, forward: (chunk: Buffer) => boolean): void => {
       from.on('data', (chunk: Buffer) => {
         lastByte = performance.now();
         if (!forward(chunk)) from.pause();
@@ -65,6 +70,8 @@ export function relay(options: {
       to.on('drain', () => {
         from.resume();
       });
+    };
+    const join = (from: Duplex, to: Duplex): void => {
       from.once('end', () => {
         to.end();
       });
@@ -80,8 +87,18 @@ export function relay(options: {
 
     watch(idleMs);
     if (client.destroyed || upstream.destroyed) stop('reset');
-    join(client, upstream, outward);
-    join(upstream, client, inward);
+    join(client, upstream);
+    join(upstream, client);
+    flow(client, upstream, outward);
+    if (inflow)
+      inflow.start(upstream, (bytes, written) => {
+        lastByte = performance.now();
+        end.bytesIn += bytes.length;
+        // Called in either case; resuming what was not stopped does nothing.
+        client.write(bytes, written);
+        return client.writableLength === 0;
+      });
+    else flow(upstream, client, inward);
     if (opening.length > 0) outward(opening);
     for (const side of [client, upstream]) if (side.closed) closed(side);
     client.resume();

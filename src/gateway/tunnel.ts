@@ -14,6 +14,7 @@ import { hasNoBody, type ParsedHead } from '../policy/egress/http-frame.ts';
 import { endSocket } from './answers.ts';
 import type { Budget } from './budget.ts';
 import type { Dialer } from './dialer.ts';
+import type { Inflow } from './inflow.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Names } from './names.ts';
 import { readOpening, type Opening } from './opening.ts';
@@ -140,7 +141,7 @@ async function outward(
     decision: verdict.decision,
     data: { addresses: checked.addresses, tls: verdict.passThrough ? 'passed' : 'terminated' },
   });
-  const upstream = await context.dialer.open(target, checked.addresses);
+  const upstream = await context.dialer.open(target, checked.addresses, verdict.passThrough);
   if (!upstream) return refuse(context, client, to, deny(verdict.decision.rule, 'dial_failed'));
   upstream.socket.on('error', () => undefined);
   client.once('close', () => {
@@ -150,12 +151,13 @@ async function outward(
   client.write(ESTABLISHED);
   const opening = await readOpening(client, rest, context.limits.helloMs);
   established();
-  await proceed(context, { client, upstream: upstream.socket, opening, verdict, to });
+  await proceed(context, { client, upstream: upstream.socket, inflow: upstream.inflow, opening, verdict, to });
 }
 
 interface Opened {
   client: Socket;
   upstream: Socket;
+  inflow: Inflow | undefined;
   opening: Opening;
   verdict: ConnectVerdict;
   to: Destination;
@@ -194,11 +196,11 @@ function judgeOpening(opening: Opening, to: Destination, verdict: ConnectVerdict
 }
 
 async function passThrough(context: TunnelContext, opened: Opened & { bytes: Buffer }): Promise<void> {
-  const { client, upstream, to } = opened;
+  const { client, upstream, inflow, to } = opened;
   const started = performance.now();
   const end = await relay({
     client,
-    upstream,
+    upstream: inflow ? { socket: upstream, inflow } : upstream,
     opening: opened.bytes,
     idleMs: context.limits.idleMs,
     spend: (bytes) => context.budget.spend(to.host, bytes),

@@ -32,11 +32,11 @@ export function policyOf(rules: EgressRule[], deny: string[] = []): EgressPolicy
   };
 }
 
-/** `allowed.test` resolves to a public address whose port 443 echoes. */
+/** `allowed.test` resolves to a public address whose port 443 echoes. `ownDial`: as the gateway dials, on loopback. */
 export async function hermetic(
-  settings: Partial<GatewaySettings> & { rules?: EgressRule[]; deny?: string[] } = {},
+  settings: Partial<GatewaySettings> & { rules?: EgressRule[]; deny?: string[]; ownDial?: boolean } = {},
 ): Promise<Hermetic> {
-  const { rules = [{ host: ALLOWED, passThrough: true }], deny = [], ...rest } = settings;
+  const { rules = [{ host: ALLOWED, passThrough: true }], deny = [], ownDial = false, ...rest } = settings;
   const internet = new Internet();
   internet.names.set(ALLOWED, [PUBLIC]);
   await internet.echo(`${PUBLIC}:443`);
@@ -52,7 +52,7 @@ export async function hermetic(
       return Promise.resolve();
     },
     resolve: internet.resolve,
-    dial: internet.dial,
+    ...(ownDial ? {} : { dial: internet.dial }),
     ca: certificate,
     ...rest,
   });
