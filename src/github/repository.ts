@@ -12,6 +12,7 @@ import { configurationVerbs, type ConfigurationVerbs } from './configuration.ts'
 import { failingChecks } from './failing.ts';
 import { caller, type Call, type RepositoryParts } from './call.ts';
 import { setStateLabel, type ThreadState } from './state-label.ts';
+import { proposalVerbs, type ProposalVerbs } from './propose.ts';
 import type { TokenPermissions } from './tokens.ts';
 
 export type ReactionContent = 'eyes' | 'rocket' | 'confused';
@@ -34,7 +35,7 @@ export interface PullState extends PullHead {
 }
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
-export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs {
+export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
   /** Null: GitHub knows no such person. */
   permission(login: string): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
@@ -105,6 +106,7 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
     ...checkVerbs(call),
     ...configurationVerbs(call),
     ...lookVerbs(call),
+    ...proposalVerbs(call),
     failingChecks: (sha) => failingChecks(call, { sha, appId: parts.appId }),
     async mayPushWorkflows() {
       const octokit = await parts.tokens.asApp();

@@ -9,6 +9,7 @@ import type { AuditLog } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../run/trigger/ports.ts';
 import { newRunId } from './host.ts';
+import { keepAllowed } from './keep-allowed.ts';
 import type { WorkerParts } from './worker.ts';
 import { publisherFor } from './worker-run.ts';
 
@@ -80,6 +81,10 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       hold: policy.policy.publish.hold,
     },
     mayAdd: policy.policy.egress.mayAdd,
+    keepAllowed: keepAllowed({
+      repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+      installation: { policy, agents: AGENT_IDS },
+    }),
     now: () => new Date().toISOString(),
   };
 }

@@ -6,6 +6,7 @@ import { parsePolicy } from '../../src/config/policy-file.ts';
 import { checkRepositoryFile } from '../../src/config/repository-file.ts';
 import type { Decision } from '../../src/domain/decision.ts';
 import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
+import { keepAllowed } from '../../src/main/keep-allowed.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
 import { allowableHosts } from '../../src/policy/authority/buttons.ts';
 import { createRunRecords } from '../../src/queue/records.ts';
@@ -129,6 +130,16 @@ export async function install(
       },
     },
     ...(options.mayAdd === undefined ? {} : { mayAdd: options.mayAdd }),
+    keepAllowed: keepAllowed({
+      repository: () => here.repository,
+      installation: {
+        policy: {
+          ...policy,
+          policy: { ...policy.policy, egress: { ...policy.policy.egress, mayAdd: [...(options.mayAdd ?? [])] } },
+        },
+        agents: ['opencode'],
+      },
+    }),
     budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
     help: {
       prefix: '/agent',

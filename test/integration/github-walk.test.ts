@@ -224,6 +224,13 @@ describe('from the label to the pull request', () => {
       { verb: 'fix', text: 'the sum', flags: { 'max-turns': '7', allow: 'a.docs.test' } },
     ]);
     const answers = shop.comments(issue.number).map(({ body }) => body);
+    // The offer to keep it: one pull request, named in the answer.
+    const offered = shop.pulls().filter(({ pull }) => pull.headRef.startsWith('cofferdam/allow-'));
+    expect(offered.map(({ pull }) => pull.headRef)).toEqual(['cofferdam/allow-a.docs.test']);
+    expect(answers.filter((body) => body.includes(`merge [pull request ${offered[0]?.number}]`))).toHaveLength(1);
+    expect(one.audited.filter(({ type }) => type === 'trigger.keep').map(({ data }) => data['name'])).toEqual([
+      'a.docs.test',
+    ]);
     expect(answers.filter((body) => body.includes('- { host: "evil.test", methods: [POST] }'))).toHaveLength(1);
     expect(answers.filter((body) => body.includes('with a plain host name'))).toHaveLength(2);
     expect(one.audited.filter(({ type }) => type === 'trigger.allow').map(({ decision }) => decision.allow)).toEqual([

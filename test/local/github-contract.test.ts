@@ -107,6 +107,25 @@ async function branchFrom(here: Stage, base: string, branch: string): Promise<vo
   await rest.git.createRef({ ...REPO, ref: `refs/heads/${branch}`, sha: base });
 }
 
+async function onContents(here: Stage, base: string): Promise<void> {
+  const { rest } = await here.octokit();
+  await branchFrom(here, base, 'file');
+  const at = { ...REPO, branch: 'file', message: 'a file', path: 'docs/a.txt' };
+  const text = (content: string): string => Buffer.from(content).toString('base64');
+  const { data: made, status } = await rest.repos.createOrUpdateFileContents({ ...at, content: text('one\n') });
+  expect([status, made.content?.path]).toEqual([201, 'docs/a.txt']);
+  // Who changes a file names what they saw of it.
+  const unseen = rest.repos.createOrUpdateFileContents({ ...at, content: text('two\n') });
+  await expect(unseen).rejects.toMatchObject({ status: 422 });
+  const other = rest.repos.createOrUpdateFileContents({ ...at, content: text('two\n'), sha: '0'.repeat(40) });
+  await expect(other).rejects.toMatchObject({ status: 409 });
+  const sha = made.content?.sha ?? '';
+  const changed = await rest.repos.createOrUpdateFileContents({ ...at, content: text('two\n'), sha });
+  expect(changed.status).toBe(200);
+  const workflow = { ...at, path: '.github/workflows/x.yml', content: text('on: push\n') };
+  await expect(rest.repos.createOrUpdateFileContents(workflow)).rejects.toMatchObject({ status: 403 });
+}
+
 async function onPull(here: Stage, shop: RepositoryHandle, base: string): Promise<{ number: number; sha: string }> {
   const { rest } = await here.octokit();
   await branchFrom(here, base, 'fix');
@@ -262,6 +281,7 @@ test("every operation and every webhook is in accordance with GitHub's own descr
   await asApp(here);
   const base = await onGit(here);
   await onIssues(here);
+  await onContents(here, base);
   const { number, sha } = await onPull(here, shop, base);
   await onReviews(here, shop, number);
   await onChecks(here, shop, sha);

@@ -30,6 +30,9 @@ export const TRIGGER_EVENTS = {
   'trigger.allow': z
     .strictObject({ ...by, name: z.string(), methods: z.array(z.string()) })
     .describe('A person asked for one more way out'),
+  'trigger.keep': z
+    .strictObject({ ...by, name: z.string(), branch: z.string() })
+    .describe('A pull request that keeps this way out for every run is about to be made'),
   'publish.approved': z
     .strictObject({ ...by, runId: RunId, diffHash: Sha256, commit: Commit, requester: z.string() })
     .describe('A person said yes to a result that waited, by its hash'),

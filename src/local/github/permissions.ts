@@ -42,6 +42,7 @@ const needs: Record<Exclude<OperationId, keyof typeof threadNeeds>, Need> = {
   'repos/get': ['metadata', 'read'],
   'repos/get-collaborator-permission-level': ['metadata', 'read'],
   'repos/get-content': ['contents', 'read'],
+  'repos/create-or-update-file-contents': ['contents', 'write'],
   'repos/get-branch': ['contents', 'read'],
   'repos/list-branches': ['contents', 'read'],
   'repos/list-commits': ['contents', 'read'],

@@ -117,7 +117,7 @@ export function allowReply(
     | { kind: 'unclear'; prefix: string }
     | { kind: 'operator'; name: string; line: string }
     | { kind: 'nothing'; prefix: string; name: string; flag: string }
-    | { kind: 'again'; name: string; line: string },
+    | { kind: 'again'; name: string; line: string; kept?: KeptFacts | undefined },
 ): string {
   switch (answer.kind) {
     case 'unclear':
@@ -131,11 +131,36 @@ export function allowReply(
     case 'nothing':
       return `Nothing was run here yet. \`${answer.prefix} run --allow ${answer.flag}\` begins with ${code(answer.name, { max: 253 })}.`;
     case 'again':
+      return againReply(answer);
+  }
+}
+
+/** What became of the offer to keep it for good. */
+export type KeptFacts =
+  | { kind: 'opened' | 'open' | 'closed'; pull: { number: number; url: string } }
+  | { kind: 'there' }
+  | { kind: 'cannot'; why: string };
+
+function againReply({ name, line, kept }: { name: string; line: string; kept?: KeptFacts | undefined }): string {
+  const begins = `The last run begins once more and may reach ${code(name, { max: 253 })}, this run only.`;
+  const pull = kept !== undefined && 'pull' in kept ? link(`pull request ${kept.pull.number}`, kept.pull.url) : '';
+  switch (kept?.kind) {
+    case 'opened':
+    case 'open':
+      return `${begins} To keep it for every run of this repository, merge ${pull}.`;
+    case 'closed':
+      return `${begins} ${pull}, which would keep it for every run, was closed; open it again to keep it.`;
+    case 'there':
+      return `${begins} \`.github/cofferdam.yml\` has it already.`;
+    default: {
+      const why = kept === undefined ? '' : ` No pull request was opened for that: ${code(kept.why, { max: 300 })}`;
       return [
-        `The last run begins once more and may reach ${code(answer.name, { max: 253 })}, this run only. To keep it, add under \`egress.allow\` of \`.github/cofferdam.yml\`:`,
+        `${begins} To keep it, add under \`egress.allow\` of \`.github/cofferdam.yml\`:`,
         '',
-        block(answer.line, { maxChars: 600, maxLines: 1, language: 'yaml' }),
+        block(line, { maxChars: 600, maxLines: 1, language: 'yaml' }),
+        ...(why === '' ? [] : ['', why.trim()]),
       ].join('\n');
+    }
   }
 }
 

@@ -1,6 +1,8 @@
+import { CofferdamError } from '../../domain/errors.ts';
+import type { EgressEntry } from '../../domain/policy.ts';
 import type { Command } from '../../domain/run.ts';
 import { mayAdd, operatorLine, readWaysOut, writeWaysOut, type WayOut } from '../../policy/authority/may-add.ts';
-import { allowReply } from '../../policy/markdown/replies.ts';
+import { allowReply, type KeptFacts } from '../../policy/markdown/replies.ts';
 import { reply, targetOf, threadOf, type Handling } from './answer.ts';
 
 const HOST = /^(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$/;
@@ -27,9 +29,10 @@ export async function allowHost(handling: Handling, command: Command, key: strin
     await reply(handling, allowReply({ kind: 'unclear', prefix }), key);
     return null;
   }
-  const { decision } = mayAdd(ports.mayAdd ?? [], way);
+  const allowed = mayAdd(ports.mayAdd ?? [], way);
+  const { decision } = allowed;
   await ports.audit({ type: 'trigger.allow', trigger, decision, data: { name, methods } });
-  if (!decision.allow) {
+  if (!('entry' in allowed)) {
     await repository.react(targetOf(trigger), 'confused');
     await reply(handling, allowReply({ kind: 'operator', name, line: operatorLine(way) }), key);
     return null;
@@ -39,9 +42,27 @@ export async function allowHost(handling: Handling, command: Command, key: strin
     await reply(handling, allowReply({ kind: 'nothing', prefix, name, flag: writeWaysOut([way]) }), key);
     return null;
   }
-  await reply(handling, allowReply({ kind: 'again', name, line: operatorLine(way) }), key);
+  const kept = await keep(handling, name, allowed.entry);
+  await reply(handling, allowReply({ kind: 'again', name, line: operatorLine(way), kept }), key);
   const before = last.request.command;
   const known = before.flags['allow'] === undefined ? [] : readWaysOut(before.flags['allow']);
   const ways = [...known.filter((one) => one.name !== name), way].slice(-10);
   return { ...before, flags: { ...before.flags, ...command.flags, allow: writeWaysOut(ways) } };
+}
+
+/** The offer to keep it. That it cannot be made is no reason not to run: asked again, it is made then. */
+async function keep(
+  { ports, trigger, decision }: Handling,
+  name: string,
+  entry: EgressEntry,
+): Promise<KeptFacts | undefined> {
+  if (ports.keepAllowed === undefined) return undefined;
+  const record = (branch: string): Promise<void> =>
+    ports.audit({ type: 'trigger.keep', trigger, decision, data: { name, branch } });
+  try {
+    return await ports.keepAllowed({ trigger, name, entry, record });
+  } catch (thrown) {
+    if (!(thrown instanceof CofferdamError)) throw thrown;
+    return { kind: 'cannot', why: thrown.message };
+  }
 }

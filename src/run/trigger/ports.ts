@@ -5,7 +5,7 @@ import type { EgressEntry } from '../../domain/policy.ts';
 import type { FailingCheck, LineComment } from '../../domain/review.ts';
 import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
-import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
+import type { BudgetFacts, HelpFacts, KeptFacts } from '../../policy/markdown/replies.ts';
 import type { ConfigurationPorts } from './configuration.ts';
 import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
 
@@ -57,6 +57,14 @@ export interface TriggerPlace {
   behind?: RunId;
 }
 
+/** Offers what was allowed for one run for all of them; `record` resolves when it is on record that this branch will be made. */
+export type KeepAllowed = (wanted: {
+  trigger: Trigger;
+  name: string;
+  entry: EgressEntry;
+  record: (branch: string) => Promise<void>;
+}) => Promise<KeptFacts>;
+
 /** Held results, as far as a trigger needs them. */
 export interface TriggerHeld {
   load: HeldResults['load'];
@@ -79,6 +87,8 @@ export interface TriggerPorts {
   budget(trigger: Trigger): Promise<BudgetFacts>;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[];
+  /** Absent: what is allowed is for one run, and the person is told the line that would keep it. */
+  keepAllowed?: KeepAllowed;
   /** Absent: proposed configurations are not looked at. */
   configuration?: ConfigurationPorts;
   /** Absent: results cannot wait here, and `publish` is not served. */

@@ -18,6 +18,7 @@ export const operationIds = [
   'repos/get',
   'repos/get-collaborator-permission-level',
   'repos/get-content',
+  'repos/create-or-update-file-contents',
   'repos/get-branch',
   'repos/list-branches',
   'repos/list-commits',

@@ -2,6 +2,7 @@ import { actionsHandlers } from './actions.ts';
 import { appHandlers } from './apps.ts';
 import type { Handlers } from './call.ts';
 import { checkHandlers } from './checks.ts';
+import { contentHandlers } from './contents.ts';
 import { gitHandlers } from './git.ts';
 import { issueHandlers } from './issues.ts';
 import { pullHandlers } from './pulls.ts';
@@ -11,6 +12,7 @@ import { repositoryHandlers } from './repositories.ts';
 export const handlers: Handlers = {
   ...appHandlers,
   ...repositoryHandlers,
+  ...contentHandlers,
   ...gitHandlers,
   ...issueHandlers,
   ...pullHandlers,

@@ -34,7 +34,7 @@ async function headOf(world: World, repository: Repository, ref: string | undefi
   return sha;
 }
 
-function entryJson(world: World, repository: Repository, entry: TreeEntry, ref: string) {
+export function entryJson(world: World, repository: Repository, entry: TreeEntry, ref: string) {
   const api = repositoryUrl(world, repository);
   const at = urlPath(entry.path);
   const url = `${api}/contents/${at}?ref=${encodeURIComponent(ref)}`;
