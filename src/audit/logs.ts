@@ -16,6 +16,7 @@ export function auditPaths(directory: string, runId: RunId): { log: string; seal
 export interface FileLog {
   readonly partial: false;
   read(mark: string): AsyncIterable<{ bytes: Uint8Array; mark: string }>;
+  shorter(mark: string): Promise<boolean>;
   changed(mark: string, signal: AbortSignal): Promise<void>;
   seal(): Promise<string | null>;
   patch(): Promise<string | null>;
@@ -91,6 +92,7 @@ function fileLog(paths: ReturnType<typeof auditPaths>): FileLog {
         yield { bytes, mark: String(at) };
       }
     },
+    shorter: async (mark) => ((await sizeOf(paths.log)) ?? 0) < Number(mark),
     async changed(mark, signal) {
       while (!signal.aborted) {
         if ((await sizeOf(paths.log)) !== Number(mark)) return;

@@ -248,7 +248,7 @@ async function viewOf(
 ): Promise<RunView> {
   const waits = record?.state === 'queued';
   const place = waits ? await pages.options.runs.place(runId) : null;
-  const sealed = watched?.sealed() ?? false;
+  const seal = watched?.seal() ?? null;
   const ended = record === null ? watched?.story().outline.outcome !== undefined : !waits && record.state !== 'running';
   return {
     runId,
@@ -256,13 +256,21 @@ async function viewOf(
     reading: watched?.reading(),
     record,
     ahead: place?.ahead,
-    over: sealed || (record !== null && ended && watched?.story().outline.outcome === undefined),
-    sealed,
+    over:
+      seal !== null || (record !== null && ended && (watched?.story().outline.outcome === undefined || old(record))),
+    seal,
     patch: watched?.patch() ?? null,
     filter: readFilter(url.searchParams),
     githubOrigin: new URL(pages.options.githubUrl).origin,
     prefix: pages.options.prefix ?? '/agent',
   };
+}
+
+/** A seal that is not there by now does not come any more. */
+const SEAL_MS = 60_000;
+
+function old(record: RunRecord): boolean {
+  return Date.now() - Date.parse(record.updatedAt) > SEAL_MS;
 }
 
 /** The ticket goes from the address into a cookie, so that it stays in no history. */

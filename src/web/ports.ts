@@ -7,6 +7,8 @@ export interface RunLog {
   readonly partial: boolean;
   /** What is there after a mark (empty: from the beginning), with the mark after it. Ends at the present end. */
   read(mark: string): AsyncIterable<{ bytes: Uint8Array; mark: string }>;
+  /** Whether less is there than this mark says; absent: never. */
+  shorter?(mark: string): Promise<boolean>;
   /** Resolves when there may be something after this mark, or when the signal aborts. */
   changed(mark: string, signal: AbortSignal): Promise<void>;
   /** The text of the seal, once there is one. */

@@ -9,10 +9,13 @@ export interface Watched {
   readonly log: RunLog;
   story(): RunStory;
   reading(): Reading;
-  sealed(): boolean;
+  /** The text of the seal, once it is written. A file that is whole has as many lines as it says. */
+  seal(): string | null;
   patch(): string | null;
   /** Reads what is new; callers at the same time share the work. */
   refresh(): Promise<void>;
+  /** What was read is not there any more: the file is shorter than it was. */
+  stale(): Promise<boolean>;
   /** Waits until there may be something new. */
   changed(signal: AbortSignal): Promise<void>;
 }
@@ -42,6 +45,10 @@ export function createWatch(logs: RunLogs): Watch {
   return {
     async open(runId) {
       let watched = kept.get(runId);
+      if (watched !== undefined && (await watched.stale())) {
+        kept.delete(runId);
+        watched = undefined;
+      }
       if (watched === undefined) {
         const known = opening.get(runId) ?? find(runId).finally(() => opening.delete(runId));
         opening.set(runId, known);
@@ -60,17 +67,19 @@ function watch(log: RunLog): Watched {
   const reader: AuditReader = createAuditReader({ partial: log.partial });
   const teller: StoryTeller = createStory();
   let mark = '';
-  let sealed = false;
+  let seal: string | null = null;
   let patch: string | null = null;
   let running: Promise<void> | undefined;
 
   async function read(): Promise<void> {
+    // Before the lines: a seal that was there before them is of all of them. A stream carries both, in no certain order.
+    if (!log.partial) seal ??= await log.seal();
     for await (const piece of log.read(mark)) {
       for (const event of reader.feed(piece.bytes)) teller.take(event);
       mark = piece.mark;
     }
     const { outline } = teller.story();
-    if (!sealed && outline.seal !== undefined) sealed = (await log.seal()) !== null;
+    if (outline.seal !== undefined) seal ??= await log.seal();
     if (patch === null && outline.commit !== undefined) patch = await log.patch();
   }
 
@@ -78,7 +87,8 @@ function watch(log: RunLog): Watched {
     log,
     story: () => teller.story(),
     reading: () => reader.reading(),
-    sealed: () => sealed,
+    seal: () => seal,
+    stale: async () => (await log.shorter?.(mark)) ?? false,
     patch: () => patch,
     refresh() {
       running ??= read().finally(() => {

@@ -280,6 +280,24 @@ export const ENDING: AuditEntry[] = [
   },
 ];
 
+function reported(pid: number, parent: number, argv: string[], code: number): AuditEntry[] {
+  const seen = { zone: 'worker', source: 'sandbox' } as const;
+  const start = { role: 'agent', 'process.pid': pid, 'process.parent_pid': parent, 'process.command_args': argv };
+  const exit = { role: 'agent', 'process.pid': pid, 'process.command': argv[0] ?? '', 'process.exit.code': code };
+  return [
+    { ...seen, type: 'process.start', data: start },
+    { ...seen, type: 'process.exit', data: exit },
+  ];
+}
+
+/** What the sandbox's kernel reported. */
+export const PROCESSES: AuditEntry[] = [
+  ...reported(10, 1, ['/bin/bash', '-c', 'npm test'], 0),
+  ...reported(11, 10, ['npm', 'test'], 0),
+  ...reported(12, 11, ['node', 'test.js'], 0),
+  ...reported(13, 1, ['curl', 'https://telemetry.example/beacon'], 6),
+];
+
 /** Instead of the last two lines of a run: its result waits for a person. */
 export const HELD: AuditEntry[] = [
   {

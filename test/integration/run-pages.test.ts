@@ -6,8 +6,20 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import { bigLog } from '../audit/big-log.ts';
-import { BEGINNING, directory, ENDING, openLog, putAll, RUN_ID, WHOLE_RUN, WORK } from '../audit/run-log.ts';
+import {
+  BEGINNING,
+  directory,
+  ENDING,
+  HELD,
+  openLog,
+  PROCESSES,
+  putAll,
+  RUN_ID,
+  WHOLE_RUN,
+  WORK,
+} from '../audit/run-log.ts';
 import { browser as openBrowser } from '../e2e/browser.ts';
+import { accessibilityProblems } from './accessibility.ts';
 import { pagesStage, record, type PagesStage } from '../web/stage.ts';
 
 const exec = promisify(execFile);
@@ -163,6 +175,32 @@ describe('a person in a browser', () => {
         expect([role, (await element.innerText()) || 'nameless', labelled]).toEqual([role, expect.any(String), true]);
       }
     expect(await page.locator('h1').count()).toBe(1);
+  });
+
+  it.each([false, true])('can be read by everybody: contrast, names, headings; dark %s', async (dark) => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, [...WHOLE_RUN.slice(0, -1), ...PROCESSES, ...HELD]);
+    await log.seal();
+    await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'diff --git a/x b/x\n@@ -1,2 +1,2 @@\n-a\n+b\n c\n');
+    await using here = await pagesStage(dir);
+    here.records.push(record(RUN_ID, { state: 'held' }));
+    await using visited = await visit(here, { dark });
+    const { page } = visited;
+    for (const path of ['/runs', PAGE, `${PAGE}?show=denied`, `${PAGE}/events`, `${PAGE}/check`, '/runs/nothing']) {
+      await page.goto(path);
+      expect([path, await accessibilityProblems(page)]).toEqual([path, []]);
+    }
+    // What is looked for is found where it is.
+    await page.evaluate(`(() => {
+      document.querySelector('h1').style.color = 'rgb(128, 128, 128)';
+      document.querySelector('h1').style.backgroundColor = 'rgb(144, 144, 144)';
+      const link = document.createElement('a');
+      link.href = '/';
+      document.querySelector('main').append(link, document.createElement('h4'));
+    })()`);
+    const found = await accessibilityProblems(page);
+    for (const kind of ['contrast', 'heading', 'no name']) expect(found.join('\n')).toContain(kind);
   });
 
   it('stays usable with a run of 100,000 events: few elements, and filters that answer', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { appendFile, readFile, truncate, writeFile } from 'node:fs/promises';
+import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { AuditEntry } from '../../src/domain/audit.ts';
@@ -172,17 +172,65 @@ describe('a run whose result is held', () => {
 });
 
 describe('a record that is not whole', () => {
-  it('is shown with what is wrong: cut anywhere, changed, with bytes after its end', async () => {
+  it('opens wherever its file is cut, and says so where a seal shows it', async () => {
     await using dir = await directory();
     const file = await finished(dir);
+    const whole = await readFile(file);
+    await using here = await pagesStage(dir);
+    const wrong = 'The record of this run is not as it was written';
+    expect(await text(here, PAGE)).not.toContain(wrong);
+    const lineEnds = [...whole.keys()].filter((at) => whole[at] === 10).map((at) => at + 1);
+    const places = Array.from({ length: 25 }, (_, n) => Math.floor((whole.length * n) / 25));
+    // Downwards: a page that was read already sees its file become shorter.
+    for (const end of [...lineEnds.slice(0, -1), ...places].sort((a, b) => b - a)) {
+      await truncate(file, end);
+      const page = await text(here, PAGE);
+      expect([end, page.includes(wrong), page.includes('the seal is of')]).toEqual([end, true, true]);
+      expect(await text(here, `${PAGE}/check`)).toContain('not as it was written');
+      await text(here, `${PAGE}/events`);
+    }
+  });
+
+  it('says what it knows of one without a seal: it grows, or it ended in the middle of a line', async () => {
+    await using dir = await directory();
+    const file = await finished(dir);
+    await rm(`${file}.seal`);
     const whole = await readFile(file);
     await truncate(file, whole.length - 40);
     await using here = await pagesStage(dir);
     expect(await text(here, PAGE)).toContain('growing');
-    await writeFile(file, whole);
-    await appendFile(file, 'rubbish\n');
-    await using again = await pagesStage(dir);
-    expect(await text(again, PAGE)).toContain(': not JSON');
+    // The queue knows that it ended, long ago.
+    here.records.push(record(RUN_ID, { state: 'failed' }));
+    const page = await text(here, PAGE);
+    expect(page).toMatch(/the last line is cut off after \d+ bytes/);
+    expect(page).toContain('without a seal');
+    expect(page).not.toContain('data-live');
+  });
+
+  it('names the line that was changed, left out, put in or is none; and what stands around it is shown', async () => {
+    await using dir = await directory();
+    const file = await finished(dir);
+    const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+    const tenth = lines[9] ?? '';
+    for (const [changed, said] of [
+      [lines.with(9, tenth.replace('{', '{ ')), 'line 11: does not follow'],
+      [lines.toSpliced(9, 1), 'line 10: sequence number 10, expected 9'],
+      [lines.toSpliced(9, 0, tenth), 'line 11: sequence number 9, expected 10'],
+      [[...lines.slice(0, 9), ...lines.slice(9).reverse()], 'line 10: sequence number'],
+      [lines.with(9, 'rubbish'), 'line 10: not JSON'],
+      [[...lines, 'rubbish'], `line ${lines.length + 1}: not JSON`],
+      [lines.with(9, '{"seq":9,"data":{"__proto__":1}}'), 'line 10: not an audit event'],
+      [lines.with(9, 'x'.repeat(1_100_000)), 'line 10: the line is too long'],
+      [lines.with(9, '\0\ud800'), 'line 10: not JSON'],
+    ] as const) {
+      await writeFile(file, `${changed.join('\n')}\n`);
+      await using here = await pagesStage(dir);
+      const page = await text(here, PAGE);
+      const odd = Array.from(page.matchAll(/<li>(line \d[^<]*)<\/li>/g), ([, one = '']) => one);
+      expect(odd[0]).toMatch(said);
+      expect(page).toContain('The record of this run is not as it was written');
+      expect(page).toContain('Task, policy, image, prices and limits frozen');
+    }
     await writeFile(file, '');
     await using empty = await pagesStage(dir);
     expect(await text(empty, PAGE)).toContain('Nothing has happened yet');

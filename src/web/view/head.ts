@@ -4,7 +4,7 @@ import type { RunStory } from '../../audit/story/story.ts';
 import { formatUsd } from '../../domain/ids.ts';
 import { html, type Markup, type Part } from '../html.ts';
 import { toGitHub } from './github-link.ts';
-import { currentStep, repositoryOf, stateOf, titleOf, type RunView } from './run-view.ts';
+import { currentStep, damaged, repositoryOf, stateOf, titleOf, type RunView } from './run-view.ts';
 import { badge, bytes, clock, count, moment, plural, reasonWords, stateWords, stepWords, type Tone } from './words.ts';
 
 function origin(view: RunView): Markup {
@@ -175,6 +175,7 @@ export function head(view: RunView): Markup {
     </div>
     ${byline(view)}
     <p class="verdict ${stateWords(state).tone}">${verdict(view)}</p>
+    ${damaged(view) && html`<p class="verdict bad" role="alert"><b>The record of this run is not as it was written</b>: <a href="#record">what does not fit</a>. What is shown here is what could be read.</p>`}
     ${view.story !== undefined && figures(view, view.story)}
   </section>`;
 }

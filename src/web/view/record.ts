@@ -8,7 +8,7 @@ function downloads(view: RunView): Markup {
   const { runId } = view;
   return html`<ul class="downloads">
     <li><a href="/runs/${runId}/audit.jsonl" download>Audit file</a></li>
-    ${view.sealed && html`<li><a href="/runs/${runId}/audit.seal" download>Seal</a></li>`}
+    ${view.seal !== null && html`<li><a href="/runs/${runId}/audit.seal" download>Seal</a></li>`}
     ${view.patch !== null && html`<li><a href="/runs/${runId}/change.patch" download>Patch</a></li>`}
     <li><a href="/runs/${runId}/events">All events</a></li>
     <li><a href="/runs/${runId}/check">Check the record</a></li>
@@ -28,11 +28,11 @@ function hash(name: string, value: string | undefined): Markup | false {
 function chainWords(view: RunView): Markup {
   const { reading } = view;
   if (reading === undefined) return html`<p class="quiet pad">No line is written yet.</p>`;
-  const odd = describeReading(reading, view.over);
+  const odd = describeReading(reading, view.over, view.seal);
   const whole = odd.length === 0;
   return html`<p class="pad chain ${whole ? 'good' : 'bad'}">
       <span aria-hidden="true">${whole ? '✓' : '!'}</span> ${count(reading.lines)} lines, ${bytes(reading.bytes)}:
-      ${whole ? 'each follows from the one before' : 'not as it was written'}${view.sealed ? ', sealed' : view.over ? ', without a seal' : ', growing'}.
+      ${whole ? 'each follows from the one before' : 'not as it was written'}${view.seal !== null ? ', sealed' : view.over ? ', without a seal' : ', growing'}.
     </p>
     ${
       !whole &&

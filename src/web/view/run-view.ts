@@ -1,4 +1,4 @@
-import type { Reading } from '../../audit/read.ts';
+import { describeReading, type Reading } from '../../audit/read.ts';
 import type { RunStory } from '../../audit/story/story.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { RunRecord } from '../../run/ports.ts';
@@ -15,7 +15,7 @@ export interface RunView {
   ahead: number | undefined;
   /** Nothing more will be written. */
   over: boolean;
-  sealed: boolean;
+  seal: string | null;
   patch: string | null;
   filter: ActivityFilter;
   /** `https://github.com` and its kin: the only origin that links lead to. */
@@ -49,4 +49,11 @@ export function currentStep(view: RunView): string {
   const steps = view.story?.steps ?? [];
   const running = steps.findLast((step) => step.state === 'running');
   return (running ?? steps.at(-1))?.name ?? view.record?.step ?? '';
+}
+
+/** Is the record, as far as it is here, not as it was written? What a live stream no longer holds is no damage. */
+export function damaged({ reading, over, seal }: RunView): boolean {
+  if (reading === undefined) return false;
+  const all = { ...reading, lines: reading.lines + reading.skipped, skipped: 0 };
+  return describeReading(all, over, seal).length > 0;
 }
