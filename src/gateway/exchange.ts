@@ -4,8 +4,7 @@
  * Trust: the upstream may be hostile; its answer is re-serialised, never followed, and never tells a credential.
  */
 import { request as startRequest, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
-import { Transform, type Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { pipeline, type Duplex, type Readable } from 'node:stream';
 import { deny } from '../domain/decision.ts';
 import type { PolicyRule } from '../policy/egress/decide.ts';
 import { isGithubHost } from '../policy/egress/github.ts';
@@ -90,12 +89,8 @@ export async function exchange(context: ExchangeContext, outgoing: Outgoing, res
     answer.statusMessage,
     forms.length === 0 ? headers : headers.map((value) => scrubText(value, forms)),
   );
-  const counted = counting(context, outgoing.origin);
-  const stages = forms.length === 0 ? [counted] : [new ScrubStream(forms), counted];
-  await pipeline([answer, ...stages, response]).catch(() => {
-    // The status is out: a cut answer is shown as a cut connection.
-    response.destroy();
-  });
+  const body = forms.length === 0 ? answer : pipeline(answer, new ScrubStream(forms), () => undefined);
+  await handBack(body, response, (bytes) => count(context.recorder, outgoing.origin, { in: bytes, out: 0 }));
 }
 
 /** As `exchange`, for a protocol change that a rule allows; resolves with the upstream's side once it has agreed. */
@@ -196,12 +191,26 @@ function sendBody(
   });
 }
 
-function counting(context: ExchangeContext, origin: Origin): Transform {
-  return new Transform({
-    transform: (chunk: Buffer, _encoding, done) => {
-      count(context.recorder, origin, { in: chunk.length, out: 0 });
-      done(null, chunk);
-    },
+/** Resolves when the answer is out or over. By hand: a pipeline for each answer costs more than a small answer does. */
+function handBack(body: Readable, response: ServerResponse, counted: (bytes: number) => void): Promise<void> {
+  return new Promise((resolve) => {
+    // The status is out: a cut answer is shown as a cut connection.
+    const cut = (): void => void response.destroy();
+    body.on('data', (chunk: Buffer) => {
+      counted(chunk.length);
+      if (!response.write(chunk)) body.pause();
+    });
+    response.on('drain', () => body.resume());
+    body.once('end', () => response.end());
+    body.once('error', cut);
+    body.once('close', () => {
+      if (!body.readableEnded) cut();
+    });
+    response.once('close', () => {
+      body.destroy();
+      resolve();
+    });
+    if (response.closed) resolve();
   });
 }
 

@@ -108,7 +108,16 @@ export class GuardedStream extends Duplex {
 
   /** An answer's chunk is a length, the bytes and a line end: one write to the kernel instead of three. */
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), '', done);
+    const { inner } = this.#options;
+    if (inner.destroyed || !inner.writable) {
+      done(new Error('closed'));
+      return;
+    }
+    inner.cork();
+    const [more = true] = chunks.map(({ chunk }) => inner.write(chunk)).slice(-1);
+    inner.uncork();
+    if (more) done();
+    else this.#whenDrained(done);
   }
 
   #whenDrained(done: (error?: Error | null) => void): void {

@@ -10,7 +10,7 @@ import { debianArchives, hostRelease, sourceLines } from '../../src/local/machin
 import { unpackPackages } from '../../src/local/machine/unpack.ts';
 import { createMemoryLedger } from '../../src/run/ledger.ts';
 import { startGateway } from './gateway.ts';
-import { memoryOf } from './measure.ts';
+import { memoryOf, secondsOf } from './measure.ts';
 import { freePort, startProgram } from './programs.ts';
 import type { Program } from './programs.ts';
 
@@ -37,6 +37,8 @@ export interface Target {
   /** What a client trusts for a connection that the proxy reads; undefined where it reads none. */
   readingCa: string | undefined;
   memory(): number;
+  /** Seconds of processor time so far. */
+  seconds(): number;
   stop(): Promise<void>;
 }
 
@@ -52,7 +54,14 @@ export async function startUpstream(): Promise<Upstream> {
 }
 
 export function direct({ ca }: Upstream): Target {
-  return { name: 'direct', proxy: undefined, readingCa: ca, memory: () => 0, stop: () => Promise.resolve() };
+  return {
+    name: 'direct',
+    proxy: undefined,
+    readingCa: ca,
+    memory: () => 0,
+    seconds: () => 0,
+    stop: () => Promise.resolve(),
+  };
 }
 
 /** The gateway process of a run: names, addresses, server names and each connection or request judged and recorded. */
@@ -82,6 +91,7 @@ export async function cofferdam(upstream: Upstream): Promise<Target & { record()
     proxy: { path: gateway.socketPath },
     readingCa: gateway.ca,
     memory: () => memoryOf(gateway.pid),
+    seconds: () => secondsOf(gateway.pid),
     record: () => gateway.record(),
     stop: () => gateway.stop(),
   };
@@ -231,6 +241,7 @@ async function inDirectory(
       proxy: { host: '127.0.0.1', port },
       readingCa: certificate === undefined ? undefined : readFileSync(certificate, 'utf8'),
       memory: () => memoryOf(program.pid),
+      seconds: () => secondsOf(program.pid),
       stop: () => program.stop().finally(() => directory.remove()),
     };
   } catch (error) {

@@ -165,9 +165,11 @@ async function rates(
   const all: string[] = [];
   let first: number | undefined;
   for (const target of targets) {
+    const before = target.seconds();
     const rate = await measure(target);
+    const took = target.proxy ? `; ${(target.seconds() - before).toFixed(2)} s of processor` : '';
     first ??= rate;
-    all.push(`${target.name} ${rate.toFixed(0)} (${(rate / first).toFixed(2)} of ${targets[0]?.name ?? ''})`);
+    all.push(`${target.name} ${rate.toFixed(0)} (${(rate / first).toFixed(2)} of ${targets[0]?.name ?? ''}${took})`);
   }
   say(`  ${label}, ${unit}: ${all.join(', ')}`);
 }

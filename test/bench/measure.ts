@@ -12,6 +12,13 @@ export function memoryOf(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
 }
 
+/** Seconds of processor time that a process has taken, threads included, to a hundredth. */
+export function secondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+  const [user = Number.NaN, system = Number.NaN] = fields.slice(11, 13).map(Number);
+  return (user + system) / 100;
+}
+
 /** What does not run here is said, never left out in silence. */
 export async function orSaid<T>(name: string, opening: Promise<T>): Promise<T | undefined> {
   return opening.catch((error: unknown) => {
