@@ -23,7 +23,7 @@ export async function followUpTexts(options: FollowUp): Promise<FrozenText[]> {
   return [...(await openThreads(options)), ...(await failures(options))];
 }
 
-/** Threads on lines of the diff whose last word is not this App's, as far as people with write access wrote them. */
+/** Threads on lines of the diff whose last word is not this App's, as far as people with write access wrote them, or asked in them. */
 async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): Promise<FrozenText[]> {
   const threads = new Map<number, LineComment[]>();
   for (const one of await repository.lineComments(pull.number)) {
@@ -34,13 +34,18 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
   let chars = 0;
   for (const [root, comments] of [...threads].slice(-MAX_THREADS)) {
     const spoken: LineComment[] = [];
+    // A command in a thread answers what is said there: whoever asks vouches for it.
+    const vouched = comments.some(({ id }) => id === trigger.source.reviewCommentId);
+    let allMayWrite = true;
     for (const one of comments) {
       const inTime = one.reviewId === trigger.reviewId || before(one.updatedAt, trigger.happenedAt);
-      if (one.ours || (inTime && (await mayWrite(one.author, one.authorType)) === true)) spoken.push(one);
+      const right = one.ours || (inTime && (await mayWrite(one.author, one.authorType)) === true);
+      if (right || (inTime && vouched)) spoken.push(one);
+      allMayWrite &&= right || !(inTime && vouched);
     }
     const last = spoken.at(-1);
     if (last === undefined || last.ours) continue;
-    const text = threadText(root, spoken);
+    const text = { ...threadText(root, spoken), authorMayWrite: allMayWrite };
     chars += text.body.length;
     if (chars > MAX_THREAD_CHARS) break;
     texts.push(text);
@@ -60,7 +65,7 @@ function threadText(root: number, spoken: readonly LineComment[]): FrozenText {
     title: where,
     body: [(first?.hunk ?? '').slice(-MAX_HUNK), ...said].join('\n\n').toWellFormed(),
   };
-  return { ...freezeText(text), authorMayWrite: true };
+  return freezeText(text);
 }
 
 async function failures({ repository, pull }: FollowUp): Promise<FrozenText[]> {

@@ -3,6 +3,7 @@ import type { FrozenInput, FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
 import { mayAsk } from '../../policy/authority/may-ask.ts';
 import { before, followUpTexts, type MayWrite } from './follow-up.ts';
+import { pointedAt } from './pointed.ts';
 import type { InputRepository } from './ports.ts';
 
 /** Newest comments that are read, people whose rights are looked up, and characters of all comments together. */
@@ -18,7 +19,8 @@ export interface LeftOut {
 
 /**
  * What the agent may see, frozen: the texts that the delivery carried, and the comments of people with write access that were
- * there at the trigger and have not been touched since. Other comments are left out; `left` hears of each.
+ * there at the trigger and have not been touched since, and those that the request points at, whoever wrote them. Other comments are
+ * left out; `left` hears of each.
  */
 export async function freezeInput(
   trigger: Trigger,
@@ -31,6 +33,10 @@ export async function freezeInput(
   const known = new Set(trigger.texts.filter((text) => text.kind === 'comment').map((text) => text.id));
   const [thread, ...rest] = carried;
   const comments = (await repository.comments(trigger.source.number)).filter((one) => !known.has(one.id));
+  const pointed = pointedAt(
+    trigger.texts.filter(({ kind }) => kind === 'comment' || kind === 'review'),
+    comments,
+  );
   const spoken: FrozenText[] = [];
   let chars = 0;
   let read = 0;
@@ -40,12 +46,13 @@ export async function freezeInput(
     const out = (why: LeftOut['why']): void => options.left?.({ text, why });
     if (comment.ours) out('own');
     else if (!before(updatedAt, trigger.happenedAt)) out('later');
-    else if (read >= MAX_COMMENTS) out('older');
+    else if (read >= MAX_COMMENTS && !pointed.has(id)) out('older');
     else {
       read += 1;
       chars += body.length;
       const right = chars > MAX_CHARS ? 'length' : await mayWrite(author, comment.authorType);
-      if (right === true) spoken.unshift({ ...text, authorMayWrite: true });
+      const vouched = right !== 'length' && pointed.has(id);
+      if (right === true || vouched) spoken.unshift({ ...text, authorMayWrite: right === true });
       else out(right === 'length' ? right : right === false ? 'no_write_access' : 'too_many_people');
     }
   }
