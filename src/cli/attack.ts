@@ -8,7 +8,7 @@ import type { Environment } from '../config/environment.ts';
 import { loadPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { machineProgress } from './progress.ts';
-import { terminalText } from './run-report.ts';
+import { terminalText } from './terminal.ts';
 
 interface Out {
   write(text: string): unknown;

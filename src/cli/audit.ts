@@ -2,7 +2,7 @@ import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { stripVTControlCharacters, styleText } from 'node:util';
+import { styleText } from 'node:util';
 import { auditPaths } from '../audit/logs.ts';
 import { describeReading, readAuditFile, type Reading } from '../audit/read.ts';
 import { publicKeyFile } from '../audit/seal.ts';
@@ -11,19 +11,14 @@ import type { Entry } from '../audit/story/activity.ts';
 import { allAttempts } from '../audit/story/network.ts';
 import { createStory, type RunStory } from '../audit/story/story.ts';
 import { CofferdamError } from '../domain/errors.ts';
-import { showHidden } from '../domain/hidden.ts';
 import { formatUsd, RunId } from '../domain/ids.ts';
 import { auditDirectory } from '../main/live-audit.ts';
+import { terminalLine } from './terminal.ts';
 import { locate } from './verify.ts';
 
 interface Output {
   write(text: string): unknown;
   isTTY?: boolean;
-}
-
-/** What came from outside, for one line of a terminal: nothing in it steers the terminal or cannot be seen. */
-function line(text: string): string {
-  return showHidden(stripVTControlCharacters(text)).text.replace(/[\n\t]+/g, ' ');
 }
 
 function clock(ms: number): string {
@@ -48,10 +43,10 @@ function entryLine(entry: Entry, colour: boolean): string {
     colour ? styleText(style, text) : text;
   const words =
     entry.kind === 'message' || entry.kind === 'thought' || entry.kind === 'plan' ? (entry.text ?? '') : entry.title;
-  const shown = line(words);
-  const cut = shown.length > MAX_WORDS ? `${shown.slice(0, MAX_WORDS)}…` : shown;
+  const cut = terminalLine(words, MAX_WORDS);
   const times = entry.count > 1 ? `  ${entry.count} ×` : '';
-  const why = entry.outcome === 'denied' ? `  ${entry.details.find(([name]) => name === 'reason')?.[1] ?? ''}` : '';
+  const why =
+    entry.outcome === 'denied' ? `  ${terminalLine(entry.details.find(([name]) => name === 'reason')?.[1] ?? '')}` : '';
   const took = entry.to === undefined || entry.count > 1 ? '' : `  ${((entry.to - entry.from) / 1_000).toFixed(1)} s`;
   const who = entry.voice === 'agent' ? paint('magenta', 'agent') : paint('dim', 'host ');
   return `${clock(entry.from).padStart(7)}  ${who}  ${paint(COLOUR[entry.outcome], SIGN[entry.outcome])} ${entry.kind.padEnd(8)} ${cut}${times}${why}${took}`;
@@ -62,8 +57,8 @@ function heading({ outline, spending, network, elapsedMs }: RunStory): string[] 
   const money = spending.cap === undefined ? '' : `, ${formatUsd(spending.spent)} of ${formatUsd(spending.cap)}`;
   const subject = manifest?.title ?? manifest?.command.join(' ') ?? 'no manifest yet';
   return [
-    line(subject),
-    `${outcome?.state ?? 'goes on'}${outcome?.reason === undefined ? '' : ` (${outcome.reason})`}, ${clock(elapsedMs)}${money}, ${spending.turns} model calls, ${allAttempts(network)} attempts denied`,
+    terminalLine(subject),
+    `${terminalLine(outcome?.state ?? 'goes on')}${outcome?.reason === undefined ? '' : ` (${terminalLine(outcome.reason)})`}, ${clock(elapsedMs)}${money}, ${spending.turns} model calls, ${allAttempts(network)} attempts denied`,
   ];
 }
 
@@ -75,13 +70,13 @@ export function storyLines(story: RunStory, reading: Reading, seal: string | nul
     const step = story.steps.findLast((one) => one.from <= entry.from)?.name;
     if (step !== current) {
       current = step;
-      lines.push('', `── ${step ?? ''} ──`);
+      lines.push('', `── ${terminalLine(step ?? '')} ──`);
     }
     lines.push(entryLine(entry, colour));
   }
   if (story.activity.dropped > 0) lines.push(`and ${story.activity.dropped} more; the file has them`);
   const over = seal !== null || story.outline.seal !== undefined;
-  const odd = describeReading(reading, over, seal);
+  const odd = describeReading(reading, over, seal).map((said) => terminalLine(said));
   return [...lines, '', `${reading.lines} lines, head sha256:${reading.head}`, ...odd];
 }
 

@@ -6,7 +6,8 @@ import type { RunId } from '../domain/ids.ts';
 import { formatUsd } from '../domain/ids.ts';
 import { auditDirectory } from '../main/live-audit.ts';
 import { STEPS, type Step } from '../run/ports.ts';
-import { STEP_LABELS, terminalText } from './run-report.ts';
+import { STEP_LABELS } from './run-report.ts';
+import { terminalText } from './terminal.ts';
 
 /** What the audit of one run has shown so far. */
 export interface SeenRun {

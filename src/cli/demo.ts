@@ -13,7 +13,7 @@ import type { CheckRun, Thread } from '../local/github/state.ts';
 import { prepareMachine, type Machine } from '../local/machine/machine.ts';
 import { followRuns, type Follower, type SeenRun } from './demo-live.ts';
 import { machineProgress } from './progress.ts';
-import { terminalLine, terminalText } from './run-report.ts';
+import { terminalLine, terminalText } from './terminal.ts';
 
 export interface DemoOptions {
   json?: boolean;

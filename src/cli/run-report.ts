@@ -1,5 +1,6 @@
 import type { AgentMessage, RunProgress, Step } from '../run/ports.ts';
 import { formatUsd } from '../domain/ids.ts';
+import { terminalText } from './terminal.ts';
 
 /** Steps of a run in words. */
 export const STEP_LABELS: Record<Step, string> = {
@@ -18,21 +19,6 @@ export const STEP_LABELS: Record<Step, string> = {
   seal: 'seal the audit',
   report: 'report',
 };
-
-// What the agent chose to say must not move the cursor or fake a line of ours.
-// eslint-disable-next-line no-control-regex -- control characters are what is taken out
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/g;
-
-/** Text from outside on one terminal line, without space at its ends. */
-export function terminalText(text: string, max = 160): string {
-  return terminalLine(text.trim(), max);
-}
-
-/** A line of outside text as it is indented. */
-export function terminalLine(text: string, max: number): string {
-  const flat = text.replace(CONTROL, ' ').trimEnd();
-  return flat.length > max ? `${flat.slice(0, max - 1)}…` : flat;
-}
 
 /** A run as lines in a terminal: steps with durations, what the agent does, egress decisions as they come, money. */
 export function createRunReport(write: (line: string) => void): {

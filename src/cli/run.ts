@@ -17,7 +17,8 @@ import { execute } from '../run/execute.ts';
 import { createMemoryLedger } from '../run/ledger.ts';
 import { machineProgress } from './progress.ts';
 import { createLocalPublisher, localGitDir } from './run-local.ts';
-import { createRunReport, terminalText } from './run-report.ts';
+import { createRunReport } from './run-report.ts';
+import { terminalText } from './terminal.ts';
 
 export interface RunOptions {
   repo: string;

@@ -13,6 +13,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import type { Environment } from '../config/environment.ts';
 import { CofferdamError } from '../domain/errors.ts';
+import { escaped } from '../web/html.ts';
 import { CALLBACK_PATH } from '../web/login.ts';
 
 const Conversion = z.object({
@@ -25,15 +26,10 @@ const Conversion = z.object({
   client_secret: z.string().optional(),
 });
 
-const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-function html(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => escapes[c] ?? c);
-}
-
 function page(title: string, body: string): string {
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${html(title)}</title><style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark}
-button{font:inherit;padding:.6rem 1.2rem;border-radius:.5rem;border:1px solid}code{font-size:.9em}</style><main><h1>${html(title)}</h1>${body}</main></html>`;
+<title>${escaped(title)}</title><style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark}
+button{font:inherit;padding:.6rem 1.2rem;border-radius:.5rem;border:1px solid}code{font-size:.9em}</style><main><h1>${escaped(title)}</h1>${body}</main></html>`;
 }
 
 /** The App's manifest: `app.yml` with this installation's addresses. */
@@ -112,9 +108,9 @@ async function startPage(flow: Flow): Promise<Answer> {
   const json = JSON.stringify(await manifest({ publicUrl: flow.publicUrl, redirectUrl: `${flow.origin}/registered` }));
   const owner = flow.organization === undefined ? '' : `/organizations/${encodeURIComponent(flow.organization)}`;
   const action = `${github}${owner}/settings/apps/new?state=${flow.state}`;
-  const body = `<p>GitHub will show the permissions and create the App; its keys are then written to <code>${html(flow.output)}</code> on this machine.</p>
-<p>Webhooks will go to <code>${html(flow.publicUrl)}/api/github/webhooks</code>.</p>
-<form method="post" action="${html(action)}"><input type="hidden" name="manifest" value="${html(json)}"><button>Register the App on ${html(new URL(github).host)}</button></form>`;
+  const body = `<p>GitHub will show the permissions and create the App; its keys are then written to <code>${escaped(flow.output)}</code> on this machine.</p>
+<p>Webhooks will go to <code>${escaped(flow.publicUrl)}/api/github/webhooks</code>.</p>
+<form method="post" action="${escaped(action)}"><input type="hidden" name="manifest" value="${escaped(json)}"><button>Register the App on ${escaped(new URL(github).host)}</button></form>`;
   return { status: 200, title: 'Register Cofferdam', body, formAction: new URL(github).origin };
 }
 
@@ -132,13 +128,13 @@ async function registered(flow: Flow, code: string | null): Promise<Answer> {
         ? '<p>GitHub gave no webhook secret: set one in the App’s settings and as <code>WEBHOOK_SECRET</code>.</p>'
         : '';
     flow.done({ url: app.html_url });
-    const body = `<p>The App is registered and <code>${html(flow.output)}</code> is written.</p>${secret}<p>Next: <a href="${html(app.html_url)}/installations/new">install it on a repository</a>, then run <code>npm run -s cofferdam -- start</code>.</p>`;
+    const body = `<p>The App is registered and <code>${escaped(flow.output)}</code> is written.</p>${secret}<p>Next: <a href="${escaped(app.html_url)}/installations/new">install it on a repository</a>, then run <code>npm run -s cofferdam -- start</code>.</p>`;
     return { status: 200, title: 'Done', body };
   } catch (thrown) {
     const message = thrown instanceof CofferdamError ? thrown.message : 'unexpected failure';
     flow.print(`not registered: ${message}`);
     flow.busy = false;
-    return { status: 502, title: 'That did not work', body: `<p>${html(message)}</p>${again}` };
+    return { status: 502, title: 'That did not work', body: `<p>${escaped(message)}</p>${again}` };
   }
 }
 

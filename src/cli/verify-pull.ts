@@ -5,6 +5,7 @@ import { requireSettings } from '../config/environment.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
 import { pullEvidence, type PullEvidence } from '../github/evidence.ts';
+import { terminalLine } from './terminal.ts';
 
 /** One commit of a pull request that names a run, compared with that run's audit file. */
 interface Compared {
@@ -112,8 +113,9 @@ function exitCodeOf(compared: readonly Compared[]): number {
 /** One line for each commit. */
 export function describePull(compared: readonly Compared[]): string[] {
   if (compared.length === 0) return ['no commit of this pull request names a run'];
+  // Trailers are what the author of a commit wrote.
   return compared.flatMap(({ sha, runId, verdict, problems }) => [
-    `${sha.slice(0, 12)} ${runId}: ${problems.length === 0 ? `${verdict}: audit, commit and check run agree` : verdict}`,
-    ...problems.map((problem) => `  ${problem}`),
+    `${sha.slice(0, 12)} ${terminalLine(runId, 80)}: ${problems.length === 0 ? `${verdict}: audit, commit and check run agree` : verdict}`,
+    ...problems.map((problem) => `  ${terminalLine(problem, 300)}`),
   ]);
 }

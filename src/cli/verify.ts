@@ -6,6 +6,7 @@ import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
 import { auditDirectory } from '../main/live-audit.ts';
+import { terminalLine } from './terminal.ts';
 import { describePull, parsePullUrl, verifyPull } from './verify-pull.ts';
 
 /** A file, or a run id whose file is in the data directory. */
@@ -38,7 +39,7 @@ function describe(file: string, result: VerifyResult): string {
     case 'unsealed':
       return `chain consistent, but there is no seal beside it: the run has not ended or the end was removed (${head})`;
     case 'broken':
-      return `broken at ${file}:${result.problem?.line ?? 0}: ${result.problem?.message ?? ''}`;
+      return `broken at ${file}:${result.problem?.line ?? 0}: ${terminalLine(result.problem?.message ?? '')}`;
   }
 }
 
