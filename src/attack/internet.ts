@@ -21,6 +21,8 @@ export class Internet {
   readonly queries: string[] = [];
   /** Every address that was dialled, `ip:port`. */
   readonly dials: string[] = [];
+  /** Where what is kept is exactly what came over the wire, `ip:port`. */
+  readonly raw = new Set<string>();
   readonly #listeners = new Map<string, (socket: Socket) => void>();
   readonly #bytes = new Map<string, Buffer[]>();
   readonly #sockets = new Set<Socket>();
@@ -35,6 +37,7 @@ export class Internet {
 
   /** Keeps what arrives and answers every piece with `echo:` and itself. */
   async echo(at: string): Promise<void> {
+    this.raw.add(at);
     await this.serve(at, (socket) => {
       socket.on('data', (chunk: Buffer) => {
         this.keep(at, chunk);
@@ -87,6 +90,11 @@ export class Internet {
 
   sink(at: string): Buffer {
     return Buffer.concat(this.#bytes.get(at) ?? []);
+  }
+
+  /** Every `ip:port` at which something arrived. */
+  kept(): string[] {
+    return [...this.#bytes.keys()];
   }
 
   sinkTotal(): number {

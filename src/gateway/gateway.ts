@@ -5,6 +5,7 @@
  * Trust: everything that arrives on the socket is hostile. The socket's path is the run's identity; nothing that a client
  * says about itself counts.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditEntry } from '../domain/audit.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
@@ -52,6 +53,9 @@ export interface RunningGateway {
   close(): Promise<void>;
 }
 
+/** What the tunnels' ends may take when the gateway closes: their sockets are destroyed by then. */
+const LAST_WORDS_MS = 2_000;
+
 /** Preconditions: the policy has passed `lintPolicy`. */
 export async function createGateway(settings: GatewaySettings): Promise<RunningGateway> {
   const { credentials = {}, ca } = settings;
@@ -76,10 +80,14 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
       request: (request, response) => void handleDirect({ ...reading, services, forward }, request, response),
     },
   });
+  const tunnels = new Set<Promise<void>>();
   const listener = createListener({
     limits,
     recorder,
-    onConnect: (call) => void handleConnect(context, call),
+    onConnect: (call) => {
+      const tunnel = handleConnect(context, call).finally(() => tunnels.delete(tunnel));
+      tunnels.add(tunnel);
+    },
     onRequest: (socket, opening) => void direct.take(socket, opening, { host: SELF, port: 80 }),
   });
   const flusher = flushEvery(recorder, limits.flushMs);
@@ -93,6 +101,8 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
       stop.abort();
       listener.close();
       for (const front of [direct, forward, services]) front.close();
+      // A connection that is cut off by the end of the run has bytes, too.
+      await Promise.race([Promise.allSettled(tunnels), delay(LAST_WORDS_MS, undefined, { ref: false })]);
       await recorder.flush();
     },
   };

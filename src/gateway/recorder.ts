@@ -34,7 +34,7 @@ export interface Recorder {
   note(type: EventType, data: Record<string, unknown>): void;
   traffic(at: { host: string; port: number }, bytes: { in: number; out: number }): void;
   egress(): EgressEntryFact[];
-  /** Writes the counts of repeated denials that have grown since the last call. */
+  /** Writes the counts of repeated denials that have grown since the last call, and waits for every note before it. */
   flush(): Promise<void>;
 }
 
@@ -54,6 +54,7 @@ export function createRecorder(options: {
 }): Recorder {
   const entries = new Map<string, EgressEntryFact>();
   const repeats = new Map<string, Repeat>();
+  const notes = new Set<Promise<void>>();
 
   function entryOf(at: { host: string; port: number }, allow: boolean, reason?: string): EgressEntryFact {
     const key = `${at.host}|${at.port}|${reason ?? allow}`;
@@ -106,6 +107,7 @@ export function createRecorder(options: {
   }
 
   async function flush(): Promise<void> {
+    await Promise.all(notes);
     for (const repeat of repeats.values()) {
       const more = repeat.count - repeat.written;
       if (more === 0) continue;
@@ -127,7 +129,9 @@ export function createRecorder(options: {
     flush,
     note: (type, data) => {
       // A note that cannot be written ends nothing: the next decision fails closed on its own record.
-      options.append({ zone: 'gateway', type, data }).catch(() => undefined);
+      const noted = options.append({ zone: 'gateway', type, data }).catch(() => undefined);
+      notes.add(noted);
+      void noted.then(() => notes.delete(noted));
     },
     traffic: (at, bytes) => {
       const found = entryOf(at, true);

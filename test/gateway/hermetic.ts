@@ -9,6 +9,7 @@ import { Internet } from '../../src/attack/internet.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import { eventProblem } from '../../src/domain/events/events.ts';
 import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
+import { unreconciled } from './reconcile.ts';
 import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
 
 export type { Answers } from '../../src/attack/internet.ts';
@@ -60,9 +61,11 @@ export async function hermetic(
   await gateway.listen(socketPath);
   const close = async (): Promise<void> => {
     await gateway.close();
+    const problems = settings.audit === undefined ? unreconciled(internet, events) : [];
     await internet.close();
     await rm(directory, { recursive: true, force: true });
     if (misfits.length > 0) throw new Error(`events that do not fit their schemas: ${misfits.join('; ')}`);
+    if (problems.length > 0) throw new Error(`AUD-015: ${problems.join('; ')}`);
   };
   return { socketPath, gateway, internet, events, close };
 }

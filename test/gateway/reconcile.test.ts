@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest';
+import { ALLOWED, clientHello, connectTo, hermetic, PUBLIC } from './hermetic.ts';
+import { unreconciled } from './reconcile.ts';
+
+test('AUD-015 connections that are open when the run ends have their bytes in the record, and the books agree', async () => {
+  const h = await hermetic();
+  for (let n = 0; n < 5; n += 1) {
+    const { raw } = await connectTo(h.socketPath, `${ALLOWED}:443`);
+    raw.send(clientHello());
+    await raw.until((bytes) => bytes.includes('echo:'));
+    if (n < 2) raw.close();
+  }
+  await h.gateway.close();
+  const ends = h.events.filter(({ type }) => type === 'egress.end');
+  expect(ends).toHaveLength(5);
+  const told = ends.reduce((sum, { data }) => sum + Number(data?.['bytesOut']), 0);
+  expect(told).toBe(h.internet.sink(`${PUBLIC}:443`).length);
+  const summary = h.gateway.egress().find(({ host }) => host === ALLOWED);
+  expect(summary).toMatchObject({ bytesOut: told, count: 5 });
+  expect(unreconciled(h.internet, h.events)).toEqual([]);
+  // Each kind of hole is found.
+  const without = (type: string) => h.events.filter((event) => event.type !== type);
+  expect(unreconciled(h.internet, without('egress.connect'))).toEqual([
+    `${PUBLIC}:443 was reached without an allow in the record`,
+  ]);
+  expect(unreconciled(h.internet, without('egress.end'))).toEqual([
+    `${ALLOWED}:443: 0 bytes in the record, ${told} arrived`,
+  ]);
+  await h.close();
+});
