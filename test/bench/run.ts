@@ -4,6 +4,7 @@
  */
 
 const BENCHES: Record<string, () => Promise<{ bench: () => Promise<void> }>> = {
+  audit: () => import('./audit.ts'),
   egress: () => import('./egress.ts'),
   llm: () => import('./llm.ts'),
 };
