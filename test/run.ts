@@ -12,8 +12,9 @@ import type { Machine } from '../src/local/machine/machine.ts';
 import { progressLines } from '../src/local/machine/progress.ts';
 
 /*
- * `npm test`: prepares this machine and runs every check on it, one after the other, whether or not an earlier one
- * failed. The last line is the sum. `npm test -- --only unit,real [path…]` runs those stages, and only those test files.
+ * `npm test`: prepares this machine and runs every check on it, whether or not an earlier one failed: those with sandboxes
+ * beside all others. The last line is the sum. `npm test -- --only unit,sandbox [path…]` runs those stages, and only those
+ * test files; `real` stands for `parts,sandbox`.
  */
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -30,6 +31,8 @@ interface Stage {
   command: readonly string[];
   /** Whether it is vitest, which counts its tests itself; any other stage counts as one. */
   counts: boolean;
+  /** Stages with the same track run one after the other. What the first track says is shown as it comes, the others' stage by stage. */
+  track: 'sandbox' | 'rest';
 }
 
 interface Result extends Counts {
@@ -59,39 +62,50 @@ const FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 function allStages(paths: readonly string[]): Stage[] {
-  const lane = (name: string): Stage => ({
+  const some = paths.length === 0 ? [] : ['--passWithNoTests', ...paths];
+  const lane = (name: string, track: Stage['track']): Stage => ({
     name,
-    command: ['vitest', 'run', '--project', name, ...paths],
+    command: ['vitest', 'run', '--project', name, ...some],
     counts: true,
+    track,
   });
+  const check = (name: string, ...command: string[]): Stage => ({ name, command, counts: false, track: 'rest' });
   return [
-    { name: 'types', command: ['tsc', '--noEmit'], counts: false },
-    { name: 'lint', command: ['eslint', '.'], counts: false },
-    { name: 'format', command: ['prettier', '--check', '.'], counts: false },
-    { name: 'dependencies', command: ['knip'], counts: false },
-    lane('unit'),
-    lane('real'),
+    check('types', 'tsc', '--noEmit'),
+    check('lint', 'eslint', '.'),
+    check('format', 'prettier', '--check', '.'),
+    check('dependencies', 'knip'),
+    lane('unit', 'rest'),
+    lane('parts', 'rest'),
+    lane('sandbox', 'sandbox'),
   ];
 }
 
-/** Runs a program of node_modules/.bin with this Node, its output in ours. Gives its exit code; 1 when a signal ended it. */
-function runProgram(command: readonly string[], { env, signal }: Scene): Promise<number> {
+/** Runs a program of node_modules/.bin with this Node. Gives its exit code (1 when a signal ended it) and what it said, unless that was shown. */
+function runProgram(
+  command: readonly string[],
+  { env, signal, show }: Scene & { show: boolean },
+): Promise<{ code: number; said: string }> {
   const [program = '', ...args] = command;
   return new Promise((resolve) => {
+    const output = show ? 'inherit' : 'pipe';
     const child = spawn(process.execPath, [join(ROOT, 'node_modules/.bin', program), ...args], {
       cwd: ROOT,
       env,
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', output, output],
     });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => (said += text));
+    }
     const stop = () => child.kill('SIGTERM');
     signal.addEventListener('abort', stop, { once: true });
     child.once('error', (error) => {
-      say(error.message);
-      resolve(1);
+      resolve({ code: 1, said: `${said}${error.message}\n` });
     });
     child.once('close', (code) => {
       signal.removeEventListener('abort', stop);
-      resolve(code ?? 1);
+      resolve({ code: code ?? 1, said });
     });
   });
 }
@@ -115,12 +129,14 @@ async function readReport(file: string): Promise<VitestReport | undefined> {
   }
 }
 
-async function runStage(stage: Stage, scene: Scene): Promise<Result> {
-  say(`\n== ${stage.name}: ${stage.command.join(' ')}`);
+async function runStage(stage: Stage, scene: Scene, show: boolean): Promise<Result> {
+  const title = `\n== ${stage.name}: ${stage.command.join(' ')}`;
+  if (show) say(title);
   const started = performance.now();
   const report = join(scene.reports, `${stage.name}.json`);
   const extra = stage.counts ? ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`] : [];
-  const code = await runProgram([...stage.command, ...extra], scene);
+  const { code, said } = await runProgram([...stage.command, ...extra], { ...scene, show });
+  if (!show) say(`${title}\n${said}`);
   const counts = stage.counts ? countTests(code, await readReport(report)) : code === 0 ? PASSED : FAILED;
   return { name: stage.name, seconds: (performance.now() - started) / 1000, ...counts };
 }
@@ -141,6 +157,15 @@ async function setUp(signal: AbortSignal): Promise<Machine | undefined> {
   }
 }
 
+async function runTrack(stages: readonly Stage[], scene: Scene, show: boolean): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const stage of stages) {
+    if (scene.signal.aborted) results.push({ name: stage.name, seconds: 0, ...FAILED });
+    else results.push(await runStage(stage, scene, show));
+  }
+  return results;
+}
+
 async function runAll(stages: readonly Stage[], signal: AbortSignal): Promise<Result[]> {
   const started = performance.now();
   const machine = await setUp(signal);
@@ -149,12 +174,15 @@ async function runAll(stages: readonly Stage[], signal: AbortSignal): Promise<Re
   const reports = await mkdtemp(join(tmpdir(), 'cofferdam-test-'));
   try {
     const env = { ...process.env, ...machineEnvironment(machine) };
-    const results: Result[] = [{ name: 'set-up', seconds, passed: 0, failed: 0, skipped: 0 }];
-    for (const stage of stages) {
-      if (signal.aborted) results.push({ name: stage.name, seconds: 0, ...FAILED });
-      else results.push(await runStage(stage, { env, reports, signal }));
-    }
-    return results;
+    const scene = { env, reports, signal };
+    // Sandboxes take most of the time and wait much of it: the rest goes on beside them.
+    const sandbox = stages.filter(({ track }) => track === 'sandbox');
+    const rest = stages.filter(({ track }) => track === 'rest');
+    const [ofRest, ofSandbox] = await Promise.all([
+      runTrack(rest, scene, sandbox.length === 0),
+      runTrack(sandbox, scene, true),
+    ]);
+    return [{ name: 'set-up', seconds, passed: 0, failed: 0, skipped: 0 }, ...ofRest, ...ofSandbox];
   } finally {
     await rm(reports, { recursive: true, force: true });
     await machine.release();
@@ -176,7 +204,7 @@ function chosenStages(): Stage[] {
   const { values, positionals } = parseArgs({ options: { only: { type: 'string' } }, allowPositionals: true });
   const stages = allStages(positionals);
   if (values.only === undefined) return stages;
-  const names = values.only.split(',');
+  const names = values.only.split(',').flatMap((name) => (name === 'real' ? ['parts', 'sandbox'] : [name]));
   const unknown = names.filter((name) => !stages.some((stage) => stage.name === name));
   if (unknown.length > 0) {
     throw new Error(`no stage ${unknown.join(', ')}: there are ${stages.map((stage) => stage.name).join(', ')}`);
@@ -188,4 +216,6 @@ const interrupted = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => interrupted.abort());
 const results = await runAll(chosenStages(), interrupted.signal);
 printSum(results);
-process.exitCode = results.some((result) => result.failed > 0) ? 1 : 0;
+const nothing = results.every(({ passed, failed, skipped }) => passed + failed + skipped === 0);
+if (nothing) process.stderr.write('no test was run\n');
+process.exitCode = nothing || results.some((result) => result.failed > 0) ? 1 : 0;

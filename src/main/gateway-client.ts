@@ -46,6 +46,7 @@ export interface GatewayHost {
 
 const SCRIPT = fileURLToPath(new URL('gateway-process.ts', import.meta.url));
 const OP = 'main.gateways';
+const SOCKET_DIR_TRIES = 20;
 
 /** Makes the `Gateways` of one worker. */
 export function createGateways(options: GatewayHost): Gateways {
@@ -82,22 +83,27 @@ function checkPolicy(run: GatewayOptions): void {
 /** `<dataDir>/runs/<id>/s<n>`: only the socket and what clients are told about certificates lie there, since the directory is mounted into the sandbox. */
 async function makeSocketDir(dataDir: string, runId: string): Promise<string> {
   const runDir = join(dataDir, 'runs', runId);
-  await mkdir(runDir, { recursive: true, mode: 0o700 });
-  for (let index = 0; ; index += 1) {
+  for (let index = 0, tries = 0; ;) {
     const socketDir = join(runDir, `s${index}`);
     if (Buffer.byteLength(join(socketDir, SOCKET_NAME)) > MAX_SOCKET_PATH) {
       const message = `${socketDir} is too long for a Unix socket: choose a shorter COFFERDAM_DATA_DIR`;
       throw new CofferdamError('config', OP, message);
     }
     try {
+      await mkdir(runDir, { recursive: true, mode: 0o700 });
       await mkdir(socketDir);
-      // The sandbox's agent is not root and has to enter; who may come here on the host is decided one level up.
-      await chmod(socketDir, 0o755);
-      await writeFile(join(socketDir, APT_FILE), APT_CONFIGURATION, { mode: MOUNTED_MODE });
-      return socketDir;
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      const code = error instanceof Error && 'code' in error ? error.code : undefined;
+      // Whoever ends another gateway of this run removes the run's directory once it is empty, perhaps just now.
+      if (code === 'ENOENT' && tries++ < SOCKET_DIR_TRIES) continue;
+      if (code !== 'EEXIST') throw error;
+      index += 1;
+      continue;
     }
+    // The sandbox's agent is not root and has to enter; who may come here on the host is decided one level up.
+    await chmod(socketDir, 0o755);
+    await writeFile(join(socketDir, APT_FILE), APT_CONFIGURATION, { mode: MOUNTED_MODE });
+    return socketDir;
   }
 }
 

@@ -1,6 +1,7 @@
 /** The gateway as the worker runs it: a process of its own, real git, real sockets; no Docker. */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -122,6 +123,31 @@ test('the socket directory holds the socket and the CA file, can be entered by t
   expect(readFileSync(join(gateway.socketDir, 'ca.pem'), 'utf8')).toContain('-----BEGIN CERTIFICATE-----');
   await gateway.close();
   expect(() => statSync(gateway.socketDir)).toThrow();
+});
+
+test('gateways of one run begin and end beside each other, also while the one before removes the directory of both', async () => {
+  const id = runId(crypto.getRandomValues(new Uint8Array(12)));
+  const done = new AbortController();
+  let removed = 0;
+  const remover = (async () => {
+    while (!done.signal.aborted) {
+      await rmdir(join(dir, 'runs', id)).then(
+        () => (removed += 1),
+        () => undefined,
+      );
+    }
+  })();
+  const turns = Array.from({ length: 4 }, async () => {
+    for (let turn = 0; turn < 3; turn += 1) {
+      const { gateway, socket } = await start({ runId: id });
+      expect(await nameStatus(socket, 'allowed.test')).toBe(200);
+      await gateway.close();
+    }
+  });
+  await Promise.all(turns).finally(() => done.abort());
+  await remover;
+  expect(removed).toBeGreaterThan(0);
+  expect(() => statSync(join(dir, 'runs', id))).toThrow();
 });
 
 test('a policy with a hole, a path that is too long and a missing CA file are named before anything starts', async () => {
