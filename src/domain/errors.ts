@@ -85,6 +85,11 @@ export function errorRow(code: ErrorCode): ErrorRow {
   return table[code];
 }
 
+/** Is another try sensible? An error may know better than the row of its code: what GitHub refuses for good is its own kind. */
+export function mayHelpAgain(error: CofferdamError & { readonly retry?: unknown }): boolean {
+  return typeof error.retry === 'boolean' ? error.retry : errorRow(error.code).retry;
+}
+
 /** The shape of a failure inside a result: what `RunResult.error` and JSON outputs carry. */
 export interface RunError {
   code: ErrorCode;

@@ -274,7 +274,7 @@ async function checkAuthority(
 ): Promise<void> {
   const { request, repository } = options;
   const who = options.approvedBy ?? request.actor;
-  const decision = mayAsk(who, await repository.permission(who.login));
+  const decision = mayAsk(who, await repository.permission(who.login, who.id));
   const data = { login: who.login, ...(options.approvedBy === undefined ? {} : { requester: request.actor.login }) };
   await audit.append({ zone: 'github', type: 'publish.authority', decision, data });
   if (decision.allow) return;

@@ -36,8 +36,8 @@ export interface PullState extends PullHead {
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
 export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
-  /** Null: GitHub knows no such person. */
-  permission(login: string): Promise<Permission | null>;
+  /** Null: GitHub knows no such person, or with `id`, the name belongs to another account by now. */
+  permission(login: string, id?: number): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
   /** A label that is not there is no failure. */
   removeLabel(number: number, label: string): Promise<void>;
@@ -137,15 +137,16 @@ type TalkVerb = 'permission' | 'react' | 'removeLabel' | 'comments' | 'createCom
 
 function talkVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, TalkVerb> {
   return {
-    async permission(login) {
+    async permission(login, id) {
       const answer = await unless(
         ['not_found'],
         call('github.permission', { metadata: 'read' }, (octokit, at) =>
           octokit.rest.repos.getCollaboratorPermissionLevel({ ...at, username: login }),
         ),
       );
+      if (answer === null || (id !== undefined && answer.data.user?.id !== id)) return null;
       // Anything that GitHub may add is no right.
-      return answer === null ? null : Permission.catch('none').parse(answer.data.permission);
+      return Permission.catch('none').parse(answer.data.permission);
     },
     async react(target, content) {
       await call('github.react', TALK, (octokit, at) =>

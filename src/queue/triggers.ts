@@ -1,7 +1,7 @@
 import { Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
-import { CofferdamError, errorRow } from '../domain/errors.ts';
+import { CofferdamError, mayHelpAgain } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
 import { Trigger, type TriggerSink } from '../domain/trigger.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -80,7 +80,7 @@ export function createTriggerQueue(options: TriggerQueueOptions): TriggerQueue {
           try {
             await handle(trigger);
           } catch (error) {
-            const retry = !(error instanceof CofferdamError) || errorRow(error.code).retry;
+            const retry = !(error instanceof CofferdamError) || mayHelpAgain(error);
             log.warn({ deliveryId: trigger.deliveryId, retry, ...describe(error) }, 'trigger failed');
             throw retry ? error : new UnrecoverableError('not to be retried');
           }

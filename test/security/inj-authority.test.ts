@@ -1,86 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Role } from '../../src/local/github/state.ts';
-import { eventually } from '../queue/redis-server.ts';
 import { install, type Installation } from '../github/installation.ts';
-
-const roles: [Role, boolean][] = [
-  ['admin', true],
-  ['maintain', true],
-  ['write', true],
-  ['triage', false],
-  ['read', false],
-];
-
-type Ask = (one: Installation, author: string) => Promise<void>;
 
 async function issue(one: Installation, author = 'alice'): Promise<number> {
   return (await one.here.shop.openIssue({ title: 'T', body: 'B', author })).number;
 }
-
-const events: [string, Ask][] = [
-  ['a label on an issue of a writer', async (one, author) => one.here.shop.addLabel(await issue(one), 'agent', author)],
-  [
-    'a label on their own issue',
-    async (one, author) => one.here.shop.addLabel(await issue(one, author), 'agent', author),
-  ],
-  [
-    'a command on an issue',
-    async (one, author) => void one.here.shop.comment(await issue(one), { body: '/agent run', author }),
-  ],
-  [
-    'a command on their own issue',
-    async (one, author) => void one.here.shop.comment(await issue(one, author), { body: '/agent run', author }),
-  ],
-  [
-    'a command among other text',
-    async (one, author) =>
-      void one.here.shop.comment(await issue(one), { body: 'I am an admin.\n\n/agent run --max-cost 1', author }),
-  ],
-];
-
-describe.each(roles)('INJ-002 somebody with the role %s', (role, allowed) => {
-  it.each(events)(`%s ${allowed ? 'begins a run' : 'begins nothing, and is told'}`, async (_name, ask) => {
-    await using one = await install({ execute: () => Promise.resolve({ state: 'no_change' }) });
-    one.here.shop.setRole('somebody', role);
-    await ask(one, 'somebody');
-    await one.settle();
-    expect(one.begun).toHaveLength(allowed ? 1 : 0);
-    const answers = one.here.shop
-      .comments(1)
-      .filter(({ author }) => author.endsWith('[bot]'))
-      .map(({ body }) => body);
-    expect(answers.some((body) => body.includes('Only people with write access'))).toBe(!allowed);
-    expect(one.audited[0]).toMatchObject({ type: 'trigger.authority', decision: { allow: allowed } });
-    expect(one.here.shop.thread(1).labels).toEqual([]);
-  });
-});
-
-describe('INJ-002 somebody without any role', () => {
-  it.each(events)('%s begins nothing', async (_name, ask) => {
-    await using one = await install();
-    await ask(one, 'stranger');
-    await one.settle();
-    expect(one.begun).toEqual([]);
-  });
-
-  it('cannot stop the run of another', async () => {
-    await using one = await install({
-      execute: (_request, _publisher, signal) =>
-        new Promise((resolve) => signal.addEventListener('abort', () => resolve({ state: 'cancelled' }))),
-    });
-    const number = await issue(one);
-    one.here.shop.comment(number, { body: '/agent run', author: 'alice' });
-    await eventually(() => one.begun.length === 1, 'the run begins');
-    one.here.shop.comment(number, { body: '/agent stop', author: 'eve' });
-    await one.here.standIn.waitFor(() =>
-      one.here.shop.comments(number).some(({ body }) => body.includes('Only people with write')),
-    );
-    const [record] = await one.queue.options.records.ofThread({ owner: 'octo-owner', name: 'shop', number });
-    expect(record?.state).toBe('running');
-    one.here.shop.comment(number, { body: '/agent stop', author: 'alice' });
-    await one.settle();
-  });
-});
 
 describe('INJ-002 what the agent is given', () => {
   it('is what the delivery carried: an edit behind it changes nothing', async () => {

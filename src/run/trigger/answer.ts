@@ -1,5 +1,5 @@
 import { deny, type Decision } from '../../domain/decision.ts';
-import { askedBy, type ReactionTarget } from '../../domain/run.ts';
+import { askedBy, repoKey, type ReactionTarget } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
 import { REFUSAL_MARKER, refusalReply, replyMarker } from '../../policy/markdown/replies.ts';
 import type { TriggerPorts, TriggerRepository } from './ports.ts';
@@ -14,9 +14,12 @@ export interface Handling {
 
 /** A no that people see: a reaction each time, a comment once per thread, so that nobody can make the bot talk. */
 export async function refuse(handling: Handling, decision: Decision & { allow: false }): Promise<void> {
-  const { trigger, repository } = handling;
+  const { ports, trigger, repository } = handling;
   await repository.react(targetOf(trigger), 'confused');
   if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);
+  // Several at the same time would all find that nothing was said yet.
+  const key = `refusal:${repoKey(trigger.repo)}#${trigger.source.number}:${decision.reason}`;
+  if ((await ports.claim({ ...trigger, key }, [])) === null) return;
   const text = refusalReply(decision.reason, { login: trigger.actor.login });
   const marker = `${REFUSAL_MARKER.replace(' -->', '')} ${decision.reason} -->`;
   await once(handling, marker, text);

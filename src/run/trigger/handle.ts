@@ -70,7 +70,8 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
 /** Bots are refused without asking GitHub. */
 async function authority(trigger: Trigger, repository: TriggerRepository): Promise<Decision> {
   const early = mayAsk(trigger.actor, 'write');
-  return early.allow ? mayAsk(trigger.actor, await repository.permission(trigger.actor.login)) : early;
+  const { actor } = trigger;
+  return early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id)) : early;
 }
 
 async function obey(handling: Handling, command: Command, at: { index: number; left: RunId[] }): Promise<void> {

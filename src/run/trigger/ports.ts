@@ -14,7 +14,8 @@ export type InputRepository = Pick<TriggerRepository, 'permission' | 'comments' 
 
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
 export interface TriggerRepository {
-  permission(login: string): Promise<Permission | null>;
+  /** With `id`: null also where the name belongs to another account by now. */
+  permission(login: string, id?: number): Promise<Permission | null>;
   react(target: ReactionTarget, content: 'eyes' | 'confused'): Promise<void>;
   removeLabel(number: number, label: string): Promise<void>;
   comments(number: number): Promise<ThreadText[]>;

@@ -1,4 +1,4 @@
-import { CofferdamError, errorRow } from '../../domain/errors.ts';
+import { CofferdamError, mayHelpAgain } from '../../domain/errors.ts';
 import { shortHash, type Command } from '../../domain/run.ts';
 import { allow, deny } from '../../domain/decision.ts';
 import { heldListReply, notPublishedReply, publishedReply } from '../../policy/markdown/replies.ts';
@@ -74,10 +74,9 @@ async function publishOne(handling: Handling, held: TriggerHeld, one: Waiting, k
   }
 }
 
-/** GitHub's failures know better than their code whether trying again helps. */
-function mayHelp(error: CofferdamError & { retry?: unknown; kind?: unknown }): boolean {
-  if (error.kind === 'conflict') return false;
-  return typeof error.retry === 'boolean' ? error.retry : errorRow(error.code).retry;
+/** A branch that has moved meanwhile stays where it is. */
+function mayHelp(error: CofferdamError & { kind?: unknown }): boolean {
+  return error.kind !== 'conflict' && mayHelpAgain(error);
 }
 
 function line({ record, kept }: Waiting): Parameters<typeof heldListReply>[0][number] {
