@@ -42,7 +42,7 @@ export function requestOn(
       url: `${here.shop.page}/issues/${patch.number}`,
       ...(patch.commentId === undefined ? {} : { commentId: patch.commentId }),
     },
-    actor: { login: 'alice', id: 1, type: 'User' },
+    actor: { login: 'alice', id: here.standIn.createUser('alice').id, type: 'User' },
     command: { verb: 'run', text: '', flags: {} },
     input: { texts: [], frozenAt: '2026-01-01T00:00:00Z' },
     ...(patch.pull === undefined ? {} : { pull: patch.pull }),
