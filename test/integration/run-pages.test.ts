@@ -77,7 +77,8 @@ describe('a person in a browser', () => {
     await putAll(log, WORK.slice(0, 7));
     const call = page.locator('.entry.tool', { hasText: 'npm test' });
     await call.locator('summary').click();
-    await call.getByText('completed').or(call.getByText('in_progress')).first().waitFor();
+    await call.getByRole('region', { name: 'Given' }).getByText('command: npm test').waitFor();
+    await call.getByRole('region', { name: 'Output' }).getByText('9 passing').waitFor();
     // What was opened stays open while the page goes on.
     await putAll(log, WORK.slice(7));
     await page.locator('.entry.denied', { hasText: 'telemetry.example' }).waitFor();
@@ -86,13 +87,16 @@ describe('a person in a browser', () => {
       join(dir.audit, `${RUN_ID}.patch`),
       'diff --git a/src/timer.js b/src/timer.js\n@@ -1 +1 @@\n-old\n+new\n',
     );
-    await putAll(log, ENDING);
+    await putAll(log, [...PROCESSES, ...ENDING]);
     await log.seal();
     known.state = 'succeeded';
     await page.locator('.headline', { hasText: 'Succeeded' }).waitFor();
     await page.locator('#record', { hasText: 'sealed' }).waitFor();
     await page.locator('#diff .add', { hasText: 'new' }).waitFor();
     expect(await page.title()).toContain('Succeeded');
+    // Each process stands below the one that started it.
+    await page.locator('#processes summary').click();
+    await page.locator('.tree li li', { hasText: 'npm test' }).locator('li', { hasText: 'node test.js' }).waitFor();
 
     await page
       .getByRole('navigation', { name: 'Filter' })
@@ -109,6 +113,7 @@ describe('a person in a browser', () => {
     for (const [name, stored] of [
       ['Audit file', log.file],
       ['Seal', `${log.file}.seal`],
+      ['Patch', join(dir.audit, `${RUN_ID}.patch`)],
     ] as const) {
       const [download] = await Promise.all([
         page.waitForEvent('download'),
@@ -128,6 +133,30 @@ describe('a person in a browser', () => {
     await page.getByRole('link', { name: 'Check the record' }).click();
     await page.getByRole('heading', { name: 'The record is whole' }).waitFor();
     expect(complaints).toEqual([]);
+  });
+
+  it('sees what waits for a person, and goes from it to the diff and back to the thread', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, [...WHOLE_RUN.slice(0, -1), ...HELD]);
+    await log.seal();
+    await writeFile(
+      join(dir.audit, `${RUN_ID}.patch`),
+      'diff --git a/src/timer.js b/src/timer.js\n@@ -1 +1 @@\n-old\n+new\n',
+    );
+    await using here = await pagesStage(dir);
+    here.records.push(record(RUN_ID, { state: 'held' }));
+    await using visited = await visit(here, { javaScriptEnabled: false, width: 390 });
+    const { page } = visited;
+    await page.goto(PAGE);
+    const held = page.getByRole('region', { name: 'Waits for a person' });
+    await held.getByText('/agent publish dddddddddddd').waitFor();
+    await held.getByRole('link', { name: 'change' }).click();
+    expect(page.url()).toMatch(/#diff$/);
+    await page.locator('#diff .add', { hasText: 'new' }).waitFor();
+    expect(await held.getByRole('link', { name: 'issue or pull request' }).getAttribute('href')).toBe(
+      'https://github.example/octo/kettle/issues/12',
+    );
   });
 
   it('reads a finished run without JavaScript, on a phone, and never has to scroll sideways', async () => {

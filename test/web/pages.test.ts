@@ -163,6 +163,21 @@ describe('a run whose result is held', () => {
     expect(later).toContain('pull request #13');
   });
 
+  it('says of a result on commits of a fork that those come along, and does not take its own diff for all of it', async () => {
+    await using dir = await directory();
+    const forked = WHOLE_RUN.slice(0, -1).map((entry): AuditEntry => {
+      const { spec } = entry.data ?? {};
+      if (entry.type !== 'run.manifest' || typeof spec !== 'object') return entry;
+      return { ...entry, data: { ...entry.data, spec: { ...spec, fork: { pull: 31 } } } };
+    });
+    await finished(dir, [...forked, ...HELD]);
+    await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'diff --git a/src/timer.js b/src/timer.js\n+new\n');
+    await using here = await pagesStage(dir);
+    const page = await text(here, PAGE);
+    expect(page).toContain('The commits of #31, a pull request from a fork, would come along');
+    expect(page).not.toContain('href="#diff"');
+  });
+
   it('is nothing that is said of any other run', async () => {
     await using dir = await directory();
     await finished(dir);

@@ -14,6 +14,8 @@ export interface ManifestFact {
   command: string[];
   requester: string | undefined;
   thread: { number: number; title: string; url: string; isPull: boolean } | undefined;
+  /** The pull request from a fork whose commits the result is made on. */
+  fork: number | undefined;
   timeoutMs: number | undefined;
   setup: string[];
   verify: string[];
@@ -236,6 +238,7 @@ function manifestOf(data: unknown): ManifestFact {
     command: textsAt(data, 'command'),
     requester: textAt(data, 'requester', 'login'),
     thread: threadOf(field(data, 'origin', 'source')),
+    fork: numberAt(spec, 'fork', 'pull'),
     timeoutMs: numberAt(limits, 'timeoutMs'),
     setup: textsAt(spec, 'setup'),
     verify: textsAt(spec, 'verify'),

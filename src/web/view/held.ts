@@ -41,6 +41,8 @@ export function heldPart(view: RunView): Markup {
   if (held === undefined) return html`<section id="held" data-part hidden></section>`;
   const { record, patch } = view;
   const thread = record?.request.source.url ?? view.story?.outline.manifest?.thread?.url;
+  const fork = view.story?.outline.manifest?.fork;
+  const whole = patch === null || fork !== undefined ? 'change' : html`<a href="#diff">change</a>`;
   const waits = stateOf(view) === 'held';
   return html`<section id="held" data-part class="card held" aria-labelledby="held-title">
     <header>
@@ -57,10 +59,16 @@ export function heldPart(view: RunView): Markup {
         </ul>`
     }
     ${
+      fork !== undefined &&
+      html`<p class="pad">
+        The commits of #${fork}, a pull request from a fork, would come along: the files are of both together, the diff
+        below is of the run's own part.
+      </p>`
+    }
+    ${
       waits &&
       html`<p class="pad">
-          Whoever may write to the repository and agrees with the whole
-          ${patch === null ? 'change' : html`<a href="#diff">change</a>`} writes this on the
+          Whoever may write to the repository and agrees with the whole ${whole} writes this on the
           ${toGitHub(view, thread, 'issue or pull request')}:
         </p>
         <pre tabindex="0" role="region" aria-label="What lets it go">${view.prefix} publish ${held.short}</pre>
