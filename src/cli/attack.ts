@@ -28,7 +28,7 @@ export async function attackCommand(options: {
 }): Promise<number> {
   const { environment, signal, json = false, report } = options;
   const cases = chosen(options);
-  const policy = await loadPolicy(options.policy ?? environment.policyFile);
+  const policy = await loadPolicy(options.policy ?? environment.policyFile, environment.github);
   // Before minutes of work rather than after them.
   if (report !== undefined) await writeReport(report, '');
   const live = json ? options.stderr : options.stdout;

@@ -109,7 +109,7 @@ async function disk(environment: Environment): Promise<Finding> {
 
 async function policy(environment: Environment): Promise<{ finding: Finding; settings: SandboxSettings }> {
   try {
-    const loaded = await loadPolicy(environment.policyFile);
+    const loaded = await loadPolicy(environment.policyFile, environment.github);
     return {
       finding: { name: 'policy', ok: true, found: loaded.source, needed: 'a valid policy file', fix: '' },
       settings: loaded.policy.sandbox,

@@ -23,7 +23,7 @@ export interface ExecOptions {
 /** `cofferdam exec`: a command in a fresh sandbox; its streams and exit code pass through. */
 export async function execCommand(options: ExecOptions): Promise<number> {
   const { environment, signal } = options;
-  const policy = await loadPolicy(options.policy ?? environment.policyFile);
+  const policy = await loadPolicy(options.policy ?? environment.policyFile, environment.github);
   const limits = settleLimits(policy.policy, parseRepositoryFile(null), {
     timeout: options.timeout,
     maxCost: options.maxCost,

@@ -21,6 +21,8 @@ interface PolicyOptions {
   policy?: string | undefined;
   /** A repository's file, to be settled with the policy. */
   repositoryFile?: string | undefined;
+  /** `OWNER/NAME` whose run is asked about; without it a rule for the run's own repository allows nothing. */
+  repository?: string | undefined;
   json?: boolean | undefined;
   environment: Environment;
   signal: AbortSignal;
@@ -109,20 +111,26 @@ function nameOf(entry: EgressEntry): string {
 /** The policy of a run of this repository. The machine is only touched when a preset has to be resolved. */
 async function settle(options: PolicyOptions): Promise<{ egress: EgressPolicy; loaded: LoadedPolicy }> {
   const { environment, signal } = options;
-  const loaded = await loadPolicy(options.policy ?? environment.policyFile);
+  const loaded = await loadPolicy(options.policy ?? environment.policyFile, environment.github);
   const entries = settleEgress(loaded, parseRepositoryFile(await repositoryText(options.repositoryFile)));
   const needsMachine = entries.some(({ entry }) => typeof entry === 'string' && entry !== 'github');
   const rules = needsMachine
     ? await resolved(options, loaded, entries)
     : entries.flatMap(({ entry, source }) => (typeof entry === 'string' ? [] : [{ ...entry, source }]));
   signal.throwIfAborted();
-  const egress = { rules, deny: loaded.policy.egress.deny, gitRepositories: [] };
+  const egress = { rules, deny: loaded.policy.egress.deny, gitRepositories: ownRepository(options) };
   const problems = lintPolicy(egress);
   if (problems.length > 0) {
     const text = problems.map(({ rule, message }) => `${rule}: ${message}`).join('\n');
     throw new CofferdamError('policy', 'cli.policy', text);
   }
   return { egress, loaded };
+}
+
+function ownRepository({ repository }: PolicyOptions): string[] {
+  if (repository === undefined) return [];
+  if (/^[A-Za-z0-9-]{1,39}\/[A-Za-z0-9._-]{1,100}$/.test(repository)) return [repository.toLowerCase()];
+  throw new CofferdamError('usage', 'cli.policy', '--repository is OWNER/NAME, such as octo/hello');
 }
 
 async function repositoryText(file: string | undefined): Promise<string | null> {

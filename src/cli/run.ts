@@ -50,7 +50,7 @@ export async function runCommand(options: RunOptions): Promise<number> {
   const { environment, signal } = options;
   if (options.task.trim() === '')
     throw new CofferdamError('usage', 'cli.run', '--task is empty: say what is to be done');
-  const policy = await loadPolicy(options.policy ?? environment.policyFile);
+  const policy = await loadPolicy(options.policy ?? environment.policyFile, environment.github);
   const remote = /^https?:\/\//.test(options.repo) ? options.repo : undefined;
   const gitDir = remote === undefined ? await localGitDir(resolve(options.repo)) : undefined;
   const agent = options.agent ?? policy.policy.agent;

@@ -12,7 +12,7 @@ import { createLogger } from '../telemetry/log.ts';
 export async function serverCommand(options: { environment: Environment; signal: AbortSignal }): Promise<number> {
   const environment = requireSettings(options.environment, ['WEBHOOK_SECRET', 'COFFERDAM_POLICY', 'REDIS_URL']);
   const log = createLogger({ level: environment.logLevel }).child({ process: 'server' });
-  const { policy } = await loadPolicy(environment.policyFile);
+  const { policy } = await loadPolicy(environment.policyFile, environment.github);
   await using undo = new AsyncDisposableStack();
   const redis = await openRedis(environment.redisUrl);
   undo.defer(() => redis.disconnect());

@@ -53,7 +53,7 @@ export async function startCommand(options: { environment: Environment; signal: 
     'WEBHOOK_SECRET',
     'COFFERDAM_POLICY',
   ]);
-  await loadPolicy(environment.policyFile);
+  await loadPolicy(environment.policyFile, environment.github);
   const log = createLogger({ level: environment.logLevel }).child({ process: 'start' });
   await using undo = new AsyncDisposableStack();
   const redisUrl = environment.redisUrl ?? (await privateRedis(environment, undo, signal));

@@ -16,7 +16,7 @@ export async function workerCommand(options: { environment: Environment; signal:
   const { signal } = options;
   const environment = requireSettings(options.environment, ['APP_ID', 'PRIVATE_KEY', 'COFFERDAM_POLICY', 'REDIS_URL']);
   const log = createLogger({ level: environment.logLevel }).child({ process: 'worker' });
-  const policy = await loadPolicy(environment.policyFile);
+  const policy = await loadPolicy(environment.policyFile, environment.github);
   await using undo = new AsyncDisposableStack();
   const redis = await openRedis(environment.redisUrl);
   undo.defer(() => redis.disconnect());

@@ -88,6 +88,7 @@ function addPolicyCommands(program: Command): void {
     command
       .option('--policy <file>', 'operator policy (default: COFFERDAM_POLICY)')
       .option('--repository-file <file>', 'a repository’s .github/cofferdam.yml, settled with the policy')
+      .option('--repository <owner/name>', 'whose run is asked about: for rules about the run’s own repository')
       .option('--json', 'write the result as JSON');
   common(policy.command('test'))
     .description('would this be allowed? Prints allow or deny with the rule')

@@ -79,6 +79,21 @@ llm:
     expect(problem(() => parsePolicy(text, 'policy.yml'))).toContain(expected);
   });
 
+  it.each([
+    [
+      "egress:\n  allow:\n    - npm\n    - { host: '*.co.uk' }\n",
+      'policy.yml:4:7: egress.allow, *.co.uk: everybody can',
+    ],
+    [
+      'egress:\n  allow: []\n  mayAdd:\n    - { host: 10.0.0.1 }\n',
+      'policy.yml:4:7: egress.mayAdd, 10.0.0.1: IP addresses',
+    ],
+    ['egress:\n  allow: []\n  deny: [no_good.test]\n', 'policy.yml:3:10: egress.deny, no_good.test: not a host name'],
+    ['egress: { allow: [{ host: ghe.test }] }\n', 'policy.yml:1:19: egress.allow, ghe.test: GitHub can be read only'],
+  ])('refuses a rule that would be a hole, before anything starts: %j', (text, expected) => {
+    expect(problem(() => parsePolicy(text, 'policy.yml', 'ghe.test'))).toContain(expected);
+  });
+
   it('an empty allow list is valid and means no way out', () => {
     expect(parsePolicy('egress: { allow: [] }', 'p').policy.egress.allow).toEqual([]);
   });

@@ -67,6 +67,33 @@ describe('policy test', () => {
   });
 
   test.each([
+    [undefined, '/repos/octo/hello/contents/x', 1],
+    ['octo/hello', '/repos/octo/hello/contents/x', 0],
+    ['Octo/Hello', '/repos/octo/HELLO/contents/x', 0],
+    ['octo/hello', '/repos/octo/other/contents/x', 1],
+  ])('a rule for the run’s own repository, asked for %s about %s: %d', async (repository, path, code) => {
+    await writeFile(join(dir, 'own.yml'), 'egress: { allow: [{ host: api.github.com }] }\n');
+    const { options } = common('own.yml');
+    const asked = { ...options, target: 'api.github.com', method: 'GET', path };
+    expect(await policyTestCommand({ ...asked, ...(repository === undefined ? {} : { repository }) })).toBe(code);
+  });
+
+  test('refuses what names no repository', async () => {
+    const { options } = common();
+    const asked = policyTestCommand({ ...options, target: 'docs.test', repository: 'https://github.com/octo/hello' });
+    await expect(asked).rejects.toMatchObject({ code: 'usage' });
+  });
+
+  test.each(['hello.yml', 'enterprise.yml'])('knows the installation’s own GitHub: %s', async (name) => {
+    await writeFile(join(dir, 'hello.yml'), 'egress: { allow: [{ host: docs.corp.test }] }\n');
+    await writeFile(join(dir, 'enterprise.yml'), 'egress: { allow: [{ host: ghe.corp.test }] }\n');
+    const environment = readEnvironment({ COFFERDAM_DATA_DIR: dir, GHE_HOST: 'ghe.corp.test:8443' });
+    const asked = policyTestCommand({ ...common(name).options, environment, target: 'docs.corp.test' });
+    if (name === 'hello.yml') expect(await asked).toBe(0);
+    else await expect(asked).rejects.toMatchObject({ code: 'policy' });
+  });
+
+  test.each([
     ['policy.yml', 'greedy.yml', 'repository_file', 'egress.mayAdd'],
     ['hole.yml', undefined, 'policy', 'co.uk'],
     ['absent.yml', undefined, 'policy', 'cannot read'],

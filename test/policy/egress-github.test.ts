@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { EgressRule } from '../../src/domain/policy.ts';
 import { judgeRequest } from '../../src/policy/egress/decide.ts';
-import { githubRepository, withGithubAssets } from '../../src/policy/egress/github.ts';
+import { enterpriseProblem, githubRepository, withGithubAssets } from '../../src/policy/egress/github.ts';
 import { lintPolicy } from '../../src/policy/egress/lint.ts';
 import { canonicalPath } from '../../src/policy/egress/path.ts';
 import { wouldAllow } from '../../src/policy/egress/report.ts';
@@ -114,4 +114,51 @@ test.each<[EgressRule, RegExp | undefined]>([
   const messages = lintPolicy(policyOf([rule])).map(({ message }) => message);
   if (problem === undefined) expect(messages).toEqual([]);
   else expect(messages.join()).toMatch(problem);
+});
+
+describe('GH-016 hosts of GitHub Enterprise Server', () => {
+  const GHE = 'ghe.corp.test';
+  const read = { host: GHE, methods: ['GET', 'HEAD'], allowPrivate: true };
+  test.each<[EgressRule, RegExp | undefined]>([
+    [{ ...read, paths: ['/api/v3/repos/octo/tool/releases/**', '/octo/tool/releases/download/**'] }, undefined],
+    [{ ...read, paths: ['/octo/tool/archive/**', '/octo/tool/raw/main/*', '/raw/octo/tool/**'] }, undefined],
+    [{ ...read, host: `raw.${GHE}`, paths: ['/octo/tool/main/**'] }, undefined],
+    [{ ...read, host: `codeload.${GHE}`, paths: ['/octo/tool/tar.gz/**'] }, undefined],
+    [{ host: 'docs.corp.test' }, undefined],
+    [{ host: '*.other.test' }, undefined],
+    [{ host: GHE }, /read only/],
+    [{ host: GHE, paths: ['/api/v3/repos/octo/tool/**'] }, /read only/],
+    [{ ...read, methods: ['GET', 'POST'], paths: ['/api/v3/repos/octo/tool/**'] }, /read only/],
+    [read, /name owner and repository/],
+    [{ ...read, paths: ['/**'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/v3/repos/*/tool/**'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/v3/repos/octo/tool/**', '/api/v3/user'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/v3/repositories/12/**'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/graphql'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/v3/gists/**'] }, /name owner and repository/],
+    [{ ...read, paths: ['/api/v3/archive/**'] }, /name owner and repository/],
+    [{ ...read, paths: ['/octo/tool/issues/**'] }, /name owner and repository/],
+    [{ ...read, host: `raw.${GHE}`, paths: ['/**'] }, /name owner and repository/],
+    [{ ...read, host: `gist.${GHE}`, paths: ['/octo/tool/raw/**'] }, /only ghe.corp.test, raw/],
+    [{ ...read, host: '*.corp.test', paths: ['/octo/tool/raw/**'] }, /only ghe.corp.test, raw/],
+    [{ ...read, host: `*.${GHE}`, paths: ['/octo/tool/raw/**'] }, /only ghe.corp.test, raw/],
+    [{ host: GHE, passThrough: true, allowPrivate: true }, /read by path/],
+    [{ ...read, upgrade: true, paths: ['/octo/tool/raw/**'] }, /read by path/],
+  ])('%j: %s', (rule, problem) => {
+    const found = enterpriseProblem(rule, GHE);
+    if (problem === undefined) expect(found).toBeUndefined();
+    else expect(found).toMatch(problem);
+  });
+
+  test.each([
+    ['GET', '/api/v3/repos/octo/tool/releases/latest', true],
+    ['POST', '/api/v3/repos/octo/tool/releases/latest', false],
+    ['GET', '/api/v3/repos/octo/other/releases/latest', false],
+    ['POST', '/api/graphql', false],
+    ['GET', '/api/v3/user', false],
+    ['POST', '/api/v3/gists', false],
+  ])('a rule that passes allows %s %s: %s', (method, path, allowed) => {
+    const policy = policyOf([{ ...read, paths: ['/api/v3/repos/octo/tool/releases/**'] }]);
+    expect(judgeRequest(policy, { host: GHE, port: 443, method, path }).decision.allow).toBe(allowed);
+  });
 });

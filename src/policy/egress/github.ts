@@ -5,7 +5,8 @@
  * Trust: the path is canonical, the rule is the operator's, the request is hostile. Owner and repository are compared in
  * lower case, as GitHub does; numeric ids and everything that names no repository are refused by not being a shape here.
  */
-import type { EgressPolicy } from '../../domain/policy.ts';
+import type { EgressPolicy, EgressRule } from '../../domain/policy.ts';
+import { matchesAllow } from './host.ts';
 import { matchesPath } from './path.ts';
 
 type PolicyRule = EgressPolicy['rules'][number];
@@ -59,6 +60,36 @@ export function githubRuleFits(rule: PolicyRule, policy: EgressPolicy, at: { hos
     if (!matchesPath(wanted, path)) return false;
     return named(wanted, first) === repository || policy.gitRepositories.includes(repository);
   });
+}
+
+/** Where GitHub Enterprise Server's own host, and its hosts `raw` and `codeload`, read one named repository. */
+const ENTERPRISE_SHAPES: readonly RegExp[] = [
+  /^\/api\/v3\/repos\/[\w.-]+\/[\w.-]+\/./,
+  /^\/(?!api\/)[\w.-]+\/[\w.-]+\/(?:releases\/(?:latest\/)?download|archive|raw)\/./,
+  /^\/(?:raw|codeload)\/[\w.-]+\/[\w.-]+\/./,
+];
+const ENTERPRISE_FILES = /^\/[\w.-]+\/[\w.-]+\/./;
+
+/**
+ * What is wrong with a rule for a host of the installation's GitHub Enterprise Server, which takes gists, issues and
+ * GraphQL as github.com does: undefined for other hosts, and for GET of paths that name owner and repository.
+ */
+export function enterpriseProblem(rule: EgressRule, enterprise: string): string | undefined {
+  const bare = rule.host.replace(/^\*\./, '');
+  const below = bare.endsWith(`.${enterprise}`);
+  if (bare !== enterprise && !below && !matchesAllow(rule.host, enterprise)) return undefined;
+  const files = rule.host === `raw.${enterprise}` || rule.host === `codeload.${enterprise}`;
+  if (rule.host !== enterprise && !files)
+    return `of GitHub Enterprise Server, only ${enterprise}, raw.${enterprise} and codeload.${enterprise} can be read`;
+  if (rule.passThrough === true || rule.upgrade === true)
+    return 'GitHub is read by path, which needs TLS to be terminated: remove passThrough and upgrade';
+  if (rule.methods?.every((method) => GITHUB_READ.includes(method)) !== true)
+    return 'GitHub can be read only, and what a run has to write is its pull request: add methods: [GET, HEAD]';
+  const shapes = files ? [ENTERPRISE_FILES] : ENTERPRISE_SHAPES;
+  const named = rule.paths?.every((path) => shapes.some((shape) => shape.test(path))) ?? false;
+  return named
+    ? undefined
+    : `name owner and repository in each path: ${files ? '/OWNER/NAME/**' : '/api/v3/repos/OWNER/NAME/**, /OWNER/NAME/releases/download/**, /OWNER/NAME/archive/**, /OWNER/NAME/raw/**'}`;
 }
 
 function lowered(path: string, first: number): string {
