@@ -27,7 +27,7 @@ export type Queued =
   /** This run is already known; nothing was done. */
   | { queued: false; limit: null };
 
-export type Preview = { place: Place } | { limit: 'total' | 'repository' | 'person' } | { known: true };
+export type Preview = { place: Place; mine: number } | { limit: 'total' | 'repository' | 'person' } | { known: true };
 
 export interface Place {
   /** Runs that begin before this one. */
@@ -53,7 +53,7 @@ export interface RunQueueOptions {
   log: Logger;
 }
 
-const LIMITS: LineLimits = { total: 1_000, perRepository: 100, perPerson: 30 };
+const LIMITS: LineLimits = { total: 1_000, perRepository: 200, perPerson: 100 };
 const STOP_SECONDS = 86_400;
 
 /** What the queue's two faces share: asking for runs, and doing them (`run-worker.ts`). */
@@ -114,14 +114,15 @@ export function createRunQueue(options: RunQueueOptions): RunQueue {
     if (entry !== 'entered') return { limit: entry };
     const record = await records.load(request.runId);
     if (record !== null && record.state !== 'queued') return { known: true };
+    const mine = await line.ofPerson(request);
     const first = await line.first(request);
     if (first !== null) {
       const before = (await redis.zrank(queue.toKey('prioritized'), first)) ?? 0;
-      return { place: { ahead: before + (await line.laneLength(request)), behind: first } };
+      return { place: { ahead: before + (await line.laneLength(request)), behind: first }, mine };
     }
     // BullMQ orders by priority, and by arrival within one: a score is the priority and 32 bits of a counter.
     const last = (await line.nextTag(request)) * 2 ** 32 + 2 ** 32 - 1;
-    return { place: { ahead: await redis.zcount(queue.toKey('prioritized'), '-inf', last) } };
+    return { place: { ahead: await redis.zcount(queue.toKey('prioritized'), '-inf', last) }, mine };
   }
 
   async function enqueue(request: RunRequest): Promise<Queued> {

@@ -50,7 +50,7 @@ function world(
       failingChecks: () => Promise.resolve([]),
     }),
     runs: {
-      preview: () => Promise.resolve(patch.preview ?? { place: { ahead: 3 } }),
+      preview: () => Promise.resolve(patch.preview ?? { place: { ahead: 3 }, mine: 0 }),
       enqueue: (one) => {
         enqueued.push(one);
         acts.push('enqueue');
@@ -158,6 +158,22 @@ describe('handleTrigger', () => {
     const unasked = world({ pull });
     await handleTrigger(unasked.ports, { ...onPull(), cause: 'review' });
     expect(unasked.enqueued).toEqual([]);
+  });
+
+  it('GH-013 announces no run of a storm one by one: one summary, and then nothing until it begins', async () => {
+    const { ports, acts } = world({ preview: { place: { ahead: 9 }, mine: 5 } });
+    const claimed = new Set<string>();
+    ports.claim = (one, runIds) => {
+      const again = claimed.has(one.key);
+      claimed.add(one.key);
+      return Promise.resolve(again ? null : runIds);
+    };
+    for (const key of ['a', 'b', 'c']) await handleTrigger(ports, labelled({ key, deliveryId: key }));
+    expect(acts.filter((act) => act === 'enqueue')).toHaveLength(3);
+    expect(acts.filter((act) => act.startsWith('announce'))).toEqual([]);
+    expect(acts.filter((act) => act.startsWith('comment'))).toEqual([
+      expect.stringMatching(/^comment `ann`: that is more than 5 runs/),
+    ]);
   });
 
   it('says that the queue is full', async () => {

@@ -140,7 +140,7 @@ describe('the run queue', () => {
     const storm = Array.from({ length: 30 }, (_, n) => request({ repo: 'big/storm', number: n + 1, actorId: n }));
     for (const one of storm) await queue.enqueue(one);
     const others = [1, 2, 3].map((number) => request({ repo: 'small/quiet', number }));
-    expect(await queue.preview(others[0] as RunRequest)).toEqual({ place: { ahead: 1 } });
+    expect(await queue.preview(others[0] as RunRequest)).toMatchObject({ place: { ahead: 1 } });
     for (const one of others) await queue.enqueue(one);
     expect(await queue.preview(others[0] as RunRequest)).toEqual({ known: true });
     expect(await queue.place(others[0]?.runId as RunId)).toEqual({ ahead: 1 });
@@ -149,6 +149,29 @@ describe('the run queue', () => {
     });
     await eventually(() => begun.length === 33, 'all are done');
     expect(begun.slice(0, 6)).toEqual(['storm', 'quiet', 'storm', 'quiet', 'storm', 'quiet']);
+  });
+
+  it('GH-013 takes people of one repository in turn, whoever came first', async () => {
+    const queue = await open();
+    const by = (id: number, number: number) => {
+      const one = request();
+      return { ...one, source: { ...one.source, number }, actor: { ...one.actor, id, login: `p${id}` } };
+    };
+    const storm = Array.from({ length: 10 }, (_, at) => by(1, 100 + at));
+    for (const one of storm) expect(await queue.enqueue(one)).toMatchObject({ queued: true });
+    const others = [by(2, 200), by(2, 201)];
+    for (const one of others) expect(await queue.enqueue(one)).toMatchObject({ queued: true });
+    const runs = manual();
+    const { begun } = runs;
+    await start(queue, { execute: runs.execute });
+    for (let at = 0; at < 12; at += 1) {
+      await eventually(() => begun.length === at + 1, `run ${at} begins`);
+      runs.end(begun[at]);
+    }
+    const places = others.map(({ runId }) => begun.indexOf(runId));
+    expect(places[0]).toBeLessThanOrEqual(2);
+    expect(places[1]).toBeLessThanOrEqual(5);
+    expect(begun).toHaveLength(12);
   });
 
   it('GH-013 RES-013 is bounded: in all, per repository, per person', async () => {

@@ -29,6 +29,27 @@ export function refusalReply(reason: DenyReason, options: { login: string }): st
   return `😕 ${code(options.login, { max: 60 })}: ${said}${ask}`;
 }
 
+/** One summary a day and thread. */
+export function stormMarker(day: string): string {
+  return `<!-- cofferdam:storm ${day.replace(/[^0-9-]/g, '')} -->`;
+}
+
+/** For somebody who asks for much at once: what is said instead of a comment on every thread. */
+export function stormReply(facts: { login: string; announced: number; prefix: string; budget: BudgetFacts }): string {
+  const { repository, installation, maxCost } = facts.budget;
+  const left = Math.max(0, Math.min(repository.cap - repository.spent, installation.cap - installation.spent));
+  const fit = maxCost > 0 ? Math.floor(left / maxCost) : 0;
+  return assemble([
+    {
+      text: `${code(facts.login, { max: 60 })}: that is more than ${facts.announced} runs at once in this repository. All with 👀 are in the queue, in turn with those of other people and repositories; from here on I write on each thread when its run begins, not before. 😕 means that the queue was full: ask there again later.`,
+    },
+    { text: budgetReply(facts.budget) },
+    {
+      text: `At that price for each, today's cap is enough for ${fit} more; runs beyond it end over budget. \`${facts.prefix} stop\` on a thread takes its run out of the queue, \`${facts.prefix} status\` says where it stands.`,
+    },
+  ]);
+}
+
 export function problemsReply(problems: readonly CommandProblem[], options: { prefix: string }): string {
   const lines = problems.map((problem) => `- ${problemLine(problem, options.prefix)}`);
   return assemble([{ text: 'I did not understand this, so nothing was begun:' }, { text: lines.join('\n') }]);

@@ -26,11 +26,18 @@ export async function refuse(handling: Handling, decision: Decision & { allow: f
 }
 
 /** A refusal for another reason than missing rights: recorded, then shown. */
-export async function refuseFor(handling: Handling, rule: string, reason: 'closed' | 'queue_full'): Promise<void> {
+export async function refuseFor(
+  handling: Handling,
+  rule: string,
+  reason: 'closed' | 'queue_full',
+  options: { silent?: boolean } = {},
+): Promise<void> {
   const { ports, trigger } = handling;
   const decision = deny(rule, reason);
   await ports.audit({ type: 'trigger.refused', trigger, decision, data: {} });
   await handling.repository.react(targetOf(trigger), 'confused');
+  // The reaction is a no that can be seen; in a storm it is enough.
+  if (options.silent === true) return;
   await reply(handling, refusalReply(reason, { login: trigger.actor.login }), reason);
 }
 

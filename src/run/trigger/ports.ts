@@ -39,8 +39,8 @@ export interface ThreadText {
 }
 
 export interface TriggerRuns {
-  /** Where the run would stand; nothing is begun. `known`: it is queued, or further, already. */
-  preview(request: RunRequest): Promise<{ place: TriggerPlace } | { limit: string } | { known: true }>;
+  /** Where the run would stand, and how many others of the same person in the repository are not over; nothing is begun. `known`: it is queued, or further, already. */
+  preview(request: RunRequest): Promise<{ place: TriggerPlace; mine: number } | { limit: string } | { known: true }>;
   enqueue(
     request: RunRequest,
   ): Promise<{ queued: true; place: TriggerPlace } | { queued: false; limit: string | null }>;

@@ -4,6 +4,7 @@ import type { Command, FrozenInput, PullHead, RunRequest } from '../../domain/ru
 import type { RunRecord } from '../ports.ts';
 import { refuseFor, targetOf, threadOf, type Handling } from './answer.ts';
 import { freezeInput } from './input.ts';
+import { firstTurnedAway, inStorm, summarise } from './storm.ts';
 
 /** 👀, frozen input, label off, queued, status comment: from an allowed trigger to a run request. */
 export async function startRun(handling: Handling, command: Command, runId: RunId): Promise<void> {
@@ -42,15 +43,21 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
   });
   const preview = await ports.runs.preview(request);
   if ('limit' in preview) {
-    await refuseFor(handling, `queue limit: ${preview.limit}`, 'queue_full');
+    await turnAway(handling, preview.limit);
     return;
   }
-  if ('place' in preview) await ports.announce(request, preview.place);
+  const quiet = 'place' in preview && inStorm(preview.mine);
+  if (quiet) await summarise(handling, request);
+  else if ('place' in preview) await ports.announce(request, preview.place);
   const queued = await ports.runs.enqueue(request);
   if (queued.queued || queued.limit === null) return;
   // Others were faster: what was announced is taken back.
-  await ports.withdrawn(waiting(request), trigger.actor.login);
-  await refuseFor(handling, `queue limit: ${queued.limit}`, 'queue_full');
+  if (!quiet) await ports.withdrawn(waiting(request), trigger.actor.login);
+  await turnAway(handling, queued.limit);
+}
+
+async function turnAway(handling: Handling, limit: string): Promise<void> {
+  await refuseFor(handling, `queue limit: ${limit}`, 'queue_full', { silent: !(await firstTurnedAway(handling)) });
 }
 
 async function lastOf({ ports, trigger }: Handling): Promise<RunRecord | undefined> {
