@@ -1,11 +1,22 @@
 import { describe, expect, it } from 'vitest';
+import { CommitSha } from '../../src/domain/ids.ts';
 import { RunRequest, type RunResult } from '../../src/domain/run.ts';
 import { PROTECTED_CLASSES } from '../../src/policy/diff/classes.ts';
 import { checkSummary, checkText, checkTitle, type CheckFacts } from '../../src/policy/markdown/check.ts';
 import { annotations } from '../../src/policy/markdown/remarks.ts';
 import { pullBody, pullTitle } from '../../src/policy/markdown/pull.ts';
-import { helpReply, problemsReply, refusalReply, statusReply } from '../../src/policy/markdown/replies.ts';
+import {
+  allowReply,
+  ciReply,
+  heldListReply,
+  helpReply,
+  notPublishedReply,
+  problemsReply,
+  refusalReply,
+  statusReply,
+} from '../../src/policy/markdown/replies.ts';
 import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
+import { threadAnswer } from '../../src/policy/markdown/thread.ts';
 import { digest, limits, settings } from '../github/run.ts';
 import { corpus } from '../policy/markdown-corpus.ts';
 import { active, invisible, render } from '../policy/rendered.ts';
@@ -71,6 +82,7 @@ const usage = { cost: 1, turns: 1, inputTokens: 1, outputTokens: 1 };
 const facts = { limits, agent: 'x', model: 'y', runUrl, elapsedMs: 1 };
 const source = RunRequest.shape.source.parse({ number: 7, title: 'T', isPull: false, url: 'http://x.test' });
 
+const commit = CommitSha.parse('c'.repeat(40));
 const held: NonNullable<RunResult['held']> = {
   diffHash: digest,
   rule: 'protected',
@@ -143,7 +155,48 @@ const writers: [string, (text: string) => string][] = [
   ['status list', (text) => statusReply([{ runId: 'r1', state: 'running', step: 'agent', requester: text }])],
   [
     'help',
-    (text) => helpReply({ prefix: '/agent', label: text, verbs: [], maxCost: 1, timeoutMinutes: 1, agent: text }),
+    (text) =>
+      helpReply({
+        prefix: '/agent',
+        label: text,
+        verbs: [],
+        maxCost: 1,
+        timeoutMinutes: 1,
+        agent: text,
+        agents: [text],
+        models: [text],
+        mayAdd: [text],
+      }),
+  ],
+  ['answer in a thread', (text) => threadAnswer({ result: hostile(text), path: text, words: text })],
+  [
+    'answer in a thread, with a commit',
+    (text) => threadAnswer({ result: hostile(text, { branch: 'b', head: commit }), path: text, words: undefined }),
+  ],
+  ['host for the operator', (text) => allowReply({ kind: 'operator', name: text, line: text })],
+  [
+    'host that adds nothing',
+    (text) => allowReply({ kind: 'nothing', prefix: '/agent', name: text, flag: '--allow x' }),
+  ],
+  ['host for a run again', (text) => allowReply({ kind: 'again', name: text, line: text })],
+  ['CI without a right', (text) => ciReply({ kind: 'no_right', login: text, prefix: '/agent' })],
+  [
+    'list of what waits',
+    (text) =>
+      heldListReply([{ runId: 'r1', hash: 'a'.repeat(12), files: 1, requester: text, keptAt: text }], {
+        prefix: '/agent',
+        named: text,
+      }),
+  ],
+  ['not published', (text) => notPublishedReply({ hash: 'a'.repeat(12), why: text, prefix: '/agent' })],
+  [
+    'status, done with a patch',
+    (text) =>
+      status(text, {
+        name: 'done',
+        result: hostile(text, { patch: { why: text, text, cut: true, base: commit } }),
+        elapsedMs: 1,
+      }),
   ],
 ];
 
