@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { taskPrompt } from '../../src/command/prompt.ts';
 import type { RunRequest } from '../../src/domain/run.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
+import { run } from '../git/fixture.ts';
 import { harvesting } from '../github/held.ts';
 import { install, type Installation } from '../github/installation.ts';
 import { eventually } from '../queue/redis-server.ts';
@@ -227,5 +228,48 @@ describe('a review', () => {
     await shop.review(theirs.number, { state: 'CHANGES_REQUESTED', body: '/agent fix it', author: 'alice' });
     await one.settle();
     expect(one.begun.slice(began)).toMatchObject([{ command: { verb: 'fix', text: 'it' } }]);
+  });
+});
+
+describe('the end of a conversation', () => {
+  it('is the merge: nothing begins any more, labels are gone, and the deleted branch is no error', async () => {
+    const { number, branch, head } = talked;
+    await one.settle();
+    const issue = one.begun[0]?.source.number ?? 0;
+    const merged = head();
+    await shop.setDraft(number, false, 'alice');
+    await shop.merge(number, 'alice');
+    await one.settle();
+    expect(shop.thread(number).state).toBe('closed');
+    const began = one.begun.length;
+    const from = one.here.standIn.requests.length;
+    // What CI says of the merged commit comes late; then alice deletes the branch.
+    await shop.reportCi({ sha: merged, branch, conclusion: 'failure', log: LOG });
+    run(['update-ref', '-d', `refs/heads/${branch}`], { cwd: shop.gitDir });
+    await shop.reportCi({ sha: merged, branch, conclusion: 'failure', log: LOG });
+    await shop.review(number, { state: 'COMMENTED', body: 'Thank you.', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(began);
+    const changing = ({ method, path }: { method: string; path: string }) =>
+      method !== 'GET' && !path.endsWith('/access_tokens');
+    expect(one.here.standIn.requests.slice(from).filter(changing)).toEqual([]);
+    for (const thread of [number, issue]) {
+      expect(shop.thread(thread).labels).toEqual([]);
+      const statuses = shop.comments(thread).filter(({ body }) => body.startsWith('<!-- cofferdam:status'));
+      expect(statuses).toHaveLength(1);
+      expect(statuses[0]?.body).not.toContain('⏳');
+    }
+
+    // Who still asks there is told that it is closed; on the issue, work goes on from the default branch.
+    shop.comment(number, { body: '/agent polish it', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(began);
+    expect(shop.comments(number).at(-1)?.body).toContain('This pull request is closed');
+    files = { 'src/more.js': 'more\n' };
+    shop.comment(issue, { body: '/agent continue', author: 'alice' });
+    await one.settle();
+    expect(one.begun).toHaveLength(began + 1);
+    expect(one.begun.at(-1)?.pull).toBeUndefined();
+    expect(shop.pulls().at(-1)?.pull.baseRef).toBe('main');
   });
 });

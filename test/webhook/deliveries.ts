@@ -97,6 +97,28 @@ export function suiteFailed(patch: Payload = {}): Payload {
   };
 }
 
+/** `workflow_run.completed` of the official examples: failed, on a branch that may be ours. */
+export function workflowFailed(): Payload {
+  const payload = { ...example('workflow_run', 'completed'), installation };
+  const run = payload['workflow_run' as never] as Payload;
+  return {
+    ...payload,
+    workflow_run: { ...run, conclusion: 'failure', head_branch: 'cofferdam/1-x', pull_requests: [{ number: 2 }] },
+  };
+}
+
+/** `check_run.requested_action` of the official examples: a button of a run's check run, clicked by a person. */
+export function clicked(): Payload {
+  const payload = { ...example('check_run', 'requested_action'), installation };
+  const run = payload['check_run' as never] as Payload;
+  return {
+    ...payload,
+    sender: { login: 'ann', id: 1, type: 'User' },
+    check_run: { ...run, external_id: 'r0123456789ab' },
+    requested_action: { identifier: 'retry' },
+  };
+}
+
 /** `pull_request.opened` of the official examples. */
 export function proposed(): Payload {
   return { ...example('pull_request', 'opened'), installation };

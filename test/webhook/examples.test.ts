@@ -7,6 +7,7 @@ import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
 import {
   allExamples,
+  clicked,
   commented,
   deliver,
   labeled,
@@ -14,6 +15,7 @@ import {
   proposed,
   reviewed,
   suiteFailed,
+  workflowFailed,
   SECRET,
   type Json,
   type Payload,
@@ -110,6 +112,8 @@ describe('mutations', () => {
     { name: 'pull_request_review', payload: reviewed() },
     { name: 'pull_request_review_comment', payload: lineCommented('/agent fix the login') },
     { name: 'check_suite', payload: suiteFailed() },
+    { name: 'workflow_run', payload: workflowFailed() },
+    { name: 'check_run', payload: clicked() },
     { name: 'pull_request', payload: proposed() },
   ];
 
@@ -134,11 +138,14 @@ describe('mutations', () => {
           if (trigger.cause !== 'ci' && trigger.proposal === undefined)
             expect(trigger.actor).toMatchObject({ type: 'User' });
           const asked = trigger.commands.length + trigger.problems.length;
-          expect(asked > 0).toBe(trigger.proposal === undefined);
+          // A click says nothing but which button of which run: what that is stands with the run.
+          const { proposal, button } = trigger;
+          expect(asked > 0).toBe(proposal === undefined && button === undefined);
+          if (button !== undefined) expect([seed.name, trigger.texts]).toEqual(['check_run', []]);
           expect(trigger.installationId).toBe(77);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 3000 },
     );
   });
 
