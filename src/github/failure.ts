@@ -23,7 +23,11 @@ interface FailureRow {
 const table: Record<GitHubFailure, FailureRow> = {
   credentials: { retry: false, advice: 'Check APP_ID and PRIVATE_KEY of the worker, and its clock.' },
   suspended: { retry: false, advice: "The App's installation is suspended; an owner can resume it in its settings." },
-  permission: { retry: false, advice: 'An owner must grant the App this permission in its installation settings.' },
+  permission: {
+    retry: false,
+    advice:
+      'An owner must grant the App this permission in its installation settings; an archived repository and a locked conversation take nothing.',
+  },
   limited: { retry: true, advice: 'GitHub limits the calls of this installation; it goes on by itself later.' },
   not_found: {
     retry: false,

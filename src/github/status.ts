@@ -27,6 +27,14 @@ export interface StatusComment {
 const TRIES = 3;
 const RETRY_MS = 500;
 
+/**
+ * Milliseconds between two edits: the longer a run goes on, the less often it says so. With the usual interval an hour has fewer than 100
+ * edits of one run, so that four at a time leave room below the 500 writes that GitHub grants an installation.
+ */
+export function pauseAfter(edits: number, intervalMs: number): number {
+  return intervalMs * 2 ** Math.min(3, Math.floor(edits / 20));
+}
+
 export function createStatusComment(options: StatusCommentOptions): StatusComment {
   const { repository, number, log } = options;
   let id = options.commentId;
@@ -34,6 +42,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
   let next: (() => string) | undefined;
   let running: Promise<void> | undefined;
   let settled = false;
+  let edits = 0;
   const wake = new AbortController();
 
   /** The oldest one counts: two workers that both made one agree on it. */
@@ -91,7 +100,8 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
       } catch (thrown) {
         log.warn({ kind: thrown instanceof GitHubError ? thrown.kind : 'unknown' }, 'status comment not written');
       }
-      await sleep(options.intervalMs, undefined, { signal: wake.signal }).catch(() => undefined);
+      edits += 1;
+      await sleep(pauseAfter(edits, options.intervalMs), undefined, { signal: wake.signal }).catch(() => undefined);
     }
     running = undefined;
   }

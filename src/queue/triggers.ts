@@ -1,4 +1,4 @@
-import { Queue, UnrecoverableError, Worker } from 'bullmq';
+import { DelayedError, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { CofferdamError, mayHelpAgain } from '../domain/errors.ts';
@@ -13,6 +13,10 @@ const SEEN_SECONDS = 8 * 86_400;
 const CLAIM_SECONDS = 90 * 86_400;
 const ENQUEUE_TIMEOUT_MS = 4_000;
 const ATTEMPTS = 6;
+/** A limit of GitHub's is an hour long at most. */
+const MAX_WAIT_MS = 3_600_000;
+/** Whoever asked longer ago than this does not wait for it any more. */
+const MAX_AGE_MS = 6 * 3_600_000;
 
 const Claim = z.object({ deliveryId: z.string(), runIds: z.array(RunId) });
 type Claim = z.infer<typeof Claim>;
@@ -75,13 +79,18 @@ export function createTriggerQueue(options: TriggerQueueOptions): TriggerQueue {
     work(handle, { concurrency = 4 } = {}) {
       const worker = new Worker(
         'triggers',
-        async (job) => {
+        async (job, token) => {
           const trigger = Trigger.parse(job.data);
           try {
             await handle(trigger);
           } catch (error) {
             const retry = !(error instanceof CofferdamError) || mayHelpAgain(error);
             log.warn({ deliveryId: trigger.deliveryId, retry, ...describe(error) }, 'trigger failed');
+            const wait = waitOf(error);
+            if (wait > 0 && Date.parse(trigger.happenedAt) + MAX_AGE_MS > Date.now()) {
+              await job.moveToDelayed(Date.now() + wait, token);
+              throw new DelayedError();
+            }
             throw retry ? error : new UnrecoverableError('not to be retried');
           }
           await redis.set(seenKey(trigger.deliveryId), '1', 'EX', SEEN_SECONDS);
@@ -93,6 +102,12 @@ export function createTriggerQueue(options: TriggerQueueOptions): TriggerQueue {
     },
     close: () => queue.close(),
   };
+}
+
+/** Milliseconds after which GitHub wants to be asked again: that wait costs none of the attempts. */
+function waitOf(error: unknown): number {
+  const wait = error instanceof CofferdamError && 'retryAfterMs' in error ? error.retryAfterMs : undefined;
+  return typeof wait === 'number' && Number.isFinite(wait) ? Math.min(wait, MAX_WAIT_MS) : 0;
 }
 
 function describe(error: unknown): { code: string; op: string } {

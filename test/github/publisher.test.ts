@@ -3,6 +3,7 @@ import { branchFor } from '../../src/command/branch.ts';
 import { CommitSha } from '../../src/domain/ids.ts';
 import type { ChangedFile } from '../../src/domain/run.ts';
 import { createPublisher, type GitHubPublisher, type PublisherOptions } from '../../src/github/publisher.ts';
+import { pauseAfter } from '../../src/github/status.ts';
 import type { RunProgress } from '../../src/run/ports.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { active, render } from '../policy/rendered.ts';
@@ -355,6 +356,18 @@ describe('a run on an issue', () => {
     const request = requestOn(here, { number: issue.number });
     await Promise.all([1, 2, 3].map(() => publisherOf(here, { request }).queued({ ahead: 0 })));
     expect(here.shop.comments(issue.number)).toHaveLength(1);
+  });
+
+  it('edits less and less often: four runs of an hour stay below what GitHub grants', () => {
+    let at = 0;
+    let edits = 0;
+    while (at < 3_600_000) {
+      edits += 1;
+      at += pauseAfter(edits, 15_000);
+    }
+    expect(pauseAfter(1, 15_000)).toBe(15_000);
+    expect(pauseAfter(1_000, 15_000)).toBe(120_000);
+    expect(4 * edits).toBeLessThan(400);
   });
 
   it('coalesces progress, and progress never fails a run', async () => {

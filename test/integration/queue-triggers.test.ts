@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CofferdamError } from '../../src/domain/errors.ts';
+import { GitHubError } from '../../src/github/failure.ts';
 import { openRedis } from '../../src/queue/connection.ts';
 import { createTriggerQueue, type TriggerQueue } from '../../src/queue/triggers.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
@@ -66,6 +67,25 @@ describe('triggers', () => {
     expect(await queue.claim(trigger({ deliveryId: 'c-1' }), [first])).toEqual([first]);
     expect(await queue.claim(trigger({ deliveryId: 'c-2' }), [second])).toBeNull();
     expect(await queue.claim(trigger({ deliveryId: 'c-1' }), [second])).toEqual([first]);
+  });
+
+  it('GH-015 waits as long as GitHub says, which costs no attempt, for whoever asked lately', async () => {
+    const queue = await open();
+    const tries = { now: 0, old: 0 };
+    opened.unshift(
+      queue.work((one) => {
+        const key = one.deliveryId === 'now' ? 'now' : 'old';
+        tries[key] += 1;
+        if (key === 'now' && tries.now > 8) return Promise.resolve();
+        throw new GitHubError({ kind: 'limited', op: 'github.react', status: 403, retryAfterMs: 20 });
+      }),
+    );
+    const happenedAt = new Date().toISOString();
+    await queue.enqueue({ ...trigger({ deliveryId: 'now', key: 'now' }), happenedAt });
+    await queue.enqueue({ ...trigger({ deliveryId: 'old', key: 'old' }), happenedAt: '2026-01-01T00:00:00Z' });
+    await eventually(() => tries.now === 9 && tries.old > 0, 'it comes through', 20_000);
+    await eventually(async () => (await queue.enqueue(trigger({ deliveryId: 'now' }))) === 'duplicate', 'it is done');
+    expect(tries.old).toBeLessThanOrEqual(6);
   });
 
   it('tries a failure of GitHub again, and a refusal not', async () => {
