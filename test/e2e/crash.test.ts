@@ -6,6 +6,7 @@ import { verifyAuditFile } from '../../src/audit/verify.ts';
 import { AuditEvent } from '../../src/domain/audit.ts';
 import { demoScript, ISSUE } from '../../src/local/demo/script.ts';
 import { PEOPLE, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
+import { incomplete } from '../audit/complete.ts';
 import { containersOf } from './containers.ts';
 import { openScene, type Scene } from './scene.ts';
 
@@ -139,5 +140,7 @@ describe('CRA-003 kill -9 of the worker, which is started again by itself', () =
     );
     expect(done.body).toContain('/pull/');
     expect(standIn.violations).toEqual([]);
+    // AUD-015 also for what was cut off: its schema, its chain, and what is unknown.
+    expect(await incomplete(stage.dataDir)).toEqual([]);
   });
 });
