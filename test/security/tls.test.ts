@@ -510,6 +510,31 @@ describe('credentials of hosts', () => {
     expect(h.internet.sink(`${OTHER}:443`).toString().split(secret)).toHaveLength(2);
     expect(JSON.stringify(h.events)).not.toContain(secret.slice(6));
   });
+  test.each([
+    'TRACE /echo HTTP/1.1\r\nHost: secure.test\r\nMax-Forwards: 0\r\n\r\n',
+    'OPTIONS * HTTP/1.1\r\nHost: secure.test\r\nX-Debug: 1\r\n\r\n',
+    'GET /echo HTTP/1.1\r\nHost: other.test\r\nX-Debug: 1\r\n\r\n',
+    'GET /nowhere HTTP/1.1\r\nHost: secure.test\r\nX-Debug: 1\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n',
+    'GET /echo HTTP/1.1\r\nHost: secure.test\r\nContent-Length: 5x\r\n\r\n',
+    'GET /echo HTTP/9.9\r\n\r\n',
+    'GET /reset HTTP/1.1\r\nHost: secure.test\r\n\r\n',
+  ])('INJ-018 are not told by an error either: %j', async (request) => {
+    const paths = [...rule.paths, '/reset'];
+    await terminated([{ ...rule, paths }], { credentials: { REGISTRY: secret } });
+    h.internet.names.set('secure.test', [OTHER]);
+    if (request.includes('/reset')) await h.internet.serve(`${OTHER}:443`, (socket) => socket.destroy());
+    const raw = await tlsTo(h, 'secure.test');
+    raw.send(request);
+    const { text, status } = await raw.head();
+    expect(status === 502 || (status >= 400 && status < 500)).toBe(true);
+    for (const form of [secret, secret.slice(6), 'hunter2-canary', 'REGISTRY', 'PRIVATE KEY', 'node:', '.ts:'])
+      expect(text + raw.received.toString('latin1')).not.toContain(form);
+    raw.close();
+    const [event] = h.events.filter(({ decision }) => decision?.allow === false);
+    expect(event).toBeDefined();
+    expect(JSON.stringify(h.events)).not.toContain('hunter2-canary');
+  });
+
   test('do not follow a redirect', async () => {
     const seen = await terminated([rule], { credentials: { REGISTRY: secret } });
     const raw = await tlsTo(h, 'secure.test');
