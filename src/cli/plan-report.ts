@@ -27,6 +27,7 @@ function head({ repository, thread }: RunPlan): string[] {
 
 const REFUSALS: Partial<Record<DenyReason, string>> = {
   no_write_access: 'GitHub says that this account has no write access to the repository',
+  not_an_asker: "this account is not among the policy's askers",
   bot: 'Cofferdam works for people only, not for bots',
 };
 

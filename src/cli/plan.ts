@@ -126,7 +126,7 @@ async function look(parts: Look): Promise<RunPlan> {
   if (person === null) throw usage(`GitHub knows no account "${parts.login}"`);
   const trigger = labelled({ thread, repository: described, actor: person, installationId: parts.installationId });
   const [preview, configuration] = await Promise.all([
-    previewTrigger(repository, trigger),
+    previewTrigger(repository, trigger, loaded.policy.askers),
     configurationOf(repository, described, loaded),
   ]);
   const { source, actor, commands } = trigger;

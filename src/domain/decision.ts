@@ -36,6 +36,7 @@ export const DENY_REASONS = [
   'llm_turns',
   'llm_closed',
   'no_write_access',
+  'not_an_asker',
   'bot',
   'queue_full',
   'closed',

@@ -195,6 +195,11 @@ export const OperatorPolicy = z.strictObject({
     .default('/agent')
     .describe('The first word of a command comment.'),
   label: z.string().min(1).max(50).default('agent').describe('The label that asks for a run.'),
+  askers: z
+    .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,61}$/))
+    .min(1)
+    .optional()
+    .describe('Of the people with write access, only these logins are obeyed; default: all of them.'),
   publish: z
     .strictObject({
       hold: HoldSetting.default('protected').describe('When a result waits for a person instead of being pushed.'),

@@ -46,6 +46,8 @@ export interface PublisherOptions {
   intervalMs?: number;
   /** Who lets a held result go: the one whose rights count then. */
   approvedBy?: Actor | undefined;
+  /** Who is obeyed of those who may write; absent: all of them. */
+  askers?: readonly string[] | undefined;
   /** First word of a command; default `/agent`. */
   prefix?: string | undefined;
   /** The label that asks for a run, and the beginning of those that say how it goes; default `agent`. */
@@ -274,11 +276,12 @@ async function checkAuthority(
 ): Promise<void> {
   const { request, repository } = options;
   const who = options.approvedBy ?? request.actor;
-  const decision = mayAsk(who, await repository.permission(who.login, who.id));
+  const decision = mayAsk(who, await repository.permission(who.login, who.id), options.askers);
   const data = { login: who.login, ...(options.approvedBy === undefined ? {} : { requester: request.actor.login }) };
   await audit.append({ zone: 'github', type: 'publish.authority', decision, data });
   if (decision.allow) return;
-  throw new CofferdamError('no_authority', 'github.publish', `${who.login} has no write access any more`);
+  const why = decision.reason === 'not_an_asker' ? "is not among the policy's askers" : 'has no write access';
+  throw new CofferdamError('no_authority', 'github.publish', `${who.login} ${why} any more`);
 }
 
 function runningPhase(progress: RunProgress, steps: { step: string; durationMs: number }[]): StatusFacts['phase'] {

@@ -45,6 +45,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
     },
     hidden: hiddenContentNotes(request.input),
     approvedBy,
+    askers: policy.policy.askers,
     prefix: policy.policy.prefix,
     label: policy.policy.label,
     mayAdd: policy.policy.egress.mayAdd,

@@ -80,6 +80,7 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       mayAdd: policy.policy.egress.mayAdd.map((entry) => (typeof entry === 'string' ? entry : entry.host)),
       hold: policy.policy.publish.hold,
     },
+    askers: policy.policy.askers,
     mayAdd: policy.policy.egress.mayAdd,
     keepAllowed: keepAllowed({
       repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),

@@ -296,6 +296,26 @@ describe('a run on an issue', () => {
     expect((await here.shop.branches()).size).toBe(1);
   });
 
+  it('pushes nothing for who is no asker any more, and for an asker it does', async () => {
+    await using here = await stage();
+    const issue = await here.shop.openIssue({ title: 'add() subtracts' });
+    const request = requestOn(here, { number: issue.number });
+    using harvest = harvestOf(here);
+    const push = pushTo(here);
+    const publish = (askers: string[]): Promise<unknown> => {
+      const spec = specOf(request, harvest);
+      const publisher = publisherOf(here, { request, push, askers });
+      return publisher.publish({ spec, harvest, result: resultOf(request), audit: memoryAudit(), signal });
+    };
+    await expect(publish(['bob'])).rejects.toMatchObject({
+      code: 'no_authority',
+      message: "alice is not among the policy's askers any more",
+    });
+    expect(push.count).toBe(0);
+    await publish(['Alice']);
+    expect(push.count).toBe(1);
+  });
+
   it('says why when nothing came of it, without a check run', async () => {
     await using here = await stage();
     const issue = await here.shop.openIssue({ title: 'add() subtracts' });

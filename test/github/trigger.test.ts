@@ -127,6 +127,18 @@ describe('handleTrigger', () => {
     expect(enqueued).toEqual([]);
   });
 
+  it('obeys of those who may write only whom the operator names, when there is a list', async () => {
+    for (const [askers, begun] of [
+      [['bob'], 0],
+      [['bob', 'ann'], 1],
+    ] as const) {
+      const { ports, acts, enqueued } = world();
+      await handleTrigger({ ...ports, askers }, labelled());
+      expect(acts[1]).toBe(`audit trigger.authority ${begun === 1 ? 'allow' : 'not_an_asker'}`);
+      expect(enqueued).toHaveLength(begun);
+    }
+  });
+
   it('begins nothing when the right cannot be looked up', async () => {
     const { ports, enqueued } = world({ permission: () => new Error('GitHub is away') });
     await expect(handleTrigger(ports, labelled())).rejects.toThrow('GitHub is away');

@@ -23,6 +23,18 @@ describe('mayAsk', () => {
     expect(decision.allow ? 'allow' : decision.reason).toBe(expected);
   });
 
+  it.each<[string, string, Parameters<typeof mayAsk>[1], string[], string]>([
+    ['who is named', 'ann', 'write', ['bob', 'ann'], 'allow'],
+    ['who is named in another case', 'Ann', 'admin', ['aNN'], 'allow'],
+    ['who is not named', 'ann', 'admin', ['bob', 'annie'], 'not_an_asker'],
+    ['nobody is named', 'ann', 'admin', [], 'not_an_asker'],
+    ['who is named and may only read', 'ann', 'read', ['ann'], 'no_write_access'],
+    ['a bot that is named', 'helper[bot]', 'write', ['helper[bot]'], 'bot'],
+  ])('with askers: %s', (_what, login, permission, askers, expected) => {
+    const decision = mayAsk({ login, type: 'User' }, permission, askers);
+    expect(decision.allow ? 'allow' : decision.reason).toBe(expected);
+  });
+
   it('does not know other rights', () => {
     for (const odd of ['maintain', 'WRITE', '', 'true', 'triage']) {
       expect(mayAsk(user, odd as 'write').allow).toBe(false);

@@ -9,10 +9,17 @@ function isBot(actor: Pick<Actor, 'login' | 'type'>): boolean {
 
 /**
  * May this person make Cofferdam act in this repository? Only people, only with write access, only by what the permission endpoint
- * says: an association in a payload says nothing about rights. `null`: the endpoint knows no such person.
+ * says: an association in a payload says nothing about rights. `null`: the endpoint knows no such person. `askers`: of those, only
+ * these; absent: all of them.
  */
-export function mayAsk(actor: Pick<Actor, 'login' | 'type'>, permission: Permission | null): Decision {
+export function mayAsk(
+  actor: Pick<Actor, 'login' | 'type'>,
+  permission: Permission | null,
+  askers?: readonly string[],
+): Decision {
   if (isBot(actor)) return deny('people only', 'bot');
-  if (permission === 'admin' || permission === 'write') return allow('write access');
-  return deny('write access', 'no_write_access');
+  if (permission !== 'admin' && permission !== 'write') return deny('write access', 'no_write_access');
+  if (askers === undefined) return allow('write access');
+  const named = askers.some((login) => login.toLowerCase() === actor.login.toLowerCase());
+  return named ? allow('write access and askers') : deny('askers', 'not_an_asker');
 }

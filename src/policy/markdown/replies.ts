@@ -17,6 +17,7 @@ export const REFUSAL_MARKER = '<!-- cofferdam:refusal -->';
 
 const REFUSALS: Partial<Record<DenyReason, string>> = {
   no_write_access: 'Only people with write access to this repository can ask Cofferdam to work.',
+  not_an_asker: 'Here only people whom the operator named can ask Cofferdam to work.',
   bot: 'Cofferdam works for people only, not for bots.',
   queue_full: 'The queue is full at the moment. Ask again when some runs have ended.',
   closed: 'This pull request is closed. Open it again, or ask on an issue.',

@@ -29,7 +29,7 @@ export async function handleFailedCi(ports: TriggerPorts, trigger: Trigger, runI
   );
   if (last === undefined || busy) return;
   const { actor } = last.request;
-  const decision = mayAsk(actor, await repository.permission(actor.login, actor.id));
+  const decision = mayAsk(actor, await repository.permission(actor.login, actor.id), ports.askers);
   const named: Trigger = { ...trigger, actor };
   const data = { verbs: ['fix'], cause: 'ci', login: actor.login, sha: pull.sha };
   await ports.audit({ type: 'trigger.authority', trigger: named, decision, data });

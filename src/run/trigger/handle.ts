@@ -43,7 +43,7 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
     return runId === undefined ? undefined : handleFailedCi(ports, trigger, runId);
   }
   const repository = ports.repository(trigger);
-  const decision = await authority(trigger, repository);
+  const decision = await authority(ports, trigger, repository);
   await ports.audit({
     type: 'trigger.authority',
     trigger,
@@ -68,10 +68,10 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
 }
 
 /** Bots are refused without asking GitHub. */
-async function authority(trigger: Trigger, repository: TriggerRepository): Promise<Decision> {
-  const early = mayAsk(trigger.actor, 'write');
+async function authority(ports: TriggerPorts, trigger: Trigger, repository: TriggerRepository): Promise<Decision> {
   const { actor } = trigger;
-  return early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id)) : early;
+  const early = mayAsk(actor, 'write');
+  return early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id), ports.askers) : early;
 }
 
 async function obey(handling: Handling, command: Command, at: { index: number; left: RunId[] }): Promise<void> {

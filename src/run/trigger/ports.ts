@@ -86,6 +86,8 @@ export interface TriggerPorts {
   /** Records a decision about a trigger; must have been written when it resolves. */
   audit(entry: { type: EventType; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
   budget(trigger: Trigger): Promise<BudgetFacts>;
+  /** Who is obeyed of those who may write; absent: all of them. */
+  askers?: readonly string[] | undefined;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[];
   /** Absent: what is allowed is for one run, and the person is told the line that would keep it. */

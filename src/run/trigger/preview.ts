@@ -18,10 +18,11 @@ export interface TriggerPreview {
 export async function previewTrigger(
   repository: InputRepository & Pick<TriggerRepository, 'pull'>,
   trigger: Trigger,
+  askers?: readonly string[],
 ): Promise<TriggerPreview> {
   const { actor, source } = trigger;
   const early = mayAsk(actor, 'write');
-  const decision = early.allow ? mayAsk(actor, await repository.permission(actor.login)) : early;
+  const decision = early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id), askers) : early;
   const pull = source.isPull ? await repository.pull(source.number) : undefined;
   const left: LeftOut[] = [];
   // Somebody who may not ask is looked up like everybody else.
