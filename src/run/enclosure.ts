@@ -1,4 +1,4 @@
-import { CofferdamError } from '../domain/errors.ts';
+import { CofferdamError, toRunError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
 import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
@@ -148,18 +148,23 @@ async function recordedExec(options: {
     type: 'process.start',
     data: { role, 'process.command_args': argv, 'process.user': exec.user, cwd: exec.cwd },
   });
-  const result = await sandbox.exec(exec);
-  await audit.append({
-    zone: 'worker',
-    type: 'process.exit',
-    data: {
-      role,
-      'process.command': argv[0],
-      'process.exit.code': result.exitCode,
-      timedOut: result.timedOut,
-      durationMs: Math.round(performance.now() - started),
-      ...(printed === undefined || printed.bytes === 0 ? {} : { tail: printed.text().slice(-MAX_TAIL) }),
-    },
+  const ended = (how: Record<string, unknown>): Promise<void> =>
+    audit.append({
+      zone: 'worker',
+      type: 'process.exit',
+      data: {
+        role,
+        'process.command': argv[0],
+        durationMs: Math.round(performance.now() - started),
+        ...how,
+        ...(printed === undefined || printed.bytes === 0 ? {} : { tail: printed.text().slice(-MAX_TAIL) }),
+      },
+    });
+  const result = await sandbox.exec(exec).catch(async (error: unknown) => {
+    const problem = exec.signal?.aborted === true ? 'interrupted' : toRunError(error, 'run.recordedExec').code;
+    await ended({ problem, timedOut: false });
+    throw error;
   });
+  await ended({ 'process.exit.code': result.exitCode, timedOut: result.timedOut });
   return result;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
+import { incomplete } from '../audit/complete.ts';
 import { eventually } from '../queue/redis-server.ts';
 import { openScene, type Scene } from './scene.ts';
 
@@ -135,5 +136,9 @@ describe('limits, as the person who asked sees them', () => {
     expect(stage.repository.pulls()).toMatchObject([{ state: 'closed' }, { state: 'closed' }]);
     expect(await readdir(join(stage.dataDir, 'runs')).catch(() => [])).toEqual([]);
     expect(stage.standIn.violations).toEqual([]);
+  });
+
+  it('leaves records that are whole: every command, call and effect that began has its end', async () => {
+    expect(await incomplete(stage.dataDir)).toEqual([]);
   });
 });

@@ -292,6 +292,9 @@ describe('execute', () => {
     expect(result).toMatchObject({ state, reason: 'stopped' });
     expect(w.published).toHaveLength(published);
     expect([...w.open]).toEqual([]);
+    const commands = w.audit.filter(({ type }) => type === 'process.start' || type === 'process.exit');
+    expect(commands.filter(({ type }) => type === 'process.exit')).toHaveLength(commands.length / 2);
+    expect(commands.at(-1)?.data).toMatchObject({ problem: 'interrupted', timedOut: false });
   });
 
   it.each([

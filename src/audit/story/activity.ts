@@ -223,10 +223,12 @@ export function commandTaker({ add, say }: Activity): (event: AuditEvent) => voi
     const best = candidates.sort((a, b) => Math.abs(a.entry.from - began) - Math.abs(b.entry.from - began))[0];
     if (best === undefined) return;
     open.splice(open.indexOf(best), 1);
-    const code = numberAt(data, 'process.exit.code') ?? -1;
+    const code = numberAt(data, 'process.exit.code');
     best.entry.to = event.mono;
     best.entry.outcome = code === 0 ? 'ok' : 'failed';
     detail(best.entry, 'exit code', code);
+    const problem = textAt(data, 'problem');
+    if (problem !== undefined) detail(best.entry, 'its end was not seen', problem);
     if (data['timedOut'] === true) detail(best.entry, 'ended by', 'the time limit');
     const tail = textAt(data, 'tail');
     if (tail !== undefined) say(best.entry, 'text', tail);

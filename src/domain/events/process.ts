@@ -112,7 +112,8 @@ const HOST_EXIT = z
   .strictObject({
     role: Role,
     'process.command': z.string().optional(),
-    'process.exit.code': z.number().int(),
+    'process.exit.code': z.number().int().optional(),
+    problem: z.string().optional().describe("Why nobody saw its end: interrupted, or the error's code"),
     timedOut: z.boolean(),
     durationMs: Ms,
     tail: z.string().optional().describe('The last of what it printed: of set-up commands and the clone'),
