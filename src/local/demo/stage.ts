@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
 import type { RepositoryHandle } from '../github/repository-handle.ts';
 import { startStandIn, type StandIn } from '../github/stand-in.ts';
@@ -63,7 +65,7 @@ export async function setStage(options: StageOptions): Promise<DemoStage> {
   const port = await freePort();
   const standIn = await startStandIn({
     dir: join(directory, 'github'),
-    app: { permissions: APP_PERMISSIONS, events: APP_EVENTS },
+    app: await appFile(),
     webhook: { url: `http://127.0.0.1:${port}/api/github/webhooks` },
   });
   undo.defer(() => standIn.stop());
@@ -106,24 +108,17 @@ export async function setStage(options: StageOptions): Promise<DemoStage> {
   };
 }
 
-/** What `app.yml` asks for. */
-const APP_PERMISSIONS = {
-  contents: 'write',
-  issues: 'write',
-  pull_requests: 'write',
-  checks: 'write',
-  actions: 'read',
-  metadata: 'read',
-} as const;
-const APP_EVENTS = [
-  'issues',
-  'issue_comment',
-  'pull_request_review',
-  'pull_request_review_comment',
-  'check_suite',
-  'workflow_run',
-  'check_run',
-];
+const AppFile = z.object({
+  default_permissions: z.record(z.string(), z.enum(['read', 'write'])),
+  default_events: z.array(z.string()),
+});
+
+/** The App as `app.yml` asks for it. */
+async function appFile(): Promise<{ permissions: Record<string, 'read' | 'write'>; events: string[] }> {
+  const file = fileURLToPath(new URL('../../../app.yml', import.meta.url));
+  const app = AppFile.parse(parse(await readFile(file, 'utf8')));
+  return { permissions: app.default_permissions, events: app.default_events };
+}
 
 function policyText(options: StageOptions, provider: RunningProvider | undefined): string {
   const { directory, registryPrivate, model } = options;
