@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { incomplete } from '../audit/complete.ts';
 import { lastLine, product, type Product } from './product.ts';
 
 let p: Product;
@@ -137,6 +138,10 @@ describe('cofferdam exec', () => {
     expect(ended.code).toBe(2);
     expect(ended.stderr).toContain(`${file}:2:3: unknown key "egress.alow"`);
     expect(ended.stdout).toBe('');
+  });
+
+  it('AUD-015 leaves records that are whole: every command that began has its end', async () => {
+    expect(await incomplete(join(p.dir, 'data'))).toEqual([]);
   });
 
   it('AUD-001 verify finds an edited audit file', async () => {

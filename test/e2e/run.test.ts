@@ -7,6 +7,7 @@ import { demoScript } from '../../src/local/demo/script.ts';
 import { prepareMachine } from '../../src/local/machine/machine.ts';
 import type { Script } from '../../src/local/provider/script.ts';
 import { startProvider, type RunningProvider } from '../../src/local/provider/server.ts';
+import { incomplete } from '../audit/complete.ts';
 import { lastLine, product, type Ended, type Product } from './product.ts';
 
 const KEY = 'sk-test-canary-0123456789abcdef';
@@ -117,5 +118,9 @@ describe('cofferdam run', () => {
     const { ended } = await runWith(sleeping, '{ maxCostUsd: 5, timeoutMinutes: 0.5 }');
     expect(lastLine(ended)).toMatchObject({ state: 'timed_out', reason: 'timeout' });
     expect(ended.code).toBe(124);
+  });
+
+  it('AUD-015 leaves records that are whole: every command, call and effect that began has its end', async () => {
+    expect(await incomplete(join(p.dir, 'data'))).toEqual([]);
   });
 });
