@@ -1,3 +1,4 @@
+import type { Annotation } from '../policy/markdown/remarks.ts';
 import type { Call } from './call.ts';
 import type { TokenPermissions } from './tokens.ts';
 import { ONCE } from './transport.ts';
@@ -10,15 +11,6 @@ export interface CheckOutput {
   text?: string | undefined;
   /** Remarks beside lines of the change, 50 at most. */
   annotations?: readonly Annotation[] | undefined;
-}
-
-interface Annotation {
-  path: string;
-  start_line: number;
-  end_line: number;
-  annotation_level: 'notice' | 'warning';
-  title: string;
-  message: string;
 }
 
 /** A check run that is there, with how many annotations it has. */
