@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parsePolicy } from '../../src/config/policy-file.ts';
 import { keepAllowed } from '../../src/main/keep-allowed.ts';
-import type { KeptFacts } from '../../src/policy/markdown/replies.ts';
+import type { KeptFacts } from '../../src/policy/markdown/allow.ts';
 import type { KeepAllowed } from '../../src/run/trigger/ports.ts';
 import { active, invisible, render } from '../policy/rendered.ts';
 import { trigger } from '../queue/requests.ts';

@@ -6,7 +6,6 @@ import { checkSummary, checkText, checkTitle, type CheckFacts } from '../../src/
 import { annotations } from '../../src/policy/markdown/remarks.ts';
 import { pullBody, pullTitle } from '../../src/policy/markdown/pull.ts';
 import {
-  allowReply,
   ciReply,
   heldListReply,
   helpReply,
@@ -15,6 +14,7 @@ import {
   refusalReply,
   statusReply,
 } from '../../src/policy/markdown/replies.ts';
+import { allowReply } from '../../src/policy/markdown/allow.ts';
 import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
 import { threadAnswer } from '../../src/policy/markdown/thread.ts';
 import { digest, limits, settings } from '../github/run.ts';

@@ -2,7 +2,7 @@ import { CofferdamError } from '../../domain/errors.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
 import type { Command } from '../../domain/run.ts';
 import { mayAdd, operatorLine, readWaysOut, writeWaysOut, type WayOut } from '../../policy/authority/may-add.ts';
-import { allowReply, type KeptFacts } from '../../policy/markdown/replies.ts';
+import { allowReply, type KeptFacts } from '../../policy/markdown/allow.ts';
 import { reply, targetOf, threadOf, type Handling } from './answer.ts';
 
 const HOST = /^(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$/;

@@ -5,7 +5,8 @@ import type { EgressEntry } from '../../domain/policy.ts';
 import type { FailingCheck, LineComment } from '../../domain/review.ts';
 import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
-import type { BudgetFacts, HelpFacts, KeptFacts } from '../../policy/markdown/replies.ts';
+import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
+import type { KeptFacts } from '../../policy/markdown/allow.ts';
 import type { ConfigurationPorts } from './configuration.ts';
 import type { HeldResult, HeldResults, Published, RunRecord } from '../ports.ts';
 
