@@ -7,7 +7,8 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import { CommitSha, Digest, RunId } from '../domain/ids.ts';
-import { HeldFacts, type ChangedFile, type RunResult, type RunSpec } from '../domain/run.ts';
+import { type ChangedFile, type RunResult, type RunSpec } from '../domain/run.ts';
+import { HeldFacts } from '../domain/held.ts';
 import type { CiLook } from '../policy/diff/ci.ts';
 import type { HeldLater, HeldResult, HeldResults } from '../run/ports.ts';
 

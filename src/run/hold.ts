@@ -1,6 +1,7 @@
 import { deny } from '../domain/decision.ts';
 import { CofferdamError } from '../domain/errors.ts';
-import type { HeldFacts, RunResult, RunSpec } from '../domain/run.ts';
+import type { RunResult, RunSpec } from '../domain/run.ts';
+import type { HeldFacts } from '../domain/held.ts';
 import { holdDecision } from '../policy/diff/hold.ts';
 import type { AuditLog, Harvest, HeldResults } from './ports.ts';
 

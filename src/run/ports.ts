@@ -9,7 +9,6 @@ import type {
   EgressEntryFact,
   EndReason,
   FinalState,
-  HeldFacts,
   PatchFacts,
   ProcessRecord,
   RunRequest,
@@ -17,6 +16,7 @@ import type {
   RunSpec,
   Usage,
 } from '../domain/run.ts';
+import type { HeldFacts } from '../domain/held.ts';
 
 /** The single writer of one run's audit file. `append` resolves when the line is written (synced for `DURABLE_EVENTS`). */
 export interface AuditLog {

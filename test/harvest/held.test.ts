@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Digest, RunId } from '../../src/domain/ids.ts';
-import type { HeldFacts, RunResult, RunSpec } from '../../src/domain/run.ts';
+import type { RunResult, RunSpec } from '../../src/domain/run.ts';
+import type { HeldFacts } from '../../src/domain/held.ts';
 import { createHeldResults } from '../../src/harvest/held.ts';
 import type { Harvest } from '../../src/run/ports.ts';
 import { run, write } from '../git/fixture.ts';

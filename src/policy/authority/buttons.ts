@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { EgressEntry } from '../../domain/policy.ts';
-import { shortHash, type Command, type RunResult } from '../../domain/run.ts';
+import { type Command, type RunResult } from '../../domain/run.ts';
+import { shortHash } from '../../domain/held.ts';
 import { mayAdd } from './may-add.ts';
 
 /** A button of a check run. GitHub takes 20 characters of label and identifier and 40 of description, and three buttons. */

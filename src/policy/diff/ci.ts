@@ -5,7 +5,7 @@
  * read for certain counts as dangerous: a look too many costs a comment, one too few a secret.
  */
 import { isMap, parseDocument } from 'yaml';
-import type { CiReason, CiRisk } from '../../domain/run.ts';
+import type { CiReason, CiRisk } from '../../domain/held.ts';
 
 /** What CI would give to the code of a pushed branch; `unknown` when that could not be read. */
 export type CiExposure = 'secrets' | 'none' | 'unknown';

@@ -1,5 +1,5 @@
 import { HOLD_SETTINGS, type HoldSetting } from '../../domain/policy.ts';
-import type { CiReason } from '../../domain/run.ts';
+import type { CiReason } from '../../domain/held.ts';
 import type { CiLook } from './ci.ts';
 import type { ProtectedClass } from './classes.ts';
 

@@ -1,4 +1,5 @@
-import { shortHash, type CiRisk, type HeldFacts, type RunResult } from '../../domain/run.ts';
+import { type RunResult } from '../../domain/run.ts';
+import { shortHash, type CiRisk, type HeldFacts } from '../../domain/held.ts';
 import { CLASS_TEXT, PROTECTED_CLASSES } from '../diff/classes.ts';
 import type { Section } from './assemble.ts';
 import { details } from './facts.ts';

@@ -1,5 +1,6 @@
 import { CofferdamError, mayHelpAgain } from '../../domain/errors.ts';
-import { shortHash, type Command } from '../../domain/run.ts';
+import { type Command } from '../../domain/run.ts';
+import { shortHash } from '../../domain/held.ts';
 import { allow, deny } from '../../domain/decision.ts';
 import { heldListReply, notPublishedReply, publishedReply } from '../../policy/markdown/replies.ts';
 import type { HeldResult, RunRecord } from '../ports.ts';

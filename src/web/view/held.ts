@@ -1,6 +1,6 @@
 /** A result that waits for a person: what it is, why it waits, and what lets it go. */
 import type { HeldFact } from '../../audit/story/outline.ts';
-import type { CiRisk } from '../../domain/run.ts';
+import type { CiRisk } from '../../domain/held.ts';
 import { html, type Markup } from '../html.ts';
 import { toGitHub } from './github-link.ts';
 import { stateOf, type RunView } from './run-view.ts';
