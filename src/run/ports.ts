@@ -5,7 +5,6 @@ import type { CiLook } from '../policy/diff/ci.ts';
 import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts';
 import type {
   ChangedFile,
-  CommandFact,
   EgressEntryFact,
   EndReason,
   FinalState,
@@ -404,5 +403,3 @@ export interface RunRecords {
   save(record: RunRecord): Promise<void>;
   load(runId: RunId): Promise<RunRecord | null>;
 }
-
-export type { CommandFact };
