@@ -1,9 +1,7 @@
-import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
 import { askedBy, ownBranch, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
-import { mayAsk } from '../policy/authority/may-ask.ts';
 import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
 import { checkSummary, checkText, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
@@ -13,6 +11,7 @@ import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { answerThreads } from './answer-threads.ts';
+import { checkAuthority } from './authority.ts';
 import { GitHubError } from './failure.ts';
 import { moved, patchFacts, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
@@ -267,21 +266,6 @@ type FinishOptions = Parameters<GitHubPublisher['finish']>[0];
 async function workflowPermission(repository: GitHubRepository, result: RunResult): Promise<boolean | undefined> {
   if (result.held === undefined || !touchesWorkflows(result.held.files)) return undefined;
   return repository.mayPushWorkflows().catch(() => undefined);
-}
-
-/** Whoever asked must still have the right when the result is published. */
-async function checkAuthority(
-  options: PublisherOptions,
-  audit: Parameters<Publisher['publish']>[0]['audit'],
-): Promise<void> {
-  const { request, repository } = options;
-  const who = options.approvedBy ?? request.actor;
-  const decision = mayAsk(who, await repository.permission(who.login, who.id), options.askers);
-  const data = { login: who.login, ...(options.approvedBy === undefined ? {} : { requester: request.actor.login }) };
-  await audit.append({ zone: 'github', type: 'publish.authority', decision, data });
-  if (decision.allow) return;
-  const why = decision.reason === 'not_an_asker' ? "is not among the policy's askers" : 'has no write access';
-  throw new CofferdamError('no_authority', 'github.publish', `${who.login} ${why} any more`);
 }
 
 function runningPhase(progress: RunProgress, steps: { step: string; durationMs: number }[]): StatusFacts['phase'] {
