@@ -28,6 +28,8 @@ function head({ repository, thread }: RunPlan): string[] {
 const REFUSALS: Partial<Record<DenyReason, string>> = {
   no_write_access: 'GitHub says that this account has no write access to the repository',
   not_an_asker: "this account is not among the policy's askers",
+  teams_unreadable:
+    "this account is no asker by name, and the App may not see who is in the askers' teams: grant it members: read",
   bot: 'Cofferdam works for people only, not for bots',
 };
 

@@ -37,6 +37,7 @@ export const DENY_REASONS = [
   'llm_closed',
   'no_write_access',
   'not_an_asker',
+  'teams_unreadable',
   'bot',
   'queue_full',
   'closed',

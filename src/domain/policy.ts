@@ -182,6 +182,14 @@ export const HOLD_SETTINGS = ['never', 'protected', 'always'] as const;
 export const HoldSetting = z.enum(HOLD_SETTINGS);
 export type HoldSetting = z.infer<typeof HoldSetting>;
 
+const Asker = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,61}(?:\/[A-Za-z0-9_][A-Za-z0-9_.-]{0,254})?$/,
+    'expected a login, or a team as ORGANISATION/SLUG',
+  )
+  .describe('A login, or a team as ORGANISATION/SLUG, which needs the permission members: read.');
+
 /** The operator's policy file. Unknown keys are errors; `egress.allow` must be there, an empty list is valid. */
 export const OperatorPolicy = z.strictObject({
   limits: OperatorLimits.prefault({}).describe('Ceilings: repositories and commands may only lower them.'),
@@ -196,10 +204,12 @@ export const OperatorPolicy = z.strictObject({
     .describe('The first word of a command comment.'),
   label: z.string().min(1).max(50).default('agent').describe('The label that asks for a run.'),
   askers: z
-    .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,61}$/))
+    .array(Asker)
     .min(1)
     .optional()
-    .describe('Of the people with write access, only these logins are obeyed; default: all of them.'),
+    .describe(
+      'Of the people with write access, only these logins and members of these teams are obeyed; default: all.',
+    ),
   publish: z
     .strictObject({
       hold: HoldSetting.default('protected').describe('When a result waits for a person instead of being pushed.'),

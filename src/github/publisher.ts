@@ -45,7 +45,7 @@ export interface PublisherOptions {
   intervalMs?: number;
   /** Who lets a held result go: the one whose rights count then. */
   approvedBy?: Actor | undefined;
-  /** Who is obeyed of those who may write; absent: all of them. */
+  /** Logins and teams that are obeyed of those who may write; absent: all of them. */
   askers?: readonly string[] | undefined;
   /** First word of a command; default `/agent`. */
   prefix?: string | undefined;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { CommitSha } from '../domain/ids.ts';
 import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
 import { Permission } from '../domain/trigger.ts';
+import { authorityVerbs, type AuthorityVerbs } from './authority.ts';
 import { GitHubError, githubError, unless } from './failure.ts';
 import { lineVerbs, type LineVerbs } from './line-comments.ts';
 import { lookVerbs, type LookVerbs } from './look.ts';
@@ -35,7 +36,8 @@ export interface PullState extends PullHead {
 }
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
-export interface GitHubRepository extends LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
+export interface GitHubRepository
+  extends AuthorityVerbs, LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
   /** Null: GitHub knows no such person, or with `id`, the name belongs to another account by now. */
   permission(login: string, id?: number): Promise<Permission | null>;
   react(target: ReactionTarget, content: ReactionContent): Promise<void>;
@@ -98,8 +100,10 @@ const Pull = z.object({
 
 export function createRepository(parts: RepositoryParts): GitHubRepository {
   const call = caller(parts);
+  const talk = talkVerbs(call, parts);
   return {
-    ...talkVerbs(call, parts),
+    ...talk,
+    ...authorityVerbs(call, { repository: parts.repository, permission: talk.permission }),
     ...pullVerbs(call, parts),
     ...lineVerbs(call, parts),
     setStateLabel: (number, options) => setStateLabel(call, { number, ...options }),

@@ -7,7 +7,7 @@ import type { Transport } from './transport.ts';
 
 /** What a token may do. Named as in GitHub's API; each is asked for only where it is needed. */
 export type TokenPermissions = Partial<
-  Record<'actions' | 'contents' | 'issues' | 'pull_requests' | 'checks' | 'metadata', 'read' | 'write'>
+  Record<'actions' | 'contents' | 'issues' | 'pull_requests' | 'checks' | 'metadata' | 'members', 'read' | 'write'>
 > & { workflows?: 'write' };
 
 export interface TokenScope {

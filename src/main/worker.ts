@@ -70,7 +70,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const { environment, policy, host, redis, log } = options;
   const { appId, privateKey } = environment;
   const github = createGitHub({ baseUrl: environment.github.apiUrl, appId, privateKey });
-  const bot = await introduce(github, log);
+  const bot = await introduce(github, policy, log);
   await using undo = new AsyncDisposableStack();
   const records = createRunRecords({ redis, prefix: QUEUE_PREFIX });
   const triggers = createTriggerQueue({ redis, prefix: QUEUE_PREFIX, log });
@@ -126,10 +126,17 @@ function goneHere(worker: string): boolean {
 }
 
 /** Wrong credentials are said at the start, not at the first run. */
-async function introduce(github: GitHub, log: Logger): Promise<string | null> {
+async function introduce(github: GitHub, { policy }: LoadedPolicy, log: Logger): Promise<string | null> {
   try {
     const { slug, permissions } = await github.check();
     log.info({ app: slug, permissions }, 'known to GitHub');
+    const teams = policy.askers?.filter((asker) => asker.includes('/')) ?? [];
+    if (teams.length > 0 && permissions['members'] === undefined) {
+      log.warn(
+        { teams, missing: 'members: read' },
+        'the App may not see who is in the teams of askers: they let nobody in',
+      );
+    }
     return slug === '' ? null : `${slug}[bot]`;
   } catch (thrown) {
     if (thrown instanceof CofferdamError && thrown.code === 'config') throw thrown;

@@ -62,6 +62,7 @@ export async function install(
     concurrency?: number;
     permissions?: Record<string, 'read' | 'write'>;
     mayAdd?: TriggerPorts['mayAdd'];
+    askers?: TriggerPorts['askers'];
     /** The operator's policy, as far as proposed configurations are measured by it. */
     policy?: string;
   } = {},
@@ -90,6 +91,7 @@ export async function install(
       settings,
       hidden: hiddenContentNotes(request.input),
       approvedBy,
+      askers: options.askers,
       ...(options.mayAdd === undefined ? {} : { mayAdd: options.mayAdd }),
       intervalMs: 0,
       log,
@@ -129,6 +131,7 @@ export async function install(
         return published;
       },
     },
+    askers: options.askers,
     ...(options.mayAdd === undefined ? {} : { mayAdd: options.mayAdd }),
     keepAllowed: keepAllowed({
       repository: () => here.repository,

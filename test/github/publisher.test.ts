@@ -316,6 +316,29 @@ describe('a run on an issue', () => {
     expect(push.count).toBe(1);
   });
 
+  it('pushes for a member of a team of askers as long as it is one, and names the permission that is missing', async () => {
+    await using here = await stage({ members: 'read' });
+    await using blind = await stage();
+    for (const one of [here, blind]) one.standIn.setTeam('octo-owner', 'core', { alice: 'active' });
+    const publish = async (on: Stage, push: ReturnType<typeof pushTo>): Promise<unknown> => {
+      const issue = await on.shop.openIssue({ title: 'add() subtracts' });
+      const request = requestOn(on, { number: issue.number });
+      using harvest = harvestOf(on);
+      const publisher = publisherOf(on, { request, push, askers: ['octo-owner/core'] });
+      const spec = specOf(request, harvest);
+      return await publisher.publish({ spec, harvest, result: resultOf(request), audit: memoryAudit(), signal });
+    };
+    const [push, none] = [pushTo(here), pushTo(blind)];
+    await publish(here, push);
+    expect(push.count).toBe(1);
+    here.standIn.setTeam('octo-owner', 'core', {});
+    const gone = { code: 'no_authority', message: "alice is not among the policy's askers any more" };
+    await expect(publish(here, push)).rejects.toMatchObject(gone);
+    const unread = { code: 'no_authority', message: expect.stringContaining('permission members: read') as string };
+    await expect(publish(blind, none)).rejects.toMatchObject(unread);
+    expect([push.count, none.count]).toEqual([1, 0]);
+  });
+
   it('says why when nothing came of it, without a check run', async () => {
     await using here = await stage();
     const issue = await here.shop.openIssue({ title: 'add() subtracts' });

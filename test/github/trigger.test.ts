@@ -3,6 +3,7 @@ import { freezeText } from '../../src/domain/freeze.ts';
 import { VERBS, type RunRequest } from '../../src/domain/run.ts';
 import type { LineComment } from '../../src/domain/review.ts';
 import type { Permission, Trigger } from '../../src/domain/trigger.ts';
+import { mayAsk } from '../../src/policy/authority/may-ask.ts';
 import { handleTrigger } from '../../src/run/trigger/handle.ts';
 import type { ThreadText, TriggerPorts } from '../../src/run/trigger/ports.ts';
 import type { RunRecord } from '../../src/run/ports.ts';
@@ -33,6 +34,11 @@ function world(
   const ports: TriggerPorts = {
     claim: (_trigger, runIds) => Promise.resolve(patch.claimed === null ? null : runIds),
     repository: () => ({
+      authority: (actor, askers) => {
+        acts.push(`authority ${actor.login}`);
+        const answer = patch.permission === undefined ? 'write' : patch.permission(actor.login);
+        return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(mayAsk(actor, answer, askers));
+      },
       permission: (login) => {
         acts.push(`permission ${login}`);
         const answer = patch.permission === undefined ? 'write' : patch.permission(login);
@@ -103,7 +109,7 @@ describe('handleTrigger', () => {
     const { ports, acts, enqueued } = world();
     await handleTrigger(ports, labelled());
     expect(acts).toEqual([
-      'permission ann',
+      'authority ann',
       'audit trigger.authority allow',
       'react eyes',
       'unlabel agent',
@@ -120,10 +126,10 @@ describe('handleTrigger', () => {
     expect(acts).toEqual([]);
   });
 
-  it('asks nobody about a bot', async () => {
+  it('begins nothing for a bot', async () => {
     const { ports, acts, enqueued } = world();
     await handleTrigger(ports, labelled({ actor: { login: 'x[bot]', id: 1, type: 'Bot' } }));
-    expect(acts.slice(0, 2)).toEqual(['audit trigger.authority bot', 'react confused']);
+    expect(acts.slice(1, 3)).toEqual(['audit trigger.authority bot', 'react confused']);
     expect(enqueued).toEqual([]);
   });
 

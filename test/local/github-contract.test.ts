@@ -40,6 +40,17 @@ async function asApp({ appOctokit, standIn }: Stage): Promise<void> {
   await rest.apps.redeliverWebhookDelivery({ delivery_id });
 }
 
+async function onTeams({ standIn, octokit: open }: Stage): Promise<void> {
+  standIn.setTeam(REPO.owner, 'core', { alice: 'active' });
+  const { rest } = await open({ permissions: { members: 'read' } });
+  const { data } = await rest.teams.getMembershipForUserInOrg({
+    org: REPO.owner,
+    team_slug: 'core',
+    username: 'alice',
+  });
+  expect(data.state).toBe('active');
+}
+
 async function onGit({ octokit: open }: Stage): Promise<string> {
   const { rest } = await open();
   const { data: main } = await rest.repos.getBranch({ ...REPO, branch: 'main' });
@@ -261,6 +272,7 @@ test("every operation and every webhook is in accordance with GitHub's own descr
     checks: 'write',
     contents: 'write',
     issues: 'write',
+    members: 'read',
     metadata: 'read',
     pull_requests: 'write',
     statuses: 'read',
@@ -279,6 +291,7 @@ test("every operation and every webhook is in accordance with GitHub's own descr
   await using here = await stage({ app: { permissions, events } });
   const shop = await repository(here);
   await asApp(here);
+  await onTeams(here);
   const base = await onGit(here);
   await onIssues(here);
   await onContents(here, base);

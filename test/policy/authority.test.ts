@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { EgressEntry } from '../../src/domain/policy.ts';
 import { mayAdd, operatorLine, readWaysOut, writeWaysOut } from '../../src/policy/authority/may-add.ts';
-import { mayAsk } from '../../src/policy/authority/may-ask.ts';
+import { mayAsk, teamsToAsk, type TeamStanding } from '../../src/policy/authority/may-ask.ts';
 
 describe('mayAsk', () => {
   const user = { login: 'ann', type: 'User' };
@@ -33,6 +33,34 @@ describe('mayAsk', () => {
   ])('with askers: %s', (_what, login, permission, askers, expected) => {
     const decision = mayAsk({ login, type: 'User' }, permission, askers);
     expect(decision.allow ? 'allow' : decision.reason).toBe(expected);
+  });
+
+  it.each<[string, Parameters<typeof mayAsk>[1], string[], TeamStanding, string]>([
+    ['a member of a team', 'write', ['corp/core'], 'member', 'write access and a team of askers'],
+    ['who is in none', 'write', ['corp/core'], 'none', 'not_an_asker'],
+    ['whose teams may not be read', 'write', ['corp/core'], 'unreadable', 'teams_unreadable'],
+    [
+      'who is named, with teams that may not be read',
+      'write',
+      ['ann', 'corp/core'],
+      'unreadable',
+      'write access and askers',
+    ],
+    ['a member who may only read', 'read', ['corp/core'], 'member', 'no_write_access'],
+    ['a login like the organisation of a team', 'write', ['ann/core'], 'none', 'not_an_asker'],
+  ])('with teams: %s', (_what, permission, askers, teams, expected) => {
+    const decision = mayAsk(user, permission, askers, teams);
+    expect(decision.allow ? decision.rule : decision.reason).toBe(expected);
+  });
+
+  it.each<[string, Parameters<typeof mayAsk>[1], string[] | undefined, string[]]>([
+    ['the teams of the owner, each once', 'write', ['Corp/Core', 'corp/core', 'corp/docs', 'bob'], ['core', 'docs']],
+    ['no team of another organisation', 'write', ['other/core', 'corporation/core'], []],
+    ['nobody, for who is named', 'write', ['corp/core', 'ann'], []],
+    ['nobody, for who may not write', 'read', ['corp/core'], []],
+    ['nobody, without a list', 'write', undefined, []],
+  ])('asks about %s', (_what, permission, askers, expected) => {
+    expect(teamsToAsk(user, permission, { owner: 'corp', askers })).toEqual(expected);
   });
 
   it('does not know other rights', () => {

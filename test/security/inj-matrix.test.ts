@@ -337,3 +337,25 @@ describe('INJ-002 by what is written', () => {
     }
   });
 });
+
+describe('INJ-002 where the operator names teams', () => {
+  it.each<[string, boolean, 'active' | 'pending' | null, string | null]>([
+    ['a member is obeyed', true, 'active', null],
+    ['who has not accepted is not', true, 'pending', 'only people whom the operator named'],
+    ['who is in no team is not', true, null, 'only people whom the operator named'],
+    ['without the permission a member is told what to grant', false, 'active', '`members: read`'],
+  ])('%s', async (_name, granted, standing, refusal) => {
+    await using other = await install({
+      askers: ['octo-owner/core'],
+      ...(granted ? { permissions: { members: 'read' } } : {}),
+    });
+    other.here.standIn.setTeam('octo-owner', 'core', standing === null ? {} : { alice: standing });
+    const { number } = await other.here.shop.openIssue({ title: 'x', author: 'alice' });
+    other.here.shop.comment(number, { body: '/agent do it', author: 'alice' });
+    await other.here.shop.addLabel(number, 'agent', 'alice');
+    await other.settle();
+    expect(other.begun).toHaveLength(refusal === null ? 2 : 0);
+    const said = other.here.shop.comments(number).map(({ body }) => body);
+    expect(said.filter((body) => refusal !== null && body.includes(refusal))).toHaveLength(refusal === null ? 0 : 1);
+  });
+});

@@ -7,8 +7,12 @@ import { atLeast, roleOf, type World } from './world.ts';
 
 type Level = 'read' | 'write';
 
-/** `app`: the App's JWT. `installation`: any installation token. `anyone`: no credential. Otherwise a repository permission. */
-export type Need = 'app' | 'installation' | 'anyone' | 'authenticated' | readonly [permission: string, level: Level];
+/**
+ * `app`: the App's JWT. `installation`: any installation token. `members`: one of the organisation with `members: read`. `anyone`: no
+ * credential. Otherwise a repository permission.
+ */
+export type Need =
+  'app' | 'installation' | 'members' | 'anyone' | 'authenticated' | readonly [permission: string, level: Level];
 
 /** Operations on a thread that is an issue need `issues`; on a pull request `pull_requests` does as well. */
 const threadNeeds = {
@@ -98,6 +102,7 @@ const needs: Record<Exclude<OperationId, keyof typeof threadNeeds>, Need> = {
   'actions/list-jobs-for-workflow-run': ['actions', 'read'],
   'actions/get-job-for-workflow-run': ['actions', 'read'],
   'actions/download-job-logs-for-workflow-run': ['actions', 'read'],
+  'teams/get-membership-for-user-in-org': 'members',
 };
 
 /** The needs of an operation, any one of which is enough. */
@@ -114,10 +119,12 @@ export function needsOf(operation: OperationId, onPull: boolean): Need[] {
 
 const REFUSED = 'Resource not accessible by integration';
 
-function checkAccount(caller: Caller, need: 'app' | 'installation' | 'authenticated'): void {
+function checkAccount(caller: Caller, need: 'app' | 'installation' | 'members' | 'authenticated'): void {
   if (caller.kind === 'anonymous') throw new GitHubError(401, 'Requires authentication');
   if (need === 'app' && caller.kind !== 'app') throw new GitHubError(401, 'A JSON web token could not be decoded');
   if (need === 'installation' && caller.kind !== 'installation') throw new GitHubError(403, REFUSED);
+  const reads = caller.kind === 'installation' && permits(caller.token, 'members', 'read');
+  if (need === 'members' && !reads) throw new GitHubError(403, REFUSED);
 }
 
 /** Throws GitHub's refusal unless one of the needs is met. A repository out of reach looks absent. */

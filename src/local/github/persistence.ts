@@ -14,7 +14,8 @@ const FILE = 'stand-in.json';
 
 export async function readState(dir: string): Promise<Kept | undefined> {
   try {
-    return JSON.parse(await readFile(join(dir, FILE), 'utf8')) as Kept;
+    const kept = JSON.parse(await readFile(join(dir, FILE), 'utf8')) as Kept;
+    return { ...kept, state: { ...kept.state, teams: (kept.state as Partial<State>).teams ?? [] } };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

@@ -6,7 +6,7 @@
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureUserNamed, createRepositoryIn } from './people.ts';
+import { createRepositoryIn, ensureUserNamed, setTeamOf } from './people.ts';
 import type { NewRepository } from './acts/repositories.ts';
 import type { LoggedRequest, Api } from './api.ts';
 import { contract } from './contract.ts';
@@ -16,7 +16,7 @@ import { createPages } from './pages/serve.ts';
 import { readState, stateWriter } from './persistence.ts';
 import { repositoryHandle, type RepositoryHandle } from './repository-handle.ts';
 import { listen } from './server.ts';
-import { emptyState, type App, type Delivery, type Permissions, type State, type User } from './state.ts';
+import { emptyState, type App, type Delivery, type Permissions, type State, type Team, type User } from './state.ts';
 import { createWebhooks, type Webhooks, type WebhookTarget } from './webhooks.ts';
 import { botLogin, ensureUser, findRepository, type Violation, type World } from './world.ts';
 
@@ -54,6 +54,8 @@ export interface StandIn {
   setWebhook: (target: { url: string; secret?: string }) => void;
   createUser: (login: string, more?: { name?: string; type?: User['type'] }) => User;
   createRepository: (repository: NewRepository & { fromDir?: string }) => Promise<RepositoryHandle>;
+  /** A team of an organisation and its members; null deletes it. */
+  setTeam: (org: string, slug: string, members: Team['members'] | null) => void;
   repo: (owner: string, name: string) => RepositoryHandle;
   /** A token of a person for git and the API. */
   userToken: (login: string) => string;
@@ -228,6 +230,7 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
     },
     createUser: (login, more) => ensureUserNamed(world, login, more),
     createRepository: (repository) => createRepositoryIn(world, repository),
+    setTeam: (org, slug, members) => setTeamOf(world, org, { slug, members }),
     repo: (owner, name) => {
       const found = findRepository(world, owner, name);
       if (found === undefined) throw new RangeError(`no repository ${owner}/${name}`);

@@ -280,11 +280,21 @@ export interface Token {
   expiresAt: string;
 }
 
+export interface Team {
+  id: number;
+  /** Login of the organisation. */
+  org: string;
+  slug: string;
+  /** Who was asked to join and has not said yes is `pending`. */
+  members: Record<string, 'active' | 'pending'>;
+}
+
 export interface State {
   version: 1;
   nextId: number;
   app: App;
   users: User[];
+  teams: Team[];
   installations: Installation[];
   repositories: Repository[];
   threads: Thread[];
@@ -311,6 +321,7 @@ export function emptyState(app: App): State {
     nextId: 1_000,
     app,
     users: [],
+    teams: [],
     installations: [],
     repositories: [],
     threads: [],

@@ -18,6 +18,8 @@ export const REFUSAL_MARKER = '<!-- cofferdam:refusal -->';
 const REFUSALS: Partial<Record<DenyReason, string>> = {
   no_write_access: 'Only people with write access to this repository can ask Cofferdam to work.',
   not_an_asker: 'Here only people whom the operator named can ask Cofferdam to work.',
+  teams_unreadable:
+    'Here only people and teams whom the operator named can ask Cofferdam to work, and the App may not see who is in a team. An owner of the organisation must grant it the permission `members: read` (Organization permissions, Members).',
   bot: 'Cofferdam works for people only, not for bots.',
   queue_full: 'The queue is full at the moment. Ask again when some runs have ended.',
   closed: 'This pull request is closed. Open it again, or ask on an issue.',

@@ -1,7 +1,6 @@
 import type { RunId } from '../../domain/ids.ts';
 import { repoKey } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
-import { mayAsk } from '../../policy/authority/may-ask.ts';
 import { ciReply } from '../../policy/markdown/replies.ts';
 import { once, type Handling } from './answer.ts';
 import type { TriggerPorts } from './ports.ts';
@@ -29,7 +28,7 @@ export async function handleFailedCi(ports: TriggerPorts, trigger: Trigger, runI
   );
   if (last === undefined || busy) return;
   const { actor } = last.request;
-  const decision = mayAsk(actor, await repository.permission(actor.login, actor.id), ports.askers);
+  const decision = await repository.authority(actor, ports.askers);
   const named: Trigger = { ...trigger, actor };
   const data = { verbs: ['fix'], cause: 'ci', login: actor.login, sha: pull.sha };
   await ports.audit({ type: 'trigger.authority', trigger: named, decision, data });

@@ -1,8 +1,6 @@
-import type { Decision } from '../../domain/decision.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { Command } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
-import { mayAsk } from '../../policy/authority/may-ask.ts';
 import {
   budgetReply,
   helpReply,
@@ -17,7 +15,7 @@ import { clicked } from './button.ts';
 import { handleFailedCi } from './ci.ts';
 import { checkConfiguration } from './configuration.ts';
 import { publish } from './publish.ts';
-import { RUN_VERBS, type TriggerPorts, type TriggerRepository } from './ports.ts';
+import { RUN_VERBS, type TriggerPorts } from './ports.ts';
 import { startRun } from './start.ts';
 
 /**
@@ -43,7 +41,7 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
     return runId === undefined ? undefined : handleFailedCi(ports, trigger, runId);
   }
   const repository = ports.repository(trigger);
-  const decision = await authority(ports, trigger, repository);
+  const decision = await repository.authority(trigger.actor, ports.askers);
   await ports.audit({
     type: 'trigger.authority',
     trigger,
@@ -65,13 +63,6 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
   }
   const left = [...runIds];
   for (const [index, command] of trigger.commands.entries()) await obey(handling, command, { index, left });
-}
-
-/** Bots are refused without asking GitHub. */
-async function authority(ports: TriggerPorts, trigger: Trigger, repository: TriggerRepository): Promise<Decision> {
-  const { actor } = trigger;
-  const early = mayAsk(actor, 'write');
-  return early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id), ports.askers) : early;
 }
 
 async function obey(handling: Handling, command: Command, at: { index: number; left: RunId[] }): Promise<void> {

@@ -3,7 +3,7 @@ import type { EventType } from '../../domain/events/events.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
 import type { FailingCheck, LineComment } from '../../domain/review.ts';
-import type { PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
+import type { Actor, PullHead, ReactionTarget, RunRequest, Verb } from '../../domain/run.ts';
 import type { Permission, Trigger } from '../../domain/trigger.ts';
 import type { BudgetFacts, HelpFacts } from '../../policy/markdown/replies.ts';
 import type { KeptFacts } from '../../policy/markdown/allow.ts';
@@ -15,6 +15,8 @@ export type InputRepository = Pick<TriggerRepository, 'permission' | 'comments' 
 
 /** What handling a trigger needs of GitHub, on the trigger's repository. All may fail with `github`. */
 export interface TriggerRepository {
+  /** May this person make Cofferdam act here, now? `askers`: of those who may write, only these; absent: all. */
+  authority(actor: Actor, askers: readonly string[] | undefined): Promise<Decision>;
   /** With `id`: null also where the name belongs to another account by now. */
   permission(login: string, id?: number): Promise<Permission | null>;
   react(target: ReactionTarget, content: 'eyes' | 'confused'): Promise<void>;
@@ -87,7 +89,7 @@ export interface TriggerPorts {
   /** Records a decision about a trigger; must have been written when it resolves. */
   audit(entry: { type: EventType; trigger: Trigger; decision: Decision; data: Record<string, unknown> }): Promise<void>;
   budget(trigger: Trigger): Promise<BudgetFacts>;
-  /** Who is obeyed of those who may write; absent: all of them. */
+  /** Logins and teams that are obeyed of those who may write; absent: all of them. */
   askers?: readonly string[] | undefined;
   /** What people may add to a run's ways out; absent: nothing. */
   mayAdd?: readonly EgressEntry[];

@@ -1,7 +1,6 @@
 import type { Decision } from '../../domain/decision.ts';
 import type { FrozenText, PullHead } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
-import { mayAsk } from '../../policy/authority/may-ask.ts';
 import { freezeInput, type LeftOut } from './input.ts';
 import type { InputRepository, TriggerRepository } from './ports.ts';
 
@@ -16,13 +15,12 @@ export interface TriggerPreview {
 
 /** Reads what a run would be made of. Writes nothing, claims nothing. Errors: `github`. */
 export async function previewTrigger(
-  repository: InputRepository & Pick<TriggerRepository, 'pull'>,
+  repository: InputRepository & Pick<TriggerRepository, 'authority' | 'pull'>,
   trigger: Trigger,
   askers?: readonly string[],
 ): Promise<TriggerPreview> {
   const { actor, source } = trigger;
-  const early = mayAsk(actor, 'write');
-  const decision = early.allow ? mayAsk(actor, await repository.permission(actor.login, actor.id), askers) : early;
+  const decision = await repository.authority(actor, askers);
   const pull = source.isPull ? await repository.pull(source.number) : undefined;
   const left: LeftOut[] = [];
   // Somebody who may not ask is looked up like everybody else.

@@ -83,6 +83,7 @@ export const operationIds = [
   'actions/list-jobs-for-workflow-run',
   'actions/get-job-for-workflow-run',
   'actions/download-job-logs-for-workflow-run',
+  'teams/get-membership-for-user-in-org',
 ] as const;
 
 export type OperationId = (typeof operationIds)[number];

@@ -7,6 +7,7 @@ import { gitHandlers } from './git.ts';
 import { issueHandlers } from './issues.ts';
 import { pullHandlers } from './pulls.ts';
 import { repositoryHandlers } from './repositories.ts';
+import { teamHandlers } from './teams.ts';
 
 /** One handler for each operation of the cut; the compiler knows when one is missing. */
 export const handlers: Handlers = {
@@ -18,4 +19,5 @@ export const handlers: Handlers = {
   ...pullHandlers,
   ...checkHandlers,
   ...actionsHandlers,
+  ...teamHandlers,
 };
