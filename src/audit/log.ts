@@ -124,7 +124,7 @@ export class AuditFile {
   #write(entry: AuditEntry): void {
     if (this.#failure) throw this.#failure;
     try {
-      const { event, line, next } = link(this.#state, this.#options.redact(entry) as AuditEntry, {
+      const { event, line, next } = link(this.#state, this.#options.redact(entry), {
         runId: this.#options.runId,
         at: (this.#options.now?.() ?? new Date()).toISOString(),
         // A clock that jumps back must not make the file look edited.

@@ -1,49 +1,62 @@
 /**
- * Takes the installation's known secrets out of a value before it is written, in the encodings in which they may appear.
+ * Takes secrets out of an event before it is written: each field by its declared class. The chain's hash covers what this leaves.
  * What cannot be known in advance (a secret that an agent made up or found) is the diff scanner's business, not this file's.
  */
-export type Redact = (value: unknown) => unknown;
+import type { AuditEntry } from '../domain/audit.ts';
+import { dataShape, type DataShape } from '../domain/events/data-class.ts';
+import { AUDIT_EVENTS } from '../domain/events/events.ts';
+import { createFieldRedactor, type FieldRedactor } from '../policy/redaction/fields.ts';
+import { MARK } from '../policy/redaction/mask.ts';
+import { isSecretName } from '../policy/redaction/names.ts';
 
-const MARK = '[redacted]';
-/** Shorter strings would redact ordinary words. */
-const MIN_SECRET = 8;
-/** GitHub's tokens by their prefixes; their length varies. */
-const GITHUB_TOKEN = /\b(?:gh[pousr]_[A-Za-z0-9_.-]{16,}|github_pat_[A-Za-z0-9_]{16,})/g;
-/** Characters of the shortest text that this finds. */
-const SHORTEST_TOKEN = 20;
+export type Redact = (entry: AuditEntry) => AuditEntry;
 
-function encodings(secret: string): string[] {
-  const bytes = Buffer.from(secret, 'utf8');
-  const base64 = bytes.toString('base64').replace(/=+$/, '');
-  return [
-    secret,
-    encodeURIComponent(secret),
-    JSON.stringify(secret).slice(1, -1),
-    bytes.toString('hex'),
-    base64,
-    base64.replaceAll('+', '-').replaceAll('/', '_'),
-  ];
+const MAX_DEPTH = 32;
+const RECORD: DataShape = { of: 'record' };
+
+const SHAPES: ReadonlyMap<string, DataShape> = new Map(
+  Object.entries(AUDIT_EVENTS).map(([type, schema]) => [type, dataShape(schema, type)]),
+);
+
+/** `secrets`: those that the installation knows. */
+export function createRedactor(secrets: readonly string[]): Redact {
+  const fields = createFieldRedactor(secrets);
+  return (entry) => {
+    const { data, decision } = entry;
+    const shape = SHAPES.get(entry.type) ?? RECORD;
+    return {
+      ...entry,
+      ...(decision === undefined ? {} : { decision: { ...decision, rule: fields.text('text', decision.rule) } }),
+      ...(data === undefined ? {} : { data: redacted(fields, shape, data, 0) as Record<string, unknown> }),
+    };
+  };
 }
 
-/** Makes a redactor for these secrets. Longest form first, so that no part of a longer form stays behind. */
-export function createRedactor(secrets: readonly string[]): Redact {
-  const forms = [...new Set(secrets.filter((s) => s.length >= MIN_SECRET).flatMap(encodings))].sort(
-    (a, b) => b.length - a.length,
-  );
-  const shortest = Math.min(SHORTEST_TOKEN, ...forms.map((form) => form.length));
-  const text = (value: string): string => {
-    // Most of what is recorded is too short to hold any of them, and each line waits for this.
-    if (value.length < shortest) return value;
-    let out = value;
-    for (const form of forms) if (form.length <= out.length && out.includes(form)) out = out.replaceAll(form, MARK);
-    return out.replace(GITHUB_TOKEN, MARK);
-  };
-  const walk = (value: unknown, depth: number): unknown => {
-    if (typeof value === 'string') return text(value);
-    if (value === null || typeof value !== 'object') return value;
-    if (depth > 32) return '[too deep]';
-    if (Array.isArray(value)) return value.map((item) => walk(item, depth + 1));
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [text(key), walk(item, depth + 1)]));
-  };
-  return (value) => walk(value, 0);
+function redacted(fields: FieldRedactor, shape: DataShape, value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return fields.text('of' in shape ? shape.of : 'text', value);
+  if (value === null || typeof value !== 'object') return value;
+  if (depth > MAX_DEPTH) return '[too deep]';
+  if (Array.isArray(value)) return list(fields, shape, value, depth);
+  const out: Record<string, unknown> = {};
+  for (const [key, item] of Object.entries(value)) {
+    const declared = 'keys' in shape && Object.hasOwn(shape.keys, key) ? shape.keys[key] : undefined;
+    if (declared !== undefined) {
+      out[key] = redacted(fields, declared, item, depth + 1);
+      continue;
+    }
+    const rest = 'keys' in shape ? shape.rest : RECORD;
+    const secret = 'of' in rest && rest.of === 'record' && typeof item === 'string' && item !== '' && isSecretName(key);
+    const name = fields.text('text', key);
+    const kept = secret ? MARK : redacted(fields, rest, item, depth + 1);
+    // A plain assignment of `__proto__` would set no key.
+    Object.defineProperty(out, name, { value: kept, enumerable: true, configurable: true, writable: true });
+  }
+  return out;
+}
+
+function list(fields: FieldRedactor, shape: DataShape, values: readonly unknown[], depth: number): unknown[] {
+  if ('of' in shape && shape.of === 'argv' && values.every((one) => typeof one === 'string'))
+    return fields.argv(values);
+  const items = 'items' in shape ? shape.items : 'of' in shape ? shape : RECORD;
+  return values.map((one) => redacted(fields, items, one, depth + 1));
 }

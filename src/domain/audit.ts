@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { RunId } from './ids.ts';
 import { DENY_REASONS } from './decision.ts';
+import { classed } from './events/data-class.ts';
 import { EVENT_TYPES } from './events/events.ts';
+import { Id, Text, Whole } from './events/field.ts';
 
 /** Who saw it: `host` is trusted, `sandbox` is a hint from inside. */
 export const AuditSource = z.enum(['host', 'sandbox']);
@@ -30,8 +32,8 @@ export const DURABLE_EVENTS = [
 export const AuditType = z.string().regex(/^[a-z_]+(?:\.[a-z_]+)*$/);
 
 export const AuditDecision = z.union([
-  z.object({ allow: z.literal(true), rule: z.string() }),
-  z.object({ allow: z.literal(false), rule: z.string(), reason: z.enum(DENY_REASONS) }),
+  z.object({ allow: z.literal(true), rule: Text }),
+  z.object({ allow: z.literal(false), rule: Text, reason: z.enum(DENY_REASONS) }),
 ]);
 
 /** One line of the audit file, without the chain's own fields. */
@@ -47,16 +49,16 @@ export type AuditEntry = z.input<typeof AuditEntry>;
 /** One line of the audit file. `prev` is the SHA-256 of the line before, exact bytes without the newline; 64 zeros for the first. */
 export const AuditEvent = z.object({
   seq: z.number().int().nonnegative(),
-  prev: z.string().regex(/^[0-9a-f]{64}$/),
+  prev: classed('hash', z.string().regex(/^[0-9a-f]{64}$/)),
   /** Wall clock, ISO 8601 with milliseconds. */
-  at: z.string(),
+  at: Id,
   /** Monotonic milliseconds since the log was opened. */
   mono: z.number(),
-  runId: RunId,
+  runId: classed('id', RunId),
   zone: AuditZone,
   source: AuditSource,
-  type: AuditType,
+  type: classed('id', AuditType),
   decision: AuditDecision.optional(),
-  data: z.record(z.string(), z.unknown()),
+  data: Whole,
 });
 export type AuditEvent = z.infer<typeof AuditEvent>;

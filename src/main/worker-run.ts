@@ -1,5 +1,4 @@
 import { createAgents } from '../agent/agents.ts';
-import { createRedactor } from '../audit/redact.ts';
 import { branchFor } from '../command/branch.ts';
 import { hiddenContentNotes } from '../command/notes.ts';
 import { conventionalTitle, taskPrompt } from '../command/prompt.ts';
@@ -12,6 +11,7 @@ import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
 import { allowableHosts } from '../policy/authority/buttons.ts';
+import { createFieldRedactor } from '../policy/redaction/fields.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
 import { createHarvester } from '../harvest/harvest.ts';
 import type { RunEnd } from '../queue/runs.ts';
@@ -28,7 +28,7 @@ const MAX_QUESTION = 8_000;
 /** What people see of a run, on GitHub. */
 export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy?: Actor): GitHubPublisher {
   const { policy, environment, github, log } = parts;
-  const redact = createRedactor(knownSecrets(policy.policy, environment));
+  const fields = createFieldRedactor(knownSecrets(policy.policy, environment));
   return createPublisher({
     repository: github.repository({ installationId: request.installationId, ...request.repo }),
     request,
@@ -49,7 +49,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
     prefix: policy.policy.prefix,
     label: policy.policy.label,
     mayAdd: policy.policy.egress.mayAdd,
-    redact: (text) => String(redact(text)),
+    redact: (text) => fields.text('text', text),
     ...(environment.publicUrl === undefined ? {} : { runUrl: `${environment.publicUrl}/runs/${request.runId}` }),
     log,
   });

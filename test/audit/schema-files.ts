@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { format } from 'prettier';
 import { z } from 'zod';
 import { AuditEvent, DURABLE_EVENTS } from '../../src/domain/audit.ts';
+import { declaredClass } from '../../src/domain/events/data-class.ts';
 import { AUDIT_EVENTS, EVENT_TYPES, type EventType } from '../../src/domain/events/events.ts';
 
 const DOCS = join(import.meta.dirname, '../../docs');
@@ -19,7 +20,9 @@ function schemaOf(schema: z.ZodType): Record<string, unknown> {
   const json: Record<string, unknown> = z.toJSONSchema(schema, {
     io: 'input',
     // The bounds of every integer in JavaScript say nothing.
-    override: ({ jsonSchema }) => {
+    override: ({ zodSchema, jsonSchema }) => {
+      const dataClass = declaredClass(zodSchema);
+      if (dataClass !== undefined) jsonSchema['x-data-class'] = dataClass;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
     },

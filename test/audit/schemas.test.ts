@@ -2,6 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { AuditEvent } from '../../src/domain/audit.ts';
+import { classed, dataShape } from '../../src/domain/events/data-class.ts';
 import { AUDIT_EVENTS, eventProblem } from '../../src/domain/events/events.ts';
 import { WHOLE_RUN } from './run-log.ts';
 import { DIRECTORY, documentation, schemaFiles } from './schema-files.ts';
@@ -22,6 +24,23 @@ describe('the schemas of the events', () => {
       const json = z.fromJSONSchema(z.toJSONSchema(AUDIT_EVENTS[type], { io: 'input' }));
       expect(json.safeParse(data).success, type).toBe(true);
     }
+  });
+
+  it('say of each field what kind of data it holds', () => {
+    for (const [type, schema] of Object.entries(AUDIT_EVENTS)) expect(() => dataShape(schema, type)).not.toThrow();
+    expect(dataShape(AuditEvent)).toMatchObject({ keys: { prev: { of: 'hash' }, data: { of: 'record' } } });
+  });
+
+  it.each([
+    ['says nothing', z.strictObject({ a: z.strictObject({ b: z.array(z.string()) }) }), 'data.a.b[] has no data class'],
+    ['is anything', z.strictObject({ a: z.unknown() }), 'data.a has no data class'],
+    [
+      'is two things',
+      z.union([z.object({ a: classed('id', z.string()) }), z.object({ a: classed('text', z.string()) })]),
+      'data.a has two data classes',
+    ],
+  ])('fail when a field %s', (_what, schema, problem) => {
+    expect(() => dataShape(schema)).toThrow(problem);
   });
 
   it.each([

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { EndReason } from '../run.ts';
-import { as, Count, Micro, Ms, Why } from './field.ts';
+import { as, Command, Count, Id, Method, Micro, Ms, Text, UrlPath, Why } from './field.ts';
 
-const callId = as('gen_ai.response.id', z.string()).describe('Ours: one for each call');
-const provider = as('gen_ai.provider.name', z.string());
-const model = as('gen_ai.request.model', z.string());
+const callId = as('gen_ai.response.id', Id).describe('Ours: one for each call');
+const provider = as('gen_ai.provider.name', Id);
+const model = as('gen_ai.request.model', Text);
 
 /** Model calls: reserved durably before they are made, settled after. Bodies and keys are in none of them. */
 export const MODEL_EVENTS = {
@@ -12,7 +12,7 @@ export const MODEL_EVENTS = {
     .strictObject({
       callId,
       provider,
-      wire: z.string(),
+      wire: Id,
       model,
       main: z.boolean().describe('Offers tools'),
       stream: z.boolean(),
@@ -48,7 +48,7 @@ export const MODEL_EVENTS = {
     })
     .describe('What a call cost'),
   'llm.notice': z
-    .strictObject({ callId, notices: z.array(z.string()) })
+    .strictObject({ callId, notices: z.array(Text) })
     .describe('Words of the host that a call carries to the model'),
   'llm.close': z.strictObject({ reason: EndReason }).describe('No more calls'),
   'llm.recover': z
@@ -58,21 +58,21 @@ export const MODEL_EVENTS = {
     .strictObject({
       provider: provider.optional(),
       model: model.optional(),
-      method: as('http.request.method', z.string()).optional(),
-      path: as('url.path', z.string()).optional(),
-      say: z.string().optional().describe('What the agent was told'),
-      problem: z.string().optional(),
-      error: as('error.type', z.string()).optional(),
+      method: Method.optional(),
+      path: UrlPath.optional(),
+      say: Text.optional().describe('What the agent was told'),
+      problem: Text.optional(),
+      error: as('error.type', Text).optional(),
     })
     .describe('A call that was not made'),
   'llm.count': z
     .strictObject({ provider, model, byBytes: Count, counted: Count.nullable() })
     .describe("Input tokens by the provider's own count, beside the bound by bytes"),
   'llm.strip': z
-    .strictObject({ provider, fields: z.array(z.string()), betas: z.array(z.string()) })
+    .strictObject({ provider, fields: z.array(Text), betas: z.array(Text) })
     .describe('Parts of a request that were not sent on'),
   'llm.foreign_key': z
-    .strictObject({ provider, places: z.array(z.string()) })
+    .strictObject({ provider, places: z.array(Text) })
     .describe('A request carried a key that is not the placeholder; it was not sent on'),
   'llm.upstream': z
     .strictObject({
@@ -86,26 +86,26 @@ export const MODEL_EVENTS = {
 
 /** What the agent says: prose and hints, never facts. */
 export const AGENT_EVENTS = {
-  'agent.text': z.strictObject({ kind: z.literal('text'), text: z.string() }).describe('It said'),
-  'agent.thought': z.strictObject({ kind: z.literal('thought'), text: z.string() }).describe('It thought aloud'),
+  'agent.text': z.strictObject({ kind: z.literal('text'), text: Text }).describe('It said'),
+  'agent.thought': z.strictObject({ kind: z.literal('thought'), text: Text }).describe('It thought aloud'),
   'agent.tool': z
     .strictObject({
       kind: z.literal('tool'),
-      id: as('gen_ai.tool.call.id', z.string()),
-      title: z.string(),
-      status: z.string(),
-      toolKind: as('gen_ai.tool.name', z.string()).optional(),
-      input: as('gen_ai.tool.call.arguments', z.string()).optional().describe('As text, cut'),
-      output: as('gen_ai.tool.call.result', z.string()).optional().describe('As text, cut'),
+      id: as('gen_ai.tool.call.id', Text),
+      title: Command,
+      status: Text,
+      toolKind: as('gen_ai.tool.name', Text).optional(),
+      input: as('gen_ai.tool.call.arguments', Command).optional().describe('As text, cut'),
+      output: as('gen_ai.tool.call.result', Text).optional().describe('As text, cut'),
     })
     .describe('It began, or ended, the use of a tool'),
   'agent.plan': z
     .strictObject({
       kind: z.literal('plan'),
-      entries: z.array(z.strictObject({ content: z.string(), status: z.string() })),
+      entries: z.array(z.strictObject({ content: Text, status: Text })),
     })
     .describe('Its plan'),
   'agent.end': z
-    .strictObject({ stop: z.string(), summary: z.string(), error: Why.optional(), dropped: Count.optional() })
+    .strictObject({ stop: Text, summary: Text, error: Why.optional(), dropped: Count.optional() })
     .describe('It ended'),
 };

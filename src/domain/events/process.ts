@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { as, Count, Ms, Role } from './field.ts';
+import { classed } from './data-class.ts';
+import { Arguments, as, Count, Id, Ms, Role, Text as Words } from './field.ts';
 
 /** Bytes of one text that is kept of what a sandbox's kernel reports. */
 export const MAX_TEXT = 4096;
@@ -24,10 +25,10 @@ export const GAP_REASONS = [
 ] as const;
 export type GapReason = (typeof GAP_REASONS)[number];
 
-const Text = z.string().max(MAX_TEXT);
+const Text = classed('text', z.string().max(MAX_TEXT));
 const Pid = z.number().int();
-const Name = z.string().max(64);
-const Outcome = z.string().max(32).describe('ok, or the name of the error');
+const Name = classed('text', z.string().max(64));
+const Outcome = classed('text', z.string().max(32)).describe('ok, or the name of the error');
 
 /** What a sandbox's kernel reports: hints, except that a gap and an end also say what the host's side missed. */
 export const KERNEL_EVENTS = {
@@ -37,7 +38,7 @@ export const KERNEL_EVENTS = {
       'process.parent_pid': Pid.optional(),
       'process.executable.path': Text.optional(),
       'process.command': Name.optional(),
-      'process.command_args': z.array(Text).max(MAX_ARGUMENTS),
+      'process.command_args': classed('argv', z.array(Text).max(MAX_ARGUMENTS)),
       'process.args_count': Count.optional().describe('How many there were, when not all are here'),
       cwd: as('process.working_directory', Text).optional(),
       byHost: z.literal(true).optional().describe("The host started it, so its arguments are the host's own"),
@@ -58,7 +59,7 @@ export const KERNEL_EVENTS = {
     .strictObject({
       'process.pid': Pid,
       'process.command': Name,
-      'network.peer.address': Text,
+      'network.peer.address': classed('host', z.string().max(MAX_TEXT)),
       'network.peer.port': z.number().int().min(0).max(65535).optional(),
       'network.transport': z.enum(['tcp', 'udp', 'raw', 'unix', 'other']).optional(),
       outcome: Outcome,
@@ -102,21 +103,21 @@ export const KERNEL_EVENTS = {
 const HOST_START = z
   .strictObject({
     role: Role,
-    'process.command_args': z.array(z.string()),
-    'process.user': as('process.user.name', z.string()),
-    cwd: as('process.working_directory', z.string()).optional(),
+    'process.command_args': Arguments,
+    'process.user': as('process.user.name', Id),
+    cwd: as('process.working_directory', Words).optional(),
   })
   .describe('The host starts a command in a sandbox');
 
 const HOST_EXIT = z
   .strictObject({
     role: Role,
-    'process.command': z.string().optional(),
+    'process.command': Words.optional(),
     'process.exit.code': z.number().int().optional(),
-    problem: z.string().optional().describe("Why nobody saw its end: interrupted, or the error's code"),
+    problem: Words.optional().describe("Why nobody saw its end: interrupted, or the error's code"),
     timedOut: z.boolean(),
     durationMs: Ms,
-    tail: z.string().optional().describe('The last of what it printed: of set-up commands and the clone'),
+    tail: Words.optional().describe('The last of what it printed: of set-up commands and the clone'),
   })
   .describe('A command of the host ended');
 
