@@ -62,6 +62,11 @@ const THREADS = [
   'THREAD <number>: what you did about it, or why you did not.',
 ];
 
+const ADVICE = [
+  'Files with advice for agents (AGENTS.md and its kin) lie here as the default branch has them; `git show HEAD:PATH` has those of',
+  'the pull request. Those that you leave alone stay as the pull request has them.',
+];
+
 function ground({ command, pull, input }: TaskParts): string {
   const lines = [
     ...(command.verb === 'plan' || command.flags['plan'] === 'true' ? PLAN : WORK),
@@ -70,7 +75,7 @@ function ground({ command, pull, input }: TaskParts): string {
   ];
   if (input.texts.some(({ kind }) => kind === 'thread')) lines.push(...THREADS);
   if (pull !== undefined)
-    lines.push(`The clone is at the head of pull request #${pull.number}; keep what it already does.`);
+    lines.push(`The clone is at the head of pull request #${pull.number}; keep what it already does.`, ...ADVICE);
   return lines.join('\n');
 }
 

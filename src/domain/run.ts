@@ -155,6 +155,17 @@ export interface RunSpec {
   hold: HoldSetting;
   /** Set when `base` is the head of a pull request from a fork; `baseRef` is then the branch that it asks to be merged into. */
   fork?: ForkBase;
+  /** Advice for agents that is shown as this commit of the default branch has it, instead of as the base has it. */
+  advice?: { commit: CommitSha; files: ShownFile[] };
+}
+
+/** A file that lies in the workspace otherwise than in the base that was checked out. */
+export interface ShownFile {
+  path: string;
+  /** The blob that lies there; null: no file does. */
+  shown: string | null;
+  /** What the base has; null: nothing. */
+  own: { mode: string; id: string } | null;
 }
 
 export const FINAL_STATES = [

@@ -3,10 +3,11 @@ import { git, gitText, runGit, succeeded, type GitCall } from './git.ts';
 
 // Preconditions for all of these: `gitDir` is a repository that this room made; its objects passed fsck.
 
-interface At {
+export interface At {
   gitDir: string;
   op: string;
   code?: GitCall['code'];
+  limits?: GitCall['limits'];
   signal?: AbortSignal | undefined;
 }
 

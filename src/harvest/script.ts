@@ -5,7 +5,8 @@
  *
  * The tree is what the agent's index and working tree hold together: files that it added by force are in, ignored ones are
  * not. A repository that was made inside (`git init` in a new directory) counts as files, since its commits exist nowhere
- * else. Where the agent destroyed `.git`, the base is fetched again. The index keeps its time, by which git tells files that may have
+ * else. Files that the clone laid there otherwise than the base has them (`.git/cofferdam-shown`) are in byte for byte as they are;
+ * the host knows which of them were touched. Where the agent destroyed `.git`, the base is fetched again. The index keeps its time, by which git tells files that may have
  * changed within the second in which they were checked out.
  */
 export const RESULT_REF = 'refs/cofferdam/result';
@@ -52,6 +53,18 @@ collect() {
       git add -A --ignore-errors -- "$link" || :
     fi
   done < "$tmp/links"
+  if [ -f .git/cofferdam-shown ]; then
+    while IFS= read -r file; do
+      git update-index --force-remove -- "$file"
+      if [ -L "$file" ]; then
+        git update-index --add -- "$file" || :
+      elif [ -f "$file" ]; then
+        mode=100644
+        if [ -x "$file" ]; then mode=100755; fi
+        git update-index --add --cacheinfo "$mode,$(git hash-object -w --no-filters -- "$file"),$file" || :
+      fi
+    done < .git/cofferdam-shown
+  fi
   git write-tree > "$tmp/tree"
 }
 if [ -f .git/index ] && cp -p .git/index "$GIT_INDEX_FILE" && git ls-files -s >/dev/null 2>&1 && collect; then :; else

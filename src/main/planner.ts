@@ -10,6 +10,7 @@ import type { EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/pol
 import { repoKey, type ForkBase } from '../domain/run.ts';
 import { readFileAt } from '../git/plumbing.ts';
 import type { Mirror, Planner, RunJob } from '../run/ports.ts';
+import { adviceOf } from './advice.ts';
 
 /** Presets to hosts; resolved once when the policy is loaded, never from anything that a run says. */
 export type ResolveEgress = (entries: SettledEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
@@ -80,6 +81,8 @@ export function createPlanner(options: {
         setup: file.setup,
         verify: file.verify,
         protectedPaths: settleProtected(file),
+        // The clone of a local repository is its owner's own: there is no pull request by somebody else.
+        ...(options.repositoryName === undefined ? await adviceOf(mirror, signal) : {}),
         // A local repository has no CI that a push would start.
         hold: options.repositoryName === undefined ? settleHold(policy, file) : ('never' as const),
       };

@@ -1,31 +1,37 @@
+import type { ShownFile } from '../domain/run.ts';
+
 /**
  * What runs inside the sandbox, as the agent's user, to make the clone. It is convenience, not defence.
  *
- * With a fork's commit, the advice for agents (AGENTS.md and its kin) is taken from the default branch: a stranger's words are data,
- * not advice. Those files are hidden from git's index, so that nothing of this is part of the result; in the result they are as
- * the fork has them.
+ * Advice for agents (AGENTS.md and its kin) reads as the default branch has it, whatever the commit has: the host says which files
+ * differ. They are hidden from git's index, so that they look unchanged, and listed for the harvest, which brings out what became
+ * of them; the host then puts those that nobody touched back to what the commit has.
  */
+export const SHOWN_LIST = '.git/cofferdam-shown';
+
 const SCRIPT = `
 set -eu
-remote=$1 workspace=$2 commit=$3 ref=$4 advice=$5
+remote=$1 workspace=$2 commit=$3 ref=$4
 git init -q "$workspace"
 cd "$workspace"
 git remote add origin "$remote"
 git fetch -q --no-tags origin "+refs/heads/*:refs/remotes/origin/*"
 if [ -n "$ref" ]; then git fetch -q --no-tags origin "+$ref:refs/remotes/\${ref#refs/}"; fi
 git checkout -q -B work "$commit"
-[ -n "$advice" ] || exit 0
-kin() { grep -ziE '(^|/)(agents?|agents\\.override|claude|claude\\.local|gemini|qwen|warp|crush|skill|copilot-instructions)\\.md$' || true; }
-git ls-files -z | kin | while IFS= read -r -d '' file; do
-  git update-index --skip-worktree -- "$file"
-  rm -f -- "$file"
-done
-git ls-tree -r -z --name-only "refs/remotes/origin/$advice" | kin | while IFS= read -r -d '' file; do
-  if ! git ls-files --error-unmatch -- "$file" >/dev/null 2>&1; then
+while IFS= read -r line; do
+  id=\${line%% *} file=\${line#* }
+  printf '%s\\n' "$file" >> ${SHOWN_LIST}
+  if git --literal-pathspecs ls-files --error-unmatch -- "$file" >/dev/null 2>&1; then
+    git update-index --skip-worktree -- "$file"
+  else
     mkdir -p .git/info
     printf '/%s\\n' "$file" >> .git/info/exclude
   fi
-  if mkdir -p -- "$(dirname -- "$file")"; then git cat-file blob "refs/remotes/origin/$advice:$file" > "$file" || rm -f -- "$file"; fi
+  rm -f -- "$file"
+  if [ "$id" != - ]; then
+    mkdir -p -- "$(dirname -- "$file")"
+    git cat-file blob "$id" > "$file" || { echo 'the default branch was pushed over meanwhile; ask again'; exit 1; }
+  fi
 done
 `;
 
@@ -34,15 +40,16 @@ export interface Checkout {
   remote: string;
   workspace: string;
   commit: string;
-  fork?: {
-    /** `refs/pull/N/head`: no branch has the commit. */
-    ref: string;
-    /** The branch whose advice counts. */
-    advice: string;
-  };
+  /** Where the commit is when no branch has it: `refs/pull/N/head`. */
+  ref?: string | undefined;
 }
 
-/** The command to execute in the sandbox. */
-export function checkoutCommand({ remote, workspace, commit, fork }: Checkout): string[] {
-  return ['/bin/bash', '-c', SCRIPT, 'clone', remote, workspace, commit, fork?.ref ?? '', fork?.advice ?? ''];
+/** The command to execute in the sandbox; its standard input is `shownLines`. */
+export function checkoutCommand({ remote, workspace, commit, ref = '' }: Checkout): string[] {
+  return ['/bin/bash', '-c', SCRIPT, 'clone', remote, workspace, commit, ref];
+}
+
+/** One line for each file. Preconditions: no control characters in paths. */
+export function shownLines(files: readonly ShownFile[]): string {
+  return files.map(({ path, shown }) => `${shown ?? '-'} ${path}\n`).join('');
 }

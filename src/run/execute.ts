@@ -70,7 +70,7 @@ async function walk(run: Run): Promise<void> {
     sandbox: enclosure.sandbox,
   });
   try {
-    await work(run, plan, enclosure, { mirror, signal: watch.signal });
+    await work(run, plan, enclosure, watch.signal);
   } catch (thrown) {
     // A limit that strikes in the middle of a step makes that step fail; the limit is then the reason, not the failure.
     if (watch.reason() === undefined) throw thrown;
@@ -131,18 +131,13 @@ async function openWork(run: Run, plan: RunPlan, mirror: Mirror): Promise<Enclos
   }
 }
 
-async function work(
-  run: Run,
-  plan: RunPlan,
-  enclosure: Enclosure,
-  { mirror, signal }: { mirror: Mirror; signal: AbortSignal },
-): Promise<void> {
+async function work(run: Run, plan: RunPlan, enclosure: Enclosure, signal: AbortSignal): Promise<void> {
   const { ports, job, audit, report, notes } = run;
   const { spec } = plan;
-  const fork =
-    job.fork === undefined || job.ref === undefined ? {} : { fork: { ref: job.ref, advice: mirror.defaultBranch } };
+  const ref = job.fork === undefined ? undefined : job.ref;
+  const shown = spec.advice?.files;
   await report.step('clone', () =>
-    clone(enclosure, { repository: spec.repository.toLowerCase(), commit: spec.base, ...fork, signal }),
+    clone(enclosure, { repository: spec.repository.toLowerCase(), commit: spec.base, ref, shown, signal }),
   );
   // A limit's reason is thrown and found again by `walk`.
   signal.throwIfAborted();

@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { CofferdamError } from '../domain/errors.ts';
-import type { CommandFact, RunSpec } from '../domain/run.ts';
-import { checkoutCommand, type Checkout } from './checkout.ts';
+import type { CommandFact, RunSpec, ShownFile } from '../domain/run.ts';
+import { checkoutCommand, shownLines, type Checkout } from './checkout.ts';
 import type { Enclosure } from './enclosure.ts';
 import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';
 import { watchIdle } from './limits.ts';
@@ -54,15 +54,23 @@ export async function runCommand(options: {
 /** Clones through the gateway's git proxy, where one commit and its history are checked out. Errors: `clone`. */
 export async function clone(
   enclosure: Enclosure,
-  options: { repository: string; signal: AbortSignal } & Pick<Checkout, 'commit' | 'fork'>,
+  options: {
+    repository: string;
+    /** Files that are to lie there otherwise than in the commit. */
+    shown?: readonly ShownFile[] | undefined;
+    signal: AbortSignal;
+  } & Pick<Checkout, 'commit' | 'ref'>,
 ): Promise<void> {
-  const { repository, signal, ...checkout } = options;
+  const { repository, shown = [], signal, ...checkout } = options;
   const output = new Tail(4096);
+  const stdin = new PassThrough();
+  stdin.end(shownLines(shown));
   const remote = `http://git.cofferdam.internal/${repository}.git`;
   const exec = {
     argv: checkoutCommand({ ...checkout, remote, workspace: WORKSPACE }),
     user: 'agent' as const,
     cwd: '/workspace',
+    stdin,
     stdout: output,
     stderr: output,
     timeoutMs: 10 * 60_000,

@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import type { HoldSetting } from '../../src/domain/policy.ts';
 import { createHarvester } from '../../src/harvest/harvest.ts';
 import { createRepositories } from '../../src/git/mirror.ts';
-import { checkoutCommand, type Checkout } from '../../src/run/checkout.ts';
+import type { ShownFile } from '../../src/domain/run.ts';
+import { adviceOf } from '../../src/main/advice.ts';
+import { checkoutCommand, shownLines, type Checkout } from '../../src/run/checkout.ts';
 import { deliveredAs } from '../../src/run/held.ts';
 import { holdResult } from '../../src/run/hold.ts';
 import type { HeldResults, Published } from '../../src/run/ports.ts';
@@ -47,11 +49,13 @@ export function harvesting(
         signal,
       });
       const { base, since } = mirror;
+      const advice = await adviceOf(mirror, signal);
       await checkout({
         remote,
         workspace,
         commit: base,
-        ...(fork === undefined ? {} : { fork: { ref: fork.ref, advice: mirror.defaultBranch } }),
+        ref: fork?.ref,
+        shown: advice.advice?.files ?? [],
       });
       write(workspace, options.files(workspace));
       const spec = specOf(
@@ -61,6 +65,7 @@ export function harvesting(
           baseRef: fork?.onto ?? mirror.baseRef,
           branch: branchFor(request),
           hold: options.hold ?? 'protected',
+          ...advice,
           ...(fork === undefined || since === undefined ? {} : { fork: { pull: fork.pull, since } }),
         },
       );
@@ -110,7 +115,7 @@ export function whereOf({ branch, pull }: Published): Pick<Published, 'branch' |
 }
 
 /** The product's own way to a working tree, here in place of a sandbox. */
-async function checkout(wanted: Checkout): Promise<void> {
+async function checkout(wanted: Checkout & { shown: readonly ShownFile[] }): Promise<void> {
   const said: Buffer[] = [];
   const stderr = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -118,6 +123,11 @@ async function checkout(wanted: Checkout): Promise<void> {
       done();
     },
   });
-  const { exitCode } = await execHere({ argv: checkoutCommand(wanted), user: 'agent', stderr });
+  const { exitCode } = await execHere({
+    argv: checkoutCommand(wanted),
+    user: 'agent',
+    stdin: Readable.from([shownLines(wanted.shown)]),
+    stderr,
+  });
   if (exitCode !== 0) throw new Error(`no clone: ${Buffer.concat(said).toString('utf8')}`);
 }

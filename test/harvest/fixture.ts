@@ -114,6 +114,8 @@ export function execHere(options: ExecOptions): Promise<ExecResult> {
       env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent' },
       ...(options.signal ? { signal: options.signal } : {}),
     });
+    if (options.stdin) options.stdin.pipe(child.stdin);
+    else child.stdin.end();
     if (options.stdout) child.stdout.pipe(options.stdout);
     if (options.stderr) child.stderr.pipe(options.stderr);
     child.once('error', reject);
