@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { isMap, isScalar, isSeq, parseDocument, stringify, type Document, type YAMLMap, type YAMLSeq } from 'yaml';
 import type { EgressEntry } from '../domain/policy.ts';
 
-/** What became of it. `cannot`: the file is written in a way that is not changed by a program. */
-export type AddedWay = { text: string } | { there: true } | { cannot: string };
+/** What became of it; `entry`: as it stands in the file then. `cannot`: the file is written in a way that is not changed by a program. */
+export type AddedWay = { text: string; entry: EgressEntry } | { there: true } | { cannot: string };
 
 /**
  * Adds the entry, or widens the methods of the one for the same host. Comments, order and spelling of the rest stay: the new text
@@ -19,7 +19,7 @@ export function addWay(text: string | null, entry: EgressEntry): AddedWay {
   if (wanted === 'there') return { there: true };
   for (const changed of [insert(before, document, wanted), rewrite(before, wanted)]) {
     if (changed !== undefined && isDeepStrictEqual(plain(parseDocument(changed, { version: '1.2' })), wanted.after)) {
-      return { text: changed };
+      return { text: changed, entry: wanted.entry };
     }
   }
   return { cannot: '`egress.allow` is written in a way that I do not change' };

@@ -30,6 +30,11 @@ export interface ProposalVerbs {
    * what an attempt before left is gone on with.
    */
   propose(proposal: Proposal): Promise<Proposed>;
+  /**
+   * Another content of the file, as one more commit on the branch of an open pull request, and what the pull request says then. What
+   * others put on the branch stays. Safe to repeat.
+   */
+  amend(known: Proposed, proposal: Omit<Proposal, 'base' | 'commit'>): Promise<void>;
 }
 
 const READ: TokenPermissions = { pull_requests: 'read', metadata: 'read' };
@@ -65,11 +70,19 @@ export function proposalVerbs(call: Call): ProposalVerbs {
         throw thrown;
       }
     },
+    async amend({ number }, { title, body, ...file }) {
+      // What people read comes first: an attempt that ends in between is told by the file and made again.
+      await call('github.amend', OPEN, (octokit, at) =>
+        octokit.rest.pulls.update({ ...at, pull_number: number, title, body }),
+      );
+      await writeFile(call, file);
+    },
   };
 }
 
 /** The branch, with exactly this content of the file. */
-async function onBranch(call: Call, { branch, commit, path, text, message }: Proposal): Promise<void> {
+async function onBranch(call: Call, proposal: Proposal): Promise<void> {
+  const { branch, commit } = proposal;
   const made = call('github.createBranch', WRITE, (octokit, at) =>
     octokit.rest.git.createRef({ ...at, ref: `refs/heads/${branch}`, sha: commit }),
   );
@@ -80,6 +93,14 @@ async function onBranch(call: Call, { branch, commit, path, text, message }: Pro
       octokit.rest.git.updateRef({ ...at, ref: `heads/${branch}`, sha: commit, force: true }),
     );
   });
+  await writeFile(call, proposal);
+}
+
+/** One more commit, unless the file is like that. Nothing is forced: a branch that moves meanwhile fails with `conflict`. */
+async function writeFile(
+  call: Call,
+  { branch, path, text, message }: Pick<Proposal, 'branch' | 'path' | 'text' | 'message'>,
+): Promise<void> {
   const there = await unless(
     ['not_found'],
     call('github.readProposal', WRITE, (octokit, at) => octokit.rest.repos.getContent({ ...at, path, ref: branch })),

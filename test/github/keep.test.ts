@@ -8,7 +8,10 @@ import { trigger } from '../queue/requests.ts';
 import { branch, stage, type Stage } from './stage.ts';
 
 const FILE = '.github/cofferdam.yml';
-const policy = parsePolicy('egress: { allow: [], mayAdd: [pip, { host: "*.docs.test", methods: [GET, HEAD] }] }', 'p');
+const policy = parsePolicy(
+  'egress: { allow: [], mayAdd: [pip, { host: "*.docs.test", methods: [GET, HEAD, POST] }] }',
+  'p',
+);
 
 let here: Stage;
 let keep: KeepAllowed;
@@ -22,9 +25,9 @@ beforeEach(async () => {
 });
 afterEach(() => here[Symbol.asyncDispose]());
 
-function asked(name: string): Promise<KeptFacts> {
+function asked(name: string, methods = ['GET', 'HEAD']): Promise<KeptFacts> {
   const one = trigger({ deliveryId: 'd' });
-  const entry = name === 'pip' ? 'pip' : { host: name, methods: ['GET', 'HEAD'] };
+  const entry = name === 'pip' ? 'pip' : { host: name, methods };
   const source = { ...one.source, number: 7, url: `${here.shop.page}/issues/7` };
   const on = { ...one, repo: { ...one.repo, defaultBranch: 'main' }, actor: { ...one.actor, login: 'alice' }, source };
   const record = (made: string) => (recorded.push(made), Promise.resolve());
@@ -81,6 +84,42 @@ describe('a host that was allowed for one run', () => {
     await here.shop.update(second?.number ?? 0, { state: 'closed' });
     expect(await asked('a.docs.test')).toMatchObject({ kind: 'closed', pull: { number: second?.number } });
     expect(here.shop.pulls()).toHaveLength(2);
+  });
+
+  it('asked for with more methods is added to the pull request that is open, upon what people put there', async () => {
+    const before = (await asked('a.docs.test', ['GET'])) as { pull: { number: number } };
+    const { pull } = before;
+    const name = 'cofferdam/allow-a.docs.test';
+    const first = (await here.shop.branches()).get(name);
+    const mine = await here.shop.commit({
+      branch: name,
+      message: 'mine',
+      files: { 'note.txt': 'x\n' },
+      author: 'alice',
+    });
+    expect(await asked('a.docs.test', ['POST'])).toMatchObject({ kind: 'widened', pull });
+    expect(here.shop.pulls()).toHaveLength(1);
+    const methods = '{ host: a.docs.test, methods: [ GET, POST ] }';
+    expect((await here.shop.file(FILE, name))?.toString()).toBe(`egress:\n  allow:\n    - ${methods}\n`);
+    expect(here.shop.pulls()[0]?.body).toContain('a.docs.test GET POST');
+    expect((await here.shop.log(name)).map(({ sha }) => sha).slice(1, 3)).toEqual([mine, first]);
+    expect(here.standIn.state.pushes.some(({ ref, forced }) => ref.endsWith(name) && forced)).toBe(false);
+    expect(recorded).toEqual([name, name]);
+    // Once: asked again, there is nothing to add.
+    const last = (await here.shop.branches()).get(name);
+    expect(await asked('a.docs.test', ['POST'])).toMatchObject({ kind: 'open', pull });
+    expect((await here.shop.branches()).get(name)).toBe(last);
+  });
+
+  it('is not added to a pull request whose file people made invalid, nor to one that was closed', async () => {
+    await asked('a.docs.test', ['GET']);
+    const name = 'cofferdam/allow-a.docs.test';
+    await here.shop.commit({ branch: name, message: 'mine', files: { [FILE]: 'a: [\n' }, author: 'alice' });
+    const head = (await here.shop.branches()).get(name);
+    expect(await asked('a.docs.test', ['POST'])).toMatchObject({ kind: 'cannot' });
+    await here.shop.update(here.shop.pulls()[0]?.number ?? 0, { state: 'closed' });
+    expect(await asked('a.docs.test', ['POST'])).toMatchObject({ kind: 'closed' });
+    expect((await here.shop.branches()).get(name)).toBe(head);
   });
 
   it.each([

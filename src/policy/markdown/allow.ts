@@ -26,7 +26,7 @@ export function allowReply(
 
 /** What became of the offer to keep it for good. */
 export type KeptFacts =
-  | { kind: 'opened' | 'open' | 'closed'; pull: { number: number; url: string } }
+  | { kind: 'opened' | 'open' | 'widened' | 'closed'; pull: { number: number; url: string } }
   | { kind: 'there' }
   | { kind: 'cannot'; why: string };
 
@@ -37,6 +37,8 @@ function againReply({ name, line, kept }: { name: string; line: string; kept?: K
     case 'opened':
     case 'open':
       return `${begins} To keep it for every run of this repository, merge ${pull}.`;
+    case 'widened':
+      return `${begins} To keep it for every run of this repository, merge ${pull}, to which I added it.`;
     case 'closed':
       return `${begins} ${pull}, which would keep it for every run, was closed; open it again to keep it.`;
     case 'there':
