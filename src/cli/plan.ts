@@ -151,7 +151,7 @@ async function look(parts: Look): Promise<RunPlan> {
 /** The label put on now, by this person. */
 function labelled(facts: { thread: ThreadFacts; repository: RepoRef; actor: Actor; installationId: number }): Trigger {
   const { thread, repository, actor, installationId } = facts;
-  const { id, number, title, body, author, updatedAt, isPull, url } = thread;
+  const { id, number, title, body, author, authorId, updatedAt, isPull, url } = thread;
   return {
     deliveryId: 'plan',
     event: 'issues.labeled',
@@ -162,7 +162,7 @@ function labelled(facts: { thread: ThreadFacts; repository: RepoRef; actor: Acto
     actor,
     commands: [{ verb: 'run', text: '', flags: {} }],
     problems: [],
-    texts: [freezeText({ kind: isPull ? 'pull' : 'issue', id, author, updatedAt, title, body })],
+    texts: [freezeText({ kind: isPull ? 'pull' : 'issue', id, author, authorId, updatedAt, title, body })],
     happenedAt: new Date().toISOString(),
   };
 }

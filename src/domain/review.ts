@@ -5,6 +5,7 @@ export interface LineComment {
   inReplyTo?: number | undefined;
   reviewId?: number | undefined;
   author: string;
+  authorId?: number | undefined;
   authorType: string;
   path: string;
   line?: number | undefined;

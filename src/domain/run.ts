@@ -49,6 +49,8 @@ export const FrozenText = z.object({
   kind: z.enum(['issue', 'pull', 'comment', 'review', 'task', 'question', 'thread', 'check']),
   id: z.number().int().optional(),
   author: z.string(),
+  /** The account, whatever it is called by now; absent: not known. Not part of the hash. */
+  authorId: z.number().int().optional(),
   /** Had the author write access when the run was accepted? Absent: not looked up. */
   authorMayWrite: z.boolean().optional(),
   /** ISO 8601, as GitHub gave it. */

@@ -10,6 +10,8 @@ export interface ThreadFacts {
   title: string;
   body: string;
   author: string;
+  /** Absent: the account is gone. */
+  authorId?: number | undefined;
   updatedAt: string;
   isPull: boolean;
   open: boolean;
@@ -29,7 +31,7 @@ const Thread = z.object({
   number: z.number(),
   title: z.string(),
   body: z.string().nullish(),
-  user: z.object({ login: z.string() }).nullish(),
+  user: z.object({ login: z.string(), id: z.number() }).nullish(),
   updated_at: z.string(),
   state: z.string(),
   html_url: z.string(),
@@ -59,6 +61,7 @@ export function lookVerbs(call: Call): LookVerbs {
         title,
         body: body ?? '',
         author: user?.login ?? 'ghost',
+        authorId: user?.id,
         updatedAt: rest.updated_at,
         isPull: rest.pull_request !== null && rest.pull_request !== undefined,
         open: state === 'open',

@@ -21,6 +21,7 @@ export type ReactionContent = 'eyes' | 'rocket' | 'confused';
 export interface ThreadComment {
   id: number;
   author: string;
+  authorId: number | undefined;
   authorType: string;
   body: string;
   createdAt: string;
@@ -80,7 +81,7 @@ const PULLS: TokenPermissions = { pull_requests: 'write', contents: 'read', meta
 const Comment = z.object({
   id: z.number(),
   body: z.string().nullish(),
-  user: z.object({ login: z.string(), type: z.string().optional() }).nullish(),
+  user: z.object({ login: z.string(), id: z.number(), type: z.string().optional() }).nullish(),
   created_at: z.string(),
   updated_at: z.string(),
   performed_via_github_app: z.object({ id: z.number() }).nullish(),
@@ -208,6 +209,7 @@ function threadComment(comment: z.infer<typeof Comment>, app: { appId: number; l
   return {
     id: comment.id,
     author,
+    authorId: comment.user?.id,
     authorType,
     body: comment.body ?? '',
     createdAt: comment.created_at,

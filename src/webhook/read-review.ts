@@ -32,6 +32,7 @@ export function readReview(delivery: Delivery, words: TriggerWords): TriggerRead
     kind: 'review',
     id: review.id,
     author: review.user.login,
+    authorId: review.user.id,
     updatedAt: review.submitted_at,
     body: review.body ?? '',
   });

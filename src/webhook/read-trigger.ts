@@ -69,6 +69,7 @@ function readComment(delivery: Delivery, words: TriggerWords): TriggerReading {
     kind: 'comment',
     id: comment.id,
     author: comment.user.login,
+    authorId: comment.user.id,
     updatedAt: comment.updated_at,
     body: comment.body ?? '',
   });

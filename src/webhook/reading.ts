@@ -55,6 +55,7 @@ export function threadText(thread: Thread, isPull: boolean): FrozenText {
     kind: isPull ? 'pull' : 'issue',
     id: thread.id,
     author: thread.user?.login ?? 'ghost',
+    ...(thread.user?.id === undefined ? {} : { authorId: thread.user.id }),
     updatedAt: thread.updated_at,
     title: thread.title,
     body: thread.body ?? '',

@@ -18,7 +18,7 @@ interface World {
 
 function world(
   patch: {
-    permission?: (login: string) => Permission | null | Error;
+    permission?: (login: string, id?: number) => Permission | null | Error;
     comments?: ThreadText[];
     lineComments?: LineComment[];
     pull?: { sameRepository: boolean; open: boolean };
@@ -39,9 +39,9 @@ function world(
         const answer = patch.permission === undefined ? 'write' : patch.permission(actor.login);
         return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(mayAsk(actor, answer, askers));
       },
-      permission: (login) => {
+      permission: (login, id) => {
         acts.push(`permission ${login}`);
-        const answer = patch.permission === undefined ? 'write' : patch.permission(login);
+        const answer = patch.permission === undefined ? 'write' : patch.permission(login, id);
         return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
       },
       react: (_target, content) => (acts.push(`react ${content}`), Promise.resolve()),
@@ -247,6 +247,30 @@ describe('handleTrigger', () => {
       'issue ',
       'comment mine',
       'comment his',
+    ]);
+  });
+
+  it('INJ-002 asks about the account that wrote, not about who has its name by now', async () => {
+    // The name "bob" belongs to account 2; account 1 had it when it wrote.
+    const comments = [
+      comment({ id: 1, author: 'bob', authorId: 1, body: 'old' }),
+      comment({ id: 2, author: 'bob', authorId: 2, body: 'new' }),
+    ];
+    const permission = (login: string, id?: number) => (login === 'bob' && id !== 2 ? null : 'write');
+    const { ports, enqueued } = world({ comments, permission });
+    const one = labelled();
+    const issue = freezeText({
+      kind: 'issue',
+      id: 1,
+      author: 'bob',
+      authorId: 1,
+      updatedAt: '2026-01-01T00:00:00Z',
+      body: 'x',
+    });
+    await handleTrigger(ports, { ...one, texts: [issue] });
+    expect(enqueued[0]?.input.texts.map(({ body, authorMayWrite }) => [body, authorMayWrite])).toEqual([
+      ['x', false],
+      ['new', true],
     ]);
   });
 

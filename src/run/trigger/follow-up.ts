@@ -9,7 +9,10 @@ const MAX_THREAD_CHARS = 60_000;
 const MAX_HUNK = 4_000;
 
 /** Has this person write access? Undefined: too many people to look each of them up. */
-export type MayWrite = (login: string, type?: string) => Promise<boolean | undefined>;
+export type MayWrite = (
+  login: string,
+  account?: { id?: number | undefined; type?: string },
+) => Promise<boolean | undefined>;
 
 interface FollowUp {
   trigger: Trigger;
@@ -39,7 +42,8 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
     let allMayWrite = true;
     for (const one of comments) {
       const inTime = one.reviewId === trigger.reviewId || before(one.updatedAt, trigger.happenedAt);
-      const right = one.ours || (inTime && (await mayWrite(one.author, one.authorType)) === true);
+      const right =
+        one.ours || (inTime && (await mayWrite(one.author, { id: one.authorId, type: one.authorType })) === true);
       if (right || (inTime && vouched)) spoken.push(one);
       allMayWrite &&= right || !(inTime && vouched);
     }

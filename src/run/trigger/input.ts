@@ -29,7 +29,8 @@ export async function freezeInput(
 ): Promise<FrozenInput> {
   const mayWrite = rights(repository, trigger);
   const carried: FrozenText[] = [];
-  for (const text of trigger.texts) carried.push({ ...text, authorMayWrite: (await mayWrite(text.author)) === true });
+  for (const text of trigger.texts)
+    carried.push({ ...text, authorMayWrite: (await mayWrite(text.author, { id: text.authorId })) === true });
   const known = new Set(trigger.texts.filter((text) => text.kind === 'comment').map((text) => text.id));
   const [thread, ...rest] = carried;
   const comments = (await repository.comments(trigger.source.number)).filter((one) => !known.has(one.id));
@@ -41,8 +42,8 @@ export async function freezeInput(
   let chars = 0;
   let read = 0;
   for (const comment of comments.reverse()) {
-    const { id, author, updatedAt, body } = comment;
-    const text = freezeText({ kind: 'comment', id, author, updatedAt, body });
+    const { id, author, authorId, authorType, updatedAt, body } = comment;
+    const text = freezeText({ kind: 'comment', id, author, authorId, updatedAt, body });
     const out = (why: LeftOut['why']): void => options.left?.({ text, why });
     if (comment.ours) out('own');
     else if (!before(updatedAt, trigger.happenedAt)) out('later');
@@ -50,7 +51,7 @@ export async function freezeInput(
     else {
       read += 1;
       chars += body.length;
-      const right = chars > MAX_CHARS ? 'length' : await mayWrite(author, comment.authorType);
+      const right = chars > MAX_CHARS ? 'length' : await mayWrite(author, { id: authorId, type: authorType });
       const vouched = right !== 'length' && pointed.has(id);
       if (right === true || vouched) spoken.unshift({ ...text, authorMayWrite: right === true });
       else out(right === 'length' ? right : right === false ? 'no_write_access' : 'too_many_people');
@@ -61,17 +62,23 @@ export async function freezeInput(
   return { texts: [...(thread === undefined ? [] : [thread]), ...spoken, ...rest, ...shown], frozenAt };
 }
 
-/** Looks each person up once; undefined when there are too many of them. */
+/** Looks each person up once, by the account where it is known; undefined when there are too many of them. */
 function rights(repository: InputRepository, trigger: Trigger): MayWrite {
+  const keyOf = (login: string, id: number | undefined): string => `${login.toLowerCase()} ${id ?? ''}`;
+  const { actor } = trigger;
   // Whoever asked was looked up before.
-  const known = new Map<string, Promise<boolean>>([[trigger.actor.login.toLowerCase(), Promise.resolve(true)]]);
-  return async (login, type = 'User') => {
-    const key = login.toLowerCase();
+  const asked = Promise.resolve(true);
+  const known = new Map([
+    [keyOf(actor.login, actor.id), asked],
+    [keyOf(actor.login, undefined), asked],
+  ]);
+  return async (login, { id, type = 'User' } = {}) => {
+    const key = keyOf(login, id);
     const found = known.get(key);
     if (found !== undefined) return found;
-    if (known.size > MAX_AUTHORS) return undefined;
-    const asked = repository.permission(login).then((permission) => mayAsk({ login, type }, permission).allow);
-    known.set(key, asked);
-    return asked;
+    if (known.size > MAX_AUTHORS + 1) return undefined;
+    const looked = repository.permission(login, id).then((permission) => mayAsk({ login, type }, permission).allow);
+    known.set(key, looked);
+    return looked;
   };
 }

@@ -33,6 +33,8 @@ export interface TriggerRepository {
 export interface ThreadText {
   id: number;
   author: string;
+  /** The account; absent: it is gone. */
+  authorId?: number | undefined;
   authorType: string;
   body: string;
   createdAt: string;
