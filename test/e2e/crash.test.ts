@@ -15,15 +15,18 @@ let scene: Scene;
 let stage: DemoStage;
 let product: RunningProduct;
 
-beforeAll(async () => {
-  scene = await openScene({
-    script: demoScript,
-    limits: '{ maxCostUsd: 2, timeoutMinutes: 10, repositoryDailyCostUsd: 50 }',
+/** `cofferdam start` waits longer each time before it starts a process again that ends soon: three crashes for each. */
+function onItsOwnStage(): void {
+  beforeAll(async () => {
+    scene = await openScene({
+      script: demoScript,
+      limits: '{ maxCostUsd: 2, timeoutMinutes: 10, repositoryDailyCostUsd: 50 }',
+    });
+    stage = scene.stage;
+    product = await scene.start();
   });
-  stage = scene.stage;
-  product = await scene.start();
-});
-afterAll(() => scene[Symbol.asyncDispose]());
+  afterAll(() => scene[Symbol.asyncDispose]());
+}
 
 /** The worker below `cofferdam start`. */
 async function workerPid(): Promise<number> {
@@ -70,17 +73,25 @@ function at(step: string, state = 'started'): (seen: AuditEvent[]) => boolean {
     seen.some(({ type, data }) => type === 'run.step' && data['step'] === step && data['state'] === state);
 }
 
-const POINTS: [string, (seen: AuditEvent[]) => boolean][] = [
+type Points = [string, (seen: AuditEvent[]) => boolean][];
+const EARLY: Points = [
   ['the repository is fetched', at('mirror')],
   ['the sandbox is started', (seen) => seen.some(({ type }) => type === 'sandbox.create')],
   ['the agent works', (seen) => seen.some(({ type }) => type === 'llm.reserve')],
+];
+const LATE: Points = [
   ['the result is verified', at('verify')],
   ['the branch is pushed', (seen) => seen.some(({ type }) => type === 'git.push')],
   ['the pull request is there', at('publish', 'done')],
 ];
 
-describe('CRA-003 kill -9 of the worker, which is started again by itself', () => {
-  it.each(POINTS)('while %s: one comment, at most one pull request, a sealed audit, nothing left', async (_, when) => {
+describe.each([
+  { when: 'before there is a result', points: EARLY },
+  { when: 'with a result', points: LATE },
+])('CRA-003 kill -9 of the worker, which is started again by itself: $when', ({ points }) => {
+  onItsOwnStage();
+
+  it.each(points)('while %s: one comment, at most one pull request, a sealed audit, nothing left', async (_, when) => {
     const { repository, standIn, dataDir } = stage;
     const before = repository.pulls().length;
     const charged = stage.provider?.charged() ?? 0;

@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ensureMachineDirectory, machinePaths } from '../../src/local/machine/directory.ts';
+import { clearWork, ensureMachineDirectory, machinePaths } from '../../src/local/machine/directory.ts';
 import { socketOf } from '../../src/local/machine/docker.ts';
 import { engineConfig } from '../../src/local/machine/engine.ts';
 import { candidateSockets } from '../../src/local/machine/existing.ts';
@@ -55,6 +55,21 @@ describe('the machine directory', () => {
     await mkdir(path.join(directory, 'elsewhere'));
     await symlink(path.join(directory, 'elsewhere'), link.root);
     await expect(ensureMachineDirectory(link)).rejects.toMatchObject({ code: 'config' });
+  });
+});
+
+describe('the directory for work', () => {
+  it('loses what processes that are no more have left, and nothing of one that still works there', async () => {
+    const [gone, other] = [sleeper(), sleeper()];
+    await gone.end();
+    const work = path.join(directory, 'work');
+    await clearWork(work);
+    for (const name of [`image-${gone.pid}`, `product-${other.pid}`, `probe-${process.pid}`, 'unnamed']) {
+      await mkdir(path.join(work, name));
+    }
+    await clearWork(work);
+    expect(await readdir(work)).toEqual([`product-${other.pid}`]);
+    await other.end();
   });
 });
 

@@ -3,7 +3,7 @@
  * bare repositories (never a work tree, never hooks of the content), with a built environment.
  */
 import { spawn } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseCommits, type CommitInfo, LOG_FORMAT } from './git-format.ts';
 
@@ -83,21 +83,25 @@ while read -r old new ref; do
 done
 `;
 
-const CONFIG: readonly [string, string][] = [
-  ['http.receivepack', 'true'],
-  ['receive.fsckObjects', 'true'],
-  ['receive.hideRefs', 'refs/pull'],
-  ['receive.autogc', 'false'],
-  ['gc.auto', '0'],
-  ['uploadpack.allowFilter', 'true'],
-  ['uploadpack.allowAnySHA1InWant', 'true'],
-];
+const CONFIG = `[http]
+	receivepack = true
+[receive]
+	fsckObjects = true
+	hideRefs = refs/pull
+	autogc = false
+[gc]
+	auto = 0
+[uploadpack]
+	allowFilter = true
+	allowAnySHA1InWant = true
+`;
 
 /** Makes an empty bare repository that `git http-backend` serves. */
 export async function createBare(dir: string, defaultBranch: string): Promise<void> {
   await mkdir(dir, { recursive: true });
   await git(dir, ['init', '--quiet', '--bare', `--initial-branch=${defaultBranch}`, dir]);
-  for (const [key, value] of CONFIG) await git(dir, ['config', key, value]);
+  // As text, since each call of git is a process.
+  await appendFile(join(dir, 'config'), CONFIG);
   await mkdir(join(dir, 'hooks'), { recursive: true });
   await writeFile(join(dir, 'hooks', 'pre-receive'), PRE_RECEIVE, { mode: 0o755 });
 }

@@ -1,6 +1,7 @@
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { CofferdamError } from '../../domain/errors.ts';
+import { identify } from './identity.ts';
 
 /** Where everything lives that a machine needs and that a checkout must not hold. Short: Unix sockets end at 107 bytes. */
 export interface MachinePaths {
@@ -16,6 +17,7 @@ export interface MachinePaths {
   kernel: string;
   runsc: string;
   toolbox: string;
+  /** Directories that end with the id of the process that works there. */
   work: string;
 }
 
@@ -63,5 +65,15 @@ export async function ensureMachineDirectory(paths: MachinePaths): Promise<void>
       'local.ensureMachineDirectory',
       `${paths.root} belongs to somebody else or may be changed by others; remove it or set COFFERDAM_MACHINE_DIR`,
     );
+  }
+}
+
+/** Makes `work`, and removes from it what processes that are no more have left. The caller holds the machine's lock. */
+export async function clearWork(work: string): Promise<void> {
+  await mkdir(work, { recursive: true });
+  for (const name of await readdir(work)) {
+    const pid = Number(/-(\d+)$/.exec(name)?.[1] ?? process.pid);
+    const left = pid === process.pid || (await identify(pid)) === undefined;
+    if (left) await rm(path.join(work, name), { recursive: true, force: true });
   }
 }

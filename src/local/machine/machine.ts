@@ -1,6 +1,5 @@
-import { mkdir, rm } from 'node:fs/promises';
 import { CofferdamError } from '../../domain/errors.ts';
-import { ensureMachineDirectory, machinePaths } from './directory.ts';
+import { clearWork, ensureMachineDirectory, machinePaths } from './directory.ts';
 import type { MachinePaths } from './directory.ts';
 import { dockerAt, socketOf } from './docker.ts';
 import { findExistingDocker } from './existing.ts';
@@ -73,9 +72,7 @@ export async function prepareMachine(options: PrepareOptions): Promise<Machine> 
   const unlock = await lockFile(paths.lock, { onWait, signal });
   const undo: (() => Promise<void>)[] = [];
   try {
-    // Under the lock nobody else works here: what is in it was left by a set-up that was killed.
-    await rm(paths.work, { recursive: true, force: true });
-    await mkdir(paths.work);
+    await clearWork(paths.work);
     await writeKernelSession(paths.kernel);
     const docker = await provideDocker({ paths, runtime, processRecord, env, needs, onProgress, signal, undo });
     const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
