@@ -43,6 +43,7 @@ export async function demoCommand(options: DemoOptions): Promise<number> {
     signal,
   });
   undo.defer(() => machine.release());
+  say('Starting Cofferdam');
   const model = options.scripted === true ? undefined : realModel();
   const stage = undo.use(
     await setStage({ directory, script: demoScript, model, registryPrivate: machine.registryPrivate }),

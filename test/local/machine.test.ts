@@ -4,6 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { buildStep } from '../../src/local/machine/build.ts';
 import { clearWork, ensureMachineDirectory, machinePaths } from '../../src/local/machine/directory.ts';
 import { socketOf } from '../../src/local/machine/docker.ts';
 import { engineConfig } from '../../src/local/machine/engine.ts';
@@ -14,6 +15,7 @@ import { dropKeptLease, dropLease, liveLeases, takeKeptLease, takeLease } from '
 import { lockFile } from '../../src/local/machine/lock.ts';
 import { mustRun, runCommand } from '../../src/local/machine/process.ts';
 import { progressLines, step } from '../../src/local/machine/progress.ts';
+import { allOrNone } from '../../src/local/machine/together.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -171,6 +173,14 @@ describe('commands', () => {
 });
 
 describe('progress', () => {
+  it('of an image names the steps that take time, by what they do', () => {
+    expect(buildStep('Step 4/11 : RUN set -eu;     if [ -s /tmp/build/apt.conf ]')).toBe('step 4 of 11: installing');
+    expect(buildStep('Step 6/11 : COPY --from=system / /')).toBe('step 6 of 11: copying');
+    for (const quick of ['Step 9/11 : WORKDIR /workspace', ' ---> 4f7f3d026248', 'Step 1/2 : RUNNING']) {
+      expect(buildStep(quick)).toBeUndefined();
+    }
+  });
+
   it('is a line for each step that ends, with notes between', async () => {
     const lines: string[] = [];
     const value = await step(
@@ -183,6 +193,28 @@ describe('progress', () => {
     );
     expect(value).toBe(7);
     expect(lines.map((line) => line.replace(/\d+\.\d/, 'N'))).toEqual(['  image: building', '  image: built (N s)']);
+  });
+});
+
+describe('several things at the same time', () => {
+  it('gives what each gives, in their order', async () => {
+    expect(await allOrNone([() => Promise.resolve(1), () => Promise.resolve('two')])).toEqual([1, 'two']);
+  });
+
+  it('stops the others when one fails, waits for them, and fails with what came first', async () => {
+    const ends: string[] = [];
+    const untilStopped = async (signal: AbortSignal): Promise<never> => {
+      await once(signal, 'abort');
+      ends.push('stopped');
+      throw new Error('was stopped');
+    };
+    await expect(allOrNone([untilStopped, () => Promise.reject(new Error('the first'))])).rejects.toThrow('the first');
+    expect(ends).toEqual(['stopped']);
+    const stop = new AbortController();
+    const both = allOrNone([untilStopped, untilStopped], stop.signal);
+    stop.abort();
+    await expect(both).rejects.toThrow('was stopped');
+    expect(ends).toHaveLength(3);
   });
 });
 

@@ -80,6 +80,8 @@ export function debootstrapCommand(options: {
     '--quiet',
     '--mode=root',
     '--variant=minbase',
+    // An image that was cut off by a power failure is made anew: dpkg need not sync each file, here and in the builds upon it.
+    '--dpkgopt=force-unsafe-io',
     ...left.map((glob) => `--dpkgopt=path-exclude=${glob}`),
     '--dpkgopt=path-include=/usr/share/doc/*/copyright',
     ...proxies.map((line) => `--aptopt=${line}`),

@@ -48,6 +48,14 @@ export async function buildImage(options: {
     ...(signal === undefined ? {} : { abortSignal: signal }),
   });
   await followToEnd(docker, stream, 'local.buildImage', (line) => {
-    if (line.startsWith('Step ')) options.note(line.trim().slice(0, 100));
+    const said = buildStep(line);
+    if (said !== undefined) options.note(said);
   });
+}
+
+/** What Docker says when it begins a step of a Dockerfile, for those that take time. */
+export function buildStep(line: string): string | undefined {
+  const [, step, of, instruction] = /^Step (\d+)\/(\d+) : (RUN|COPY) /.exec(line) ?? [];
+  if (step === undefined || of === undefined) return undefined;
+  return `step ${step} of ${of}: ${instruction === 'RUN' ? 'installing' : 'copying'}`;
 }

@@ -8,6 +8,7 @@ import { buildImage, writeBuildInputs } from './build.ts';
 import { imageId } from './docker.ts';
 import { installLocked, packageVersion } from './npm.ts';
 import type { Note } from './progress.ts';
+import { allOrNone } from './together.ts';
 
 const IMAGE_DIRECTORY = path.join(import.meta.dirname, '../../sandbox/image');
 const MODULES = path.join(import.meta.dirname, '../../../node_modules');
@@ -60,11 +61,14 @@ export async function ensureImage(options: {
   const present = await imageId(docker, ref);
   if (present !== undefined) return { ref, id: present, built: false };
   const dockerfile = await readFile(path.join(IMAGE_DIRECTORY, 'Dockerfile'), 'utf8');
-  await ensureBaseImage({ ...options, dockerfile });
-  note('building the image');
   const context = path.join(options.work, `image-${process.pid}`);
   try {
-    await writeContext(context, options.signal);
+    // Each waits for downloads of its own.
+    await allOrNone(
+      [(signal) => ensureBaseImage({ ...options, dockerfile, signal }), (signal) => writeContext(context, signal)],
+      options.signal,
+    );
+    note('building the image');
     await buildImage({ ...options, context, ref, labels: { 'cofferdam.image': 'sandbox' } });
     // The first stage is kept as untagged layers; nothing uses them again, since the next build has other inputs.
     await docker

@@ -14,6 +14,7 @@ import { runCommand } from './process.ts';
 import { step } from './progress.ts';
 import { runtimeFragment, writeKernelSession } from './runtime-entry.ts';
 import type { OnProgress } from './progress.ts';
+import { allOrNone } from './together.ts';
 import { ensureToolbox } from './toolbox.ts';
 import type { ToolboxAgent } from './toolbox.ts';
 
@@ -74,9 +75,18 @@ export async function prepareMachine(options: PrepareOptions): Promise<Machine> 
   try {
     await clearWork(paths.work);
     await writeKernelSession(paths.kernel);
-    const docker = await provideDocker({ paths, runtime, processRecord, env, needs, onProgress, signal, undo });
-    const image = await provideImage({ paths, socket: docker.socket, onProgress, signal });
-    const toolboxDir = await provideToolbox({ paths, needs, env, onProgress, signal });
+    const [{ docker, image }, toolboxDir] = await allOrNone(
+      [
+        async (either) => {
+          const context = { paths, onProgress, signal: either };
+          const found = await provideDocker({ ...context, runtime, processRecord, env, needs, undo });
+          return { docker: found, image: await provideImage({ ...context, socket: found.socket }) };
+        },
+        // Mostly downloads, while the image is mostly work.
+        (either) => provideToolbox({ paths, needs, env, onProgress, signal: either }),
+      ],
+      signal,
+    );
     const release = undo[0] ?? (() => Promise.resolve());
     return { ...(await describe({ docker, image, toolboxDir, runtime, signal })), release };
   } catch (error) {

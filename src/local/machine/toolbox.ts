@@ -24,6 +24,7 @@ import { mustRun } from './process.ts';
 import type { Note } from './progress.ts';
 import { MANIFESTS, PORTAL, toolboxHash, toolboxInputs } from './toolbox-inputs.ts';
 import type { ToolboxInputs } from './toolbox-inputs.ts';
+import { allOrNone } from './together.ts';
 import { ensureTools } from './tools.ts';
 
 /*
@@ -111,16 +112,18 @@ export async function ensureParts(options: {
       await patchNode({ file: path.join(staging, 'node'), inputs, signal });
     },
   );
-  const agents = new Map<ToolboxAgent, string>();
-  for (const agent of options.agents) {
-    const directory = path.join(parts, await partName(agent));
-    const fetch = async (staging: string): Promise<void> => {
-      note(`fetching the agent ${agent}`);
-      await installLocked({ manifest: path.join(MANIFESTS, agent), target: staging, signal });
-    };
-    agents.set(agent, await ensurePart(directory, fetch));
-  }
-  return { inputs, node, agents };
+  const fetched = await allOrNone<(readonly [ToolboxAgent, string])[]>(
+    options.agents.map((agent) => async (either: AbortSignal) => {
+      const directory = path.join(parts, await partName(agent));
+      const fetch = async (staging: string): Promise<void> => {
+        note(`fetching the agent ${agent}`);
+        await installLocked({ manifest: path.join(MANIFESTS, agent), target: staging, signal: either });
+      };
+      return [agent, await ensurePart(directory, fetch)] as const;
+    }),
+    signal,
+  );
+  return { inputs, node, agents: new Map(fetched) };
 }
 
 /** Takes over parts that were made elsewhere, such as in the product's image. */
