@@ -165,6 +165,10 @@ export function openChannel<Out, In>(options: {
   onClose: (reason: string) => void;
 }): Channel<Out> {
   const { stream, schema, maxIncoming } = options;
+  /** Frames that go out in one write at the end of this turn of the event loop, after its first; their bytes. */
+  let outgoing: Buffer[] = [];
+  let waiting = 0;
+  let written = false;
   let buffered: Buffer = Buffer.alloc(0);
   let wanted = 4;
   let reason = 'the other process is gone';
@@ -201,18 +205,44 @@ export function openChannel<Out, In>(options: {
     options.onClose(reason);
   });
   stream.once('end', () => stream.destroy());
+  const flush = (): void => {
+    written = false;
+    if (outgoing.length === 0) return;
+    const bytes = Buffer.concat(outgoing, waiting);
+    outgoing = [];
+    waiting = 0;
+    if (!stream.destroyed && stream.writable) stream.write(bytes);
+  };
   return {
     send: (message) => {
       if (stream.destroyed || !stream.writable) return;
-      const body = Buffer.from(JSON.stringify(message));
-      const length = Buffer.alloc(4);
-      length.writeUInt32BE(body.length);
-      stream.write(Buffer.concat([length, body]));
+      const frame = frameOf(message);
+      if (written) {
+        outgoing.push(frame);
+        waiting += frame.length;
+        return;
+      }
+      stream.write(frame);
+      // A write, which wakes the other process, costs more than a message does: what follows at once goes together.
+      written = true;
+      setImmediate(flush);
     },
-    backlog: () => stream.writableLength,
-    end: () => stream.end(),
+    backlog: () => stream.writableLength + waiting,
+    end: () => {
+      flush();
+      stream.end();
+    },
     close: () => stream.destroy(),
   };
+}
+
+function frameOf(message: unknown): Buffer {
+  const text = JSON.stringify(message);
+  const length = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(4 + length);
+  frame.writeUInt32BE(length);
+  frame.write(text, 4);
+  return frame;
 }
 
 function parseJson(body: Buffer): unknown {
