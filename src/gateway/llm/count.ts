@@ -18,7 +18,7 @@ export async function countInput(
   const asked = countRequest(call);
   if (asked === undefined) return undefined;
   const body = Buffer.from(JSON.stringify(asked.body));
-  const headers = upstreamHeaders(provider, { ...call, stream: false }, body);
+  const headers = { ...upstreamHeaders(provider, { ...call, stream: false }), 'content-length': body.length };
   const url = upstreamUrl(provider, call.wire, asked.path);
   const within = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
   const answer = await new Promise<string | undefined>((resolve) => {

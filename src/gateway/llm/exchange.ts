@@ -4,6 +4,7 @@
  * off, or send forms that nobody expects.
  */
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { LlmCall } from '../../policy/llm/judge.ts';
@@ -28,7 +29,6 @@ export interface Exchanged {
 
 export interface ExchangeOptions {
   call: LlmCall;
-  body: Buffer;
   provider: LlmProvider;
   res: ServerResponse;
   request: UpstreamRequest;
@@ -43,12 +43,56 @@ export interface ExchangeOptions {
 /** Bytes of text that one output token can be, at most, before a provider counts as ignoring the limit. */
 const BYTES_PER_TOKEN = 16;
 const ERROR_BODY_BYTES = 256 * 1024;
+/** How long a connection may wait for its call before another one is taken. */
+const MAX_READY_MS = 1_000;
 
-/** Forwards a call and answers the client. Never rejects. */
-export async function exchange(options: ExchangeOptions): Promise<Exchanged> {
-  const { call, body, provider, res, limits } = options;
+/** A request that may be made: its connection is looked for or opened meanwhile, and not a byte goes out before `send`. */
+export interface Prepared {
+  /** Forwards the call and answers the client, once. Never rejects. */
+  send(body: Buffer): Promise<Exchanged>;
+  /** It will not be made. */
+  drop(): void;
+}
+
+export function prepareExchange(options: ExchangeOptions): Prepared {
+  let opened: Opened | undefined = open(options);
+  return {
+    send: (body) => {
+      // The provider may have closed, or be about to close, what waited here for long.
+      if (opened && (opened.failed() || options.now() - opened.at > MAX_READY_MS)) opened.abort.abort();
+      const usable = opened && !opened.abort.signal.aborted ? opened : open(options);
+      opened = undefined;
+      return exchange({ ...options, body, opened: usable });
+    },
+    drop: () => opened?.abort.abort(),
+  };
+}
+
+interface Opened {
+  upstream: ClientRequest;
+  abort: AbortController;
+  /** As `now` said. */
+  at: number;
+  /** Before it was sent. */
+  failed(): boolean;
+}
+
+function open({ call, provider, request, signal, now }: ExchangeOptions): Opened {
   const abort = new AbortController();
-  const signal = AbortSignal.any([options.signal, abort.signal]);
+  const upstream = request(upstreamUrl(provider, call.wire, call.path), {
+    method: 'POST',
+    headers: upstreamHeaders(provider, call),
+    signal: AbortSignal.any([signal, abort.signal]),
+  });
+  let failed = false;
+  // Stays on: whoever waits for the answer is told by listeners of its own.
+  upstream.on('error', () => (failed = true));
+  return { upstream, abort, at: now(), failed: () => failed };
+}
+
+async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opened }): Promise<Exchanged> {
+  const { body, res, limits, opened } = options;
+  const { abort, upstream } = opened;
   const state = { aborted: false, timedOut: false };
   const clock = watch({ ms: limits.firstByteMs, onTimeout: () => end('timedOut') });
   let drain: NodeJS.Timeout | undefined;
@@ -65,8 +109,6 @@ export async function exchange(options: ExchangeOptions): Promise<Exchanged> {
   res.once('close', clientGone);
   if (res.destroyed) clientGone();
 
-  const url = upstreamUrl(provider, call.wire, call.path);
-  const upstream = options.request(url, { method: 'POST', headers: upstreamHeaders(provider, call, body), signal });
   const started = options.now();
   const reply = await send(upstream, body);
   try {
@@ -109,15 +151,18 @@ type Reply = { ok: true; response: IncomingMessage } | { ok: false; sent: boolea
 function send(upstream: ClientRequest, body: Buffer): Promise<Reply> {
   return new Promise((resolve) => {
     let sent = false;
-    upstream.once('socket', (socket) => {
+    const connected = (socket: Socket): void => {
       const secure = 'secureConnecting' in socket && socket.secureConnecting === true;
       if (!socket.connecting && !secure) sent = true;
       else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => (sent = true));
-    });
+    };
+    if (upstream.socket) connected(upstream.socket);
+    else upstream.once('socket', connected);
     upstream.once('response', (response) => resolve({ ok: true, response }));
     // Stays on: errors after the answer are seen on the answer.
     upstream.on('error', () => resolve({ ok: false, sent }));
     upstream.once('close', () => resolve({ ok: false, sent }));
+    upstream.setHeader('content-length', body.length);
     upstream.end(body);
   });
 }

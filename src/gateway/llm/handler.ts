@@ -11,8 +11,8 @@ import { addNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
 import { sendError, sendModels } from './answers.ts';
-import { exchange } from './exchange.ts';
-import type { Exchanged } from './exchange.ts';
+import { prepareExchange } from './exchange.ts';
+import type { Exchanged, Prepared } from './exchange.ts';
 import { chooseWire, judge, noteForeignKeys, parseTarget, readBody } from './intake.ts';
 import type { IntakeContext } from './intake.ts';
 import { LLM_LIMITS } from './port.ts';
@@ -47,6 +47,8 @@ export interface LlmHandler {
 
 interface Context extends IntakeContext, Required<Omit<LlmHandlerOptions, 'limits' | 'placeholderKey'>> {
   closed: AbortController;
+  /** Whether the last call was refused by the worker. */
+  refused: { last: boolean };
 }
 
 /** Makes the handler for one run's gateway. */
@@ -57,6 +59,7 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
     limits: { ...LLM_LIMITS, ...options.limits },
     stripped: new Set(),
     closed: new AbortController(),
+    refused: { last: false },
   };
   let active = 0;
   /** Of them those whose client is still there; the others settle, or are read to their end. */
@@ -169,18 +172,29 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   const { res, context, refuse } = at;
   const bytes = prepare(call, context.limits);
   if (call.kind === 'count') {
-    await send(call, bytes.body, at);
+    await prepared(call, at).send(bytes.body);
     return;
   }
   const callId = randomUUID();
-  const { ready, answer } = await reserve(call, {
+  const asked = reserve(call, {
     callId,
     ready: bytes,
     provider: at.provider,
     ...context,
     signal: context.closed.signal,
   });
+  let early: Prepared | undefined;
+  // While the worker works, once the question is out. Whoever was refused last time shall not open connections by asking.
+  const opening = context.refused.last ? undefined : setImmediate(() => (early = prepared(call, at)));
+  const { ready, answer } = await asked
+    .catch((error: unknown) => {
+      early?.drop();
+      throw error;
+    })
+    .finally(() => clearImmediate(opening));
+  context.refused.last = !answer.ok;
   if (!answer.ok) {
+    early?.drop();
     refuse(answer.say, deny('llm.ledger', answer.reason));
     return;
   }
@@ -191,19 +205,19 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
     await context.ask.settle({ callId, ms: context.now() - started, ...ended });
   };
   if (res.destroyed || context.closed.signal.aborted) {
+    early?.drop();
     await settle({ outcome: 'released', cost: 0, status: 0, aborted: true });
     if (context.closed.signal.aborted) refuse('model access of this run has ended', deny('llm.closed', 'llm_closed'));
     return;
   }
   addNotices(call, answer.notices);
-  const exchanged = await send(call, fit(call, ready, answer), at);
+  const exchanged = await (early ?? prepared(call, at)).send(fit(call, ready, answer));
   await settle(settlement(call, { exchanged, granted: answer.granted, input: ready.input }));
 }
 
-function send(call: LlmCall, body: Buffer, { provider, res, context }: Forwarding): Promise<Exchanged> {
-  return exchange({
+function prepared(call: LlmCall, { provider, res, context }: Forwarding): Prepared {
+  return prepareExchange({
     call,
-    body,
     provider,
     res,
     request: context.request,

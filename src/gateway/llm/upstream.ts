@@ -30,11 +30,13 @@ export function upstreamUrl(provider: LlmProvider, wire: Wire, path: string): UR
   return url;
 }
 
-/** All headers of the forwarded request are made here: nothing of the agent's but what the policy wrote into the call. */
-export function upstreamHeaders(provider: LlmProvider, call: LlmCall, body: Buffer): OutgoingHttpHeaders {
+/**
+ * All headers of the forwarded request, but for its length, are made here: nothing of the agent's but what the policy wrote
+ * into the call.
+ */
+export function upstreamHeaders(provider: LlmProvider, call: LlmCall): OutgoingHttpHeaders {
   return {
     'content-type': 'application/json',
-    'content-length': body.length,
     accept: call.stream ? 'text/event-stream' : 'application/json',
     'accept-encoding': 'identity',
     'user-agent': 'cofferdam',
