@@ -1,7 +1,9 @@
 /** AUD, the disk: what is left of a record when its writer is killed, its disk is full or broken, or the power is cut. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import { copyFile, readFile, stat, truncate } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -110,48 +112,68 @@ describe('AUD-005 a disk that takes nothing more', () => {
 });
 
 describe('AUD-006 a power cut', () => {
-  it('takes no line of what must be on the disk, and of the others only what the seal says may be missing', async () => {
-    await using dir = await directory();
-    const key = await loadSigningKey(dir.path);
-    const file = join(dir.path, 'run.jsonl');
-    const log = await AuditFile.create({ file, runId: RUN_ID, redact: createRedactor([]), key });
-    // What a disk has after a cut is at least what it had when the last sync that ended began.
-    let safe = 0;
-    const handle = await (await import('node:fs/promises')).open(file);
-    const prototype = Object.getPrototypeOf(handle) as typeof handle;
-    await handle.close();
-    const datasync = Reflect.get(prototype, 'datasync');
-    const syncs = vi.spyOn(prototype, 'datasync').mockImplementation(async function (this: typeof handle) {
-      const { size } = await stat(file);
-      await datasync.call(this);
-      safe = Math.max(safe, size);
-    });
-    try {
-      const step = { zone: 'worker', type: 'run.step', data: { step: 'agent', state: 'started' } } as const;
-      for (let n = 0; n < 20; n += 1) {
-        const calls = Array.from({ length: 16 }, async (_one, at) => {
-          void log.append(step);
-          await log.append({ zone: 'gateway', type: 'llm.reserve', data: { callId: `${n}.${at}` } });
-          return (await readFile(file, 'utf8')).indexOf(`"callId":"${n}.${at}"`) < safe;
-        });
-        expect(await Promise.all(calls)).toEqual(Array(16).fill(true));
-      }
-      // Calls that wait at once share a sync.
-      expect(syncs.mock.calls.length).toBeLessThan(20 * 16);
+  it.each([
+    ['quick', 0],
+    ['slow', 6],
+  ])(
+    'takes no line of what must be on a %s disk, and of the others only what the seal says may be missing',
+    async (_how, ms) => {
+      await using dir = await directory();
+      const key = await loadSigningKey(dir.path);
+      const file = join(dir.path, 'run.jsonl');
+      const log = await AuditFile.create({ file, runId: RUN_ID, redact: createRedactor([]), key });
+      // What a disk has after a cut is at least what it had when the last sync that ended began.
+      let safe = 0;
+      const handle = await (await import('node:fs/promises')).open(file);
+      const prototype = Object.getPrototypeOf(handle) as typeof handle;
+      await handle.close();
+      const datasync = Reflect.get(prototype, 'datasync');
+      const syncs = vi.spyOn(prototype, 'datasync').mockImplementation(async function (this: typeof handle) {
+        const { size } = await stat(file);
+        await datasync.call(this);
+        await sleep(ms);
+        safe = Math.max(safe, size);
+      });
+      const { fdatasyncSync } = fs;
+      const waits = vi.spyOn(fs, 'fdatasyncSync').mockImplementation((descriptor) => {
+        const { size } = fs.statSync(file);
+        fdatasyncSync(descriptor);
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+        safe = Math.max(safe, size);
+      });
+      syncBuiltinESMExports();
+      try {
+        const step = { zone: 'worker', type: 'run.step', data: { step: 'agent', state: 'started' } } as const;
+        for (let n = 0; n < 20; n += 1) {
+          const calls = Array.from({ length: 16 }, async (_one, at) => {
+            void log.append(step);
+            await log.append({ zone: 'gateway', type: 'llm.reserve', data: { callId: `${n}.${at}` } });
+            return (await readFile(file, 'utf8')).indexOf(`"callId":"${n}.${at}"`) < safe;
+          });
+          expect(await Promise.all(calls)).toEqual(Array(16).fill(true));
+        }
+        // Calls that wait at once share a sync.
+        expect(syncs.mock.calls.length + waits.mock.calls.length).toBeLessThan(20 * 16);
+        // The process itself waits for a quick disk, and once for a slow one.
+        expect(waits.mock.calls.length).toBeGreaterThan(0);
+        if (ms > 0) expect(waits.mock.calls.length).toBe(1);
 
-      await log.append(step);
-      const cut = join(dir.path, 'cut.jsonl');
-      await copyFile(file, cut);
-      await truncate(cut, safe);
-      expect(await verifyAuditFile({ file: cut })).toMatchObject({ verdict: 'unsealed', lines: 20 * 32 });
-      // Without another call it is on the disk by itself.
-      await expect.poll(() => safe, { timeout: 10_000 }).toBe((await stat(file)).size);
-      await log.seal({});
-      expect(safe).toBe((await stat(file)).size);
-      expect((await events(file)).at(-1)).toMatchObject({ type: 'seal', data: { syncWindowMs: SYNC_WINDOW_MS } });
-    } finally {
-      syncs.mockRestore();
-      await log.close();
-    }
-  });
+        await log.append(step);
+        const cut = join(dir.path, 'cut.jsonl');
+        await copyFile(file, cut);
+        await truncate(cut, safe);
+        expect(await verifyAuditFile({ file: cut })).toMatchObject({ verdict: 'unsealed', lines: 20 * 32 });
+        // Without another call it is on the disk by itself.
+        await expect.poll(() => safe, { timeout: 10_000 }).toBe((await stat(file)).size);
+        await log.seal({});
+        expect(safe).toBe((await stat(file)).size);
+        expect((await events(file)).at(-1)).toMatchObject({ type: 'seal', data: { syncWindowMs: SYNC_WINDOW_MS } });
+      } finally {
+        syncs.mockRestore();
+        waits.mockRestore();
+        syncBuiltinESMExports();
+        await log.close();
+      }
+    },
+  );
 });
