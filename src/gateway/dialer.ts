@@ -1,6 +1,6 @@
 /**
  * The one file that reaches the outside. The address that was checked is the address that is dialled: a name is resolved
- * once for each connection, all of its answers are judged together, and only those answers are tried.
+ * for each connection, or was seconds before, all of its answers are judged together, and only those answers are tried.
  *
  * Trust: names were allowed by the policy before; resolver and upstream may be slow, lie or answer garbage.
  */
@@ -46,6 +46,9 @@ export interface Dialer {
 }
 
 const MAX_ATTEMPTS = 3;
+/** Less than the shortest time that names are usually good for; the host's resolver does not tell. */
+const REMEMBER_MS = 5_000;
+const MAX_REMEMBERED = 256;
 
 export function createDialer(options: {
   resolve?: Resolve | undefined;
@@ -54,10 +57,13 @@ export function createDialer(options: {
   signal: AbortSignal;
 }): Dialer {
   const { resolve = resolveOnHost, dial = dialTcp, limits, signal } = options;
+  // Only of the host's own resolver.
+  const known = options.resolve ? undefined : createMemory();
 
   async function check(target: Target): Promise<Resolved> {
+    let addresses = known?.get(target.host);
+    if (addresses) return { decision: judgeAddresses(addresses, target.allowPrivate), addresses };
     const timeout = AbortSignal.timeout(limits.resolveMs);
-    let addresses: string[];
     try {
       addresses = await bounded(resolve(target.host, AbortSignal.any([signal, timeout])), timeout);
     } catch (error) {
@@ -65,6 +71,7 @@ export function createDialer(options: {
       const absent = ['ENOTFOUND', 'ENODATA', 'EAI_NONAME'].includes(codeOf(error));
       return { decision: deny('resolver', absent ? 'name_not_found' : 'resolver_failed'), addresses: [] };
     }
+    known?.keep(target.host, addresses);
     return { decision: judgeAddresses(addresses, target.allowPrivate), addresses };
   }
 
@@ -86,6 +93,21 @@ export function createDialer(options: {
   }
 
   return { check, open };
+}
+
+/** Answers of a moment ago, so that a client that opens connection after connection does not wait for each. They are judged again. */
+function createMemory(): { get(host: string): string[] | undefined; keep(host: string, addresses: string[]): void } {
+  const answers = new Map<string, { addresses: string[]; until: number }>();
+  return {
+    get: (host) => {
+      const answer = answers.get(host);
+      return answer && answer.until > performance.now() ? answer.addresses : undefined;
+    },
+    keep: (host, addresses) => {
+      if (answers.size >= MAX_REMEMBERED) answers.clear();
+      answers.set(host, { addresses, until: performance.now() + REMEMBER_MS });
+    },
+  };
 }
 
 /** A resolver that ignores its signal must not hold a connection. */

@@ -25,6 +25,8 @@ export class GuardedStream extends Duplex {
   #pending: Buffer = Buffer.alloc(0);
   #active = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** Milliseconds that the timer runs. */
+  #ms = 0;
   #waitingHead = false;
   #raw = false;
 
@@ -71,14 +73,21 @@ export class GuardedStream extends Duplex {
     const inHead = this.#framer.atHead() && (this.#pending.length > 0 || this.#active === 0);
     if (inHead && this.#waitingHead && this.#pending.length > 0) return;
     this.#waitingHead = inHead && this.#pending.length > 0;
-    clearTimeout(this.#timer);
     const ms = this.#waitingHead ? this.#options.headMs : this.#options.idleMs;
-    this.#timer = setTimeout(() => {
-      // Silence between requests is nobody's fault; an answer under way has the upstream's own limits.
-      if (this.#active === 0 && this.#pending.length === 0) this.#end();
-      else if (this.#waitingHead || !this.#framer.atHead()) this.#violate('timeout', 'slow');
-      else this.#arm();
-    }, ms);
+    if (this.#timer && ms === this.#ms) {
+      this.#timer.refresh();
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#ms = ms;
+    this.#timer = setTimeout(() => this.#expired(), ms);
+  }
+
+  #expired(): void {
+    // Silence between requests is nobody's fault; an answer under way has the upstream's own limits.
+    if (this.#active === 0 && this.#pending.length === 0) this.#end();
+    else if (this.#waitingHead || !this.#framer.atHead()) this.#violate('timeout', 'slow');
+    else this.#arm();
   }
 
   #violate(reason: DenyReason, what: string): void {

@@ -35,7 +35,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   let ready = options.first ? secure(options.first) : undefined;
   ready?.catch(() => undefined);
 
-  /** The name is resolved and judged anew for each connection. */
+  /** The name's addresses are judged anew for each connection. */
   async function open(): Promise<Socket> {
     const checked = await dialer.check(target);
     if (!checked.decision.allow) throw new Refused(checked.decision);
@@ -52,6 +52,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   }
 
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  // It has one host: a name made of every option of each request would tell nothing apart.
+  agent.getName = () => '';
   agent.createConnection = (_options, callback) => {
     next().then(
       (socket) => callback?.(null, socket),

@@ -20,6 +20,7 @@ export interface RequestHead {
 export type HeadVerdict = { ok: true; body: boolean } | { ok: false; reason: DenyReason; what: string };
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const MAX_HEADERS = 100;
 /** Methods whose requests have no body anywhere; one that brings a body is a way to hide a second request. */
 const BODILESS = new Set(['GET', 'HEAD']);
@@ -27,22 +28,21 @@ const BODILESS = new Set(['GET', 'HEAD']);
 /** Checks framing and Host. `to`: where the connection goes; the Host header has to name exactly that. */
 export function checkHead(head: RequestHead, to: { host: string; port: number; defaultPort: number }): HeadVerdict {
   const bad = (what: string, reason: DenyReason = 'malformed'): HeadVerdict => ({ ok: false, reason, what });
-  const headers = pairs(head.rawHeaders);
+  const { rawHeaders } = head;
   if (head.version !== '1.1' && head.version !== '1.0') return bad('version');
-  if (headers.length > MAX_HEADERS) return bad('too many headers', 'too_large');
-  if (!headers.every(([name, value]) => TOKEN.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value)))
-    return bad('header bytes');
-  const hosts = valuesOf(headers, 'host');
+  if (rawHeaders.length > 2 * MAX_HEADERS) return bad('too many headers', 'too_large');
+  if (!rawHeaders.every((text, index) => (index % 2 === 0 ? TOKEN : VALUE).test(text))) return bad('header bytes');
+  const hosts = valuesOf(rawHeaders, 'host');
   if (hosts.length !== 1) return bad('not exactly one Host', 'host_mismatch');
   const named = canonicalAuthority(hosts[0] ?? '', to.defaultPort);
   if (!named.ok || named.host !== to.host || named.port !== to.port) return bad('Host', 'host_mismatch');
-  return framing(head, headers);
+  return framing(head);
 }
 
-function framing(head: RequestHead, headers: [string, string][]): HeadVerdict {
+function framing(head: RequestHead): HeadVerdict {
   const bad = (what: string): HeadVerdict => ({ ok: false, reason: 'malformed', what });
-  const lengths = valuesOf(headers, 'content-length');
-  const codings = valuesOf(headers, 'transfer-encoding');
+  const lengths = valuesOf(head.rawHeaders, 'content-length');
+  const codings = valuesOf(head.rawHeaders, 'transfer-encoding');
   if (lengths.length > 1 || codings.length > 1 || (lengths.length > 0 && codings.length > 0))
     return bad('framing twice');
   if (lengths[0] !== undefined && !/^(?:0|[1-9]\d{0,14})$/.test(lengths[0])) return bad('Content-Length');
@@ -118,7 +118,7 @@ export interface OutgoingHeaders {
 export function outgoingHeaders(options: OutgoingHeaders): string[] {
   const { credential } = options;
   const headers = pairs(options.rawHeaders);
-  const listed = new Set(valuesOf(headers, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
+  const listed = hopByHop(options.rawHeaders);
   const replaced = new Set(credential ? [credential.name.toLowerCase(), 'accept-encoding'] : []);
   const kept = headers.filter(([name, value]) => {
     const lower = name.toLowerCase();
@@ -133,8 +133,11 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
 
 /** DNS over HTTPS on an allowed host would be a resolver that nobody judges. */
 export function isDnsOverHttps(rawHeaders: readonly string[], path: string): boolean {
-  const asks = pairs(rawHeaders).some(
-    ([name, value]) => /^(?:accept|content-type)$/i.test(name) && /application\/(?:dns-message|dns-json)/i.test(value),
+  const asks = rawHeaders.some(
+    (value, index) =>
+      index % 2 === 1 &&
+      /application\/(?:dns-message|dns-json)/i.test(value) &&
+      /^(?:accept|content-type)$/i.test(rawHeaders[index - 1] ?? ''),
   );
   return asks || path.endsWith('/dns-query');
 }
@@ -153,15 +156,33 @@ const HOP_BY_HOP = new Set([
 
 /** Headers of an answer for the sandbox. */
 export function incomingHeaders(rawHeaders: readonly string[]): string[] {
-  const headers = pairs(rawHeaders);
-  const listed = new Set(valuesOf(headers, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
-  return headers.filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !listed.has(name.toLowerCase())).flat();
+  const listed = hopByHop(rawHeaders);
+  const kept: string[] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    const lower = name.toLowerCase();
+    if (!HOP_BY_HOP.has(lower) && !listed.has(lower)) kept.push(name, rawHeaders[at + 1] ?? '');
+  }
+  return kept;
+}
+
+/** Names that `Connection` lists. */
+function hopByHop(rawHeaders: readonly string[]): ReadonlySet<string> {
+  return new Set(valuesOf(rawHeaders, 'connection').flatMap((value) => value.toLowerCase().split(/[\s,]+/)));
 }
 
 function pairs(raw: readonly string[]): [string, string][] {
-  return raw.flatMap((name, index): [string, string][] => (index % 2 === 0 ? [[name, raw[index + 1] ?? '']] : []));
+  const all: [string, string][] = [];
+  for (let at = 0; at < raw.length; at += 2) all.push([raw[at] ?? '', raw[at + 1] ?? '']);
+  return all;
 }
 
-function valuesOf(headers: [string, string][], wanted: string): string[] {
-  return headers.filter(([name]) => name.toLowerCase() === wanted).map(([, value]) => value);
+/** Every value of this name, which is in lower case. By index, not in pairs: this is done several times for each request. */
+function valuesOf(rawHeaders: readonly string[], wanted: string): string[] {
+  const values: string[] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    if (name.length === wanted.length && name.toLowerCase() === wanted) values.push(rawHeaders[at + 1] ?? '');
+  }
+  return values;
 }
