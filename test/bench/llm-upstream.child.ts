@@ -17,6 +17,9 @@ const frames = [
   chunk({}, USAGE),
   'data: [DONE]\n\n',
 ];
+/** The first frame of a paced answer says when it was sent, in microseconds of this machine's monotonic clock. */
+const stamped = (): string => chunk({ content: `sent ${String(process.hrtime.bigint() / 1000n).padStart(16, '0')}` });
+const rest = frames.slice(1 - PACED_FRAMES);
 const whole = JSON.stringify({
   id: 'c',
   object: 'chat.completion',
@@ -39,9 +42,11 @@ const server = createServer((req, res) => {
     }
     res.writeHead(200, { 'content-type': 'text/event-stream' });
     const paced = body.includes('"model":"paced"');
-    let next = paced ? frames.length - PACED_FRAMES : 0;
+    const coming = paced ? [stamped, ...rest] : frames;
+    let next = 0;
     const more = (): void => {
-      const frame = frames[next++];
+      const made = coming[next++];
+      const frame = typeof made === 'function' ? made() : made;
       if (frame === undefined || res.destroyed) return void res.end();
       res.write(frame);
       if (paced) setTimeout(more, 2);
@@ -57,7 +62,7 @@ server.listen(0, '127.0.0.1', () => {
   process.send?.({
     port,
     streamed: frames.join('').length,
-    paced: frames.slice(-PACED_FRAMES).join('').length,
+    paced: stamped().length + rest.join('').length,
     whole: whole.length,
   });
 });

@@ -20,6 +20,8 @@ import { orSaid, quantile, say } from './measure.ts';
 
 interface Timed {
   firstMs: number;
+  /** From the provider's sending of the first frame on; NaN where it was not told. */
+  backMs: number;
   bytes: number;
   status: number;
 }
@@ -44,18 +46,28 @@ async function once(target: Target, agent: Agent, kind: Kind): Promise<Timed> {
   return await new Promise((resolve, reject) => {
     const started = performance.now();
     const request = httpRequest({ ...target.options, method: 'POST', agent, headers }, (response) => {
-      let firstMs: number | undefined;
+      const first = { firstMs: Infinity, backMs: Number.NaN };
       let bytes = 0;
       response.on('data', (chunk: Buffer) => {
-        firstMs ??= performance.now() - started;
+        if (bytes === 0) {
+          first.firstMs = performance.now() - started;
+          first.backMs = sinceSent(chunk);
+        }
         bytes += chunk.length;
       });
-      response.once('end', () => resolve({ firstMs: firstMs ?? Infinity, bytes, status: response.statusCode ?? 0 }));
+      response.once('end', () => resolve({ ...first, bytes, status: response.statusCode ?? 0 }));
       response.once('error', reject);
     });
     request.once('error', reject);
     request.end(body);
   });
+}
+
+/** Milliseconds since a paced answer's first frame was sent by the provider's process. */
+function sinceSent(chunk: Buffer): number {
+  const now = Number(process.hrtime.bigint() / 1000n);
+  const sent = /sent (\d{16})/.exec(chunk.toString('latin1'))?.[1];
+  return (now - Number(sent)) / 1000;
 }
 
 /** Gateways that are not ours: they write the answers anew. */
@@ -74,23 +86,33 @@ function real(timed: Timed, target: Target, wanted: number): Timed {
 async function firstBytes(targets: Target[], upstream: Upstream, kind: Kind): Promise<void> {
   const agents = new Map(targets.map((target) => [target, new Agent({ keepAlive: true })]));
   const times = new Map<Target, number[]>(targets.map((target) => [target, []]));
+  const backs = new Map<Target, number[]>(targets.map((target) => [target, []]));
   for (let round = 0; round < 130; round++) {
     for (const [target, agent] of agents) {
       const timed = real(await once(target, agent, kind), target, upstream[kind]);
       // What a gateway does after an answer is not on the way of the next one: nobody asks again at once.
       await delay(10);
-      if (round >= 10) times.get(target)?.push(timed.firstMs);
+      if (round < 10) continue;
+      times.get(target)?.push(timed.firstMs);
+      backs.get(target)?.push(timed.backMs);
     }
   }
-  const base = quantile(times.get(targets[0] as Target) ?? [], 0.5);
+  report(`first byte${kind === 'whole' ? ', not streamed' : ''}`, times);
+  // What a call waits for before it is made is not in this: the way of the first frame alone.
+  if (kind === 'paced') report('answer path, first frame', backs);
+  for (const agent of agents.values()) agent.destroy();
+}
+
+/** Medians beside the first target's. */
+function report(label: string, times: ReadonlyMap<Target, number[]>): void {
+  const [base = []] = [...times.values()];
   for (const [target, all] of times) {
     const [p50, p99] = [quantile(all, 0.5), quantile(all, 0.99)];
-    const added = p50 - base;
-    say(
-      `  first byte${kind === 'whole' ? ', not streamed' : ''}, ${target.name.padEnd(9)} p50 ${p50.toFixed(2)} ms (+${added.toFixed(2)}), p99 ${p99.toFixed(2)} ms`,
-    );
+    const added = p50 - quantile(base, 0.5);
+    const name = target.name.padEnd(9);
+    if (all.some(Number.isNaN)) say(`  NOT MEASURED: ${label}, ${target.name} writes the frames anew`);
+    else say(`  ${label}, ${name} p50 ${p50.toFixed(2)} ms (+${added.toFixed(2)}), p99 ${p99.toFixed(2)} ms`);
   }
-  for (const agent of agents.values()) agent.destroy();
 }
 
 async function throughput(target: Target, upstream: Upstream, streams: number, kind: Kind): Promise<number> {
