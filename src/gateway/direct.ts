@@ -72,7 +72,8 @@ async function proxied(context: DirectContext, one: Proxied): Promise<void> {
   const origin = createOrigin({ ...at, scheme: 'http', upstream });
   response.once('close', () => {
     upstream.close();
-    noteEnd(context.recorder, origin);
+    // It was judged as a request, not as a connection: a refused one is over with its record.
+    if (origin.bytesIn + origin.bytesOut > 0) noteEnd(context.recorder, origin);
   });
   await context.forward.request({ request, response, origin, target });
 }

@@ -44,10 +44,9 @@ export function createOrigin(at: Destination & Pick<Origin, 'scheme' | 'upstream
 /** The end of a connection whose requests were read, as that of one that was passed through. */
 export function noteEnd(recorder: Recorder, origin: Origin): void {
   const { host, port, bytesIn, bytesOut, requests, startedMs } = origin;
-  // Nothing but refusals, which have records of their own.
-  if (bytesIn + bytesOut === 0) return;
   const ms = Math.round(performance.now() - startedMs);
-  recorder.note('egress.end', { host, port, bytesIn, bytesOut, requests, ms, end: 'ended' });
+  const end = requests === 0 ? 'no_request' : 'ended';
+  recorder.note('egress.end', { host, port, bytesIn, bytesOut, requests, ms, end });
 }
 
 /** Into the run's summary at once, into the record when the connection ends. */

@@ -91,18 +91,19 @@ export function createForward(context: ForwardContext): Forward {
       if (client.destroyed) resolve();
       else client.once('close', resolve);
     });
-    void closed.then(() => upstream.close());
+    const origin = createOrigin({ scheme: opened.tls ? 'https' : 'http', host, port, upstream });
+    open.add(origin);
+    void closed.then(() => {
+      upstream.close();
+      if (open.delete(origin)) noteEnd(context.recorder, origin);
+    });
     const inner = opened.tls ? await terminate(context, opened) : client;
     if (inner) {
       const stream = front.take(inner, opened.tls ? Buffer.alloc(0) : opened.opening, { host, port });
-      const origin = createOrigin({ scheme: opened.tls ? 'https' : 'http', host, port, upstream });
       origins.set(stream, origin);
-      open.add(origin);
       // Some clients finish the handshake before they look at the certificate.
       void closed.then(() => {
         if (opened.tls && origin.requests === 0) noteHandshake(context, opened, 'closed without a request');
-        else if (open.has(origin)) noteEnd(context.recorder, origin);
-        open.delete(origin);
       });
     }
     await closed;

@@ -141,17 +141,39 @@ async function outward(
     decision: verdict.decision,
     data: { addresses: checked.addresses, tls: verdict.passThrough ? 'passed' : 'terminated' },
   });
+  const startedMs = performance.now();
   const upstream = await context.dialer.open(target, checked.addresses, verdict.passThrough);
-  if (!upstream) return refuse(context, client, to, deny(verdict.decision.rule, 'dial_failed'));
+  if (!upstream) {
+    noteUnused(context, to, startedMs, 'dial_failed');
+    return refuse(context, client, to, deny(verdict.decision.rule, 'dial_failed'));
+  }
   upstream.socket.on('error', () => undefined);
   client.once('close', () => {
     upstream.socket.destroy();
   });
-  if (client.destroyed) return void upstream.socket.destroy();
+  if (client.destroyed) {
+    upstream.socket.destroy();
+    noteUnused(context, to, startedMs, 'closed');
+    return;
+  }
   client.write(ESTABLISHED);
   const opening = await readOpening(client, rest, context.limits.helloMs);
   established();
-  await proceed(context, { client, upstream: upstream.socket, inflow: upstream.inflow, opening, verdict, to });
+  await proceed(context, {
+    client,
+    upstream: upstream.socket,
+    inflow: upstream.inflow,
+    opening,
+    verdict,
+    to,
+    startedMs,
+  });
+}
+
+/** The end of a connection that was allowed and took nothing: each allow has one end. */
+function noteUnused(context: TunnelContext, to: Destination, startedMs: number, end: string): void {
+  const ms = Math.round(performance.now() - startedMs);
+  context.recorder.note('egress.end', { ...to, bytesIn: 0, bytesOut: 0, ms, end });
 }
 
 interface Opened {
@@ -161,14 +183,17 @@ interface Opened {
   opening: Opening;
   verdict: ConnectVerdict;
   to: Destination;
+  /** As `performance.now()` says. */
+  startedMs: number;
 }
 
 async function proceed(context: TunnelContext, opened: Opened): Promise<void> {
-  const { client, upstream, opening, verdict, to } = opened;
+  const { client, upstream, opening, verdict, to, startedMs } = opened;
   const denial = judgeOpening(opening, to, verdict);
   if (denial) {
     upstream.destroy();
     client.destroy();
+    noteUnused(context, to, startedMs, denial === 'closed' ? denial : denial.reason);
     if (denial === 'closed') return;
     const sni = opening.kind === 'tls' && opening.hello.sni !== undefined ? { sni: printable(opening.hello.sni) } : {};
     const what = opening.kind === 'other' ? { what: opening.what } : {};
@@ -196,8 +221,7 @@ function judgeOpening(opening: Opening, to: Destination, verdict: ConnectVerdict
 }
 
 async function passThrough(context: TunnelContext, opened: Opened & { bytes: Buffer }): Promise<void> {
-  const { client, upstream, inflow, to } = opened;
-  const started = performance.now();
+  const { client, upstream, inflow, to, startedMs } = opened;
   const end = await relay({
     client,
     upstream: inflow ? { socket: upstream, inflow } : upstream,
@@ -210,7 +234,7 @@ async function passThrough(context: TunnelContext, opened: Opened & { bytes: Buf
     ...to,
     bytesIn: end.bytesIn,
     bytesOut: end.bytesOut,
-    ms: Math.round(performance.now() - started),
+    ms: Math.round(performance.now() - startedMs),
     end: end.reason,
   };
   context.recorder.note('egress.end', data);

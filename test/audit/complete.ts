@@ -5,11 +5,12 @@ import { readAuditFile } from '../../src/audit/read.ts';
 import { publicKeyFile } from '../../src/audit/seal.ts';
 import { verifyAuditFile } from '../../src/audit/verify.ts';
 import type { AuditEvent } from '../../src/domain/audit.ts';
+import { withoutEnd } from '../gateway/reconcile.ts';
 import { misfits } from './fits.ts';
 
 /**
  * AUD-015: what is wrong with the records below a data directory after a suite: events that fit no schema, a file that is not as
- * it was written, an effect without an outcome that the record does not call unknown. `answered`: model calls that the
+ * it was written, an effect without an outcome that the record does not call unknown, an allowed connection without its end. `answered`: model calls that the
  * provider's own books have as answered; each has one settled line, and the other way round.
  */
 export async function incomplete(dataDir: string, answered?: number): Promise<string[]> {
@@ -29,6 +30,8 @@ export async function incomplete(dataDir: string, answered?: number): Promise<st
     const events = await eventsOf(file);
     settled += events.filter(({ type, data }) => type === 'llm.settle' && data['status'] === 200).length;
     if (verdict !== 'valid') continue;
+    // A gateway or a worker that was killed told nothing more.
+    if (!events.some(({ type }) => type === 'gateway.lost' || type === 'run.recover')) withoutEnd(events).forEach(say);
     const intents = createIntents();
     events.forEach((event) => intents.take(event));
     const told = events.find(({ type }) => type === 'run.recover')?.data['unknown'] ?? [];

@@ -25,6 +25,26 @@ test('AUD-015 connections that are open when the run ends have their bytes in th
   ]);
   expect(unreconciled(h.internet, without('egress.end'))).toEqual([
     `${ALLOWED}:443: 0 bytes in the record, ${told} arrived`,
+    `${ALLOWED}:443: 5 connections without an end`,
   ]);
+  await h.close();
+});
+
+test('AUD-015 a connection that takes nothing has an end that says why', async () => {
+  const h = await hermetic({ limits: { helloMs: 300 } });
+  const { raw: silent } = await connectTo(h.socketPath, `${ALLOWED}:443`);
+  await silent.finish();
+  const { raw: gone } = await connectTo(h.socketPath, `${ALLOWED}:443`);
+  gone.close();
+  const { raw: other } = await connectTo(h.socketPath, `${ALLOWED}:443`);
+  other.send(Buffer.from('SSH-2.0-x\r\n'));
+  await other.finish();
+  const ends = () => h.events.filter(({ type }) => type === 'egress.end').map(({ data }) => data);
+  await expect.poll(ends).toHaveLength(3);
+  const why = ends().map((data) => data?.['end']);
+  expect(why.sort()).toEqual(['closed', 'not_tls', 'timeout']);
+  for (const data of ends()) expect(data).toMatchObject({ host: ALLOWED, port: 443, bytesIn: 0, bytesOut: 0 });
+  await h.gateway.close();
+  expect(unreconciled(h.internet, h.events)).toEqual([]);
   await h.close();
 });

@@ -5,7 +5,7 @@ const text = (value: unknown): string => (typeof value === 'string' || typeof va
 
 /**
  * AUD-015: where the books of the outside and the record do not agree. Every address that was dialled, and every one that has
- * bytes, needs an allow for it; every allowed connection that was passed through unread needs its bytes in the record, as many
+ * bytes, needs an allow for it; every allowed connection needs its end, and one that was passed through unread its bytes, as many
  * as arrived. Called when the gateway is closed.
  */
 export function unreconciled(internet: Internet, events: readonly AuditEntry[]): string[] {
@@ -40,5 +40,16 @@ export function unreconciled(internet: Internet, events: readonly AuditEntry[]):
     const arrived = [...new Set(places)].reduce((sum, at) => sum + internet.sink(at).length, 0);
     if (told < arrived) problems.push(`${host}:${port}: ${told} bytes in the record, ${arrived} arrived`);
   }
-  return [...new Set(problems)];
+  return [...new Set([...problems, ...withoutEnd(events)])];
+}
+
+/** Places that have more allowed connections than ends; a request on the gateway's own socket has an end without one. */
+export function withoutEnd(events: readonly (Pick<AuditEntry, 'data' | 'decision'> & { type: string })[]): string[] {
+  const open = new Map<string, number>();
+  for (const { type, data = {}, decision } of events) {
+    const at = `${text(data['host'])}:${text(data['port'])}`;
+    if (type === 'egress.connect' && decision?.allow === true) open.set(at, (open.get(at) ?? 0) + 1);
+    if (type === 'egress.end') open.set(at, (open.get(at) ?? 0) - 1);
+  }
+  return [...open].filter(([, left]) => left > 0).map(([at, left]) => `${at}: ${left} connections without an end`);
 }
