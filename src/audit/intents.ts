@@ -28,9 +28,9 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
   'process.start': { by: ['role', 'process.command'], outcomes: ['process.exit'] },
   'llm.reserve': { by: ['callId'], outcomes: ['llm.settle'] },
   'git.commit': { by: [], outcomes: ['harvest.done'], step: 'harvest' },
-  'git.push': { by: [], outcomes: ['publish.pull'], step: 'publish' },
-  'publish.pull': { by: [], outcomes: ['publish.check_run'], step: 'publish' },
-  'publish.check_run': { by: [], outcomes: [], step: 'publish' },
+  'git.push': { by: ['branch', 'commit'], outcomes: ['git.push_end'] },
+  'publish.pull': { by: ['branch'], outcomes: ['publish.pull_end'] },
+  'publish.check_run': { by: ['commit'], outcomes: ['publish.check_run_end'] },
 };
 
 /** Effects under way that are told apart; a run that has more at once than this has lost count already. */

@@ -1,3 +1,4 @@
+import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
 import { askedBy, ownBranch, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
@@ -12,6 +13,7 @@ import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { answerThreads } from './answer-threads.ts';
 import { checkAuthority } from './authority.ts';
+import { recorded } from './effect.ts';
 import { GitHubError } from './failure.ts';
 import { moved, patchFacts, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
@@ -208,34 +210,28 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       await checkAuthority(options, audit);
       const { branch } = spec;
       const commit = harvest.commit;
-      await audit.append({ zone: 'github', type: 'git.push', data: { branch, commit } });
       // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
       const expected = followUp?.branch === branch ? spec.base : undefined;
-      const push = await unlessRefused(request, pushResult(options, { spec, harvest, expected, signal }));
+      const pushing = { type: 'git.push', data: { branch, commit } } as const;
+      const push = await unlessRefused(
+        request,
+        recorded(audit, pushing, () => pushResult(options, { spec, harvest, expected, signal })),
+      );
       if (push instanceof GitHubError) return { head: commit, patch: patchFacts(spec, harvest, push) };
       pushed = commit;
       remarks = remarksOn(harvest);
-      await audit.append({ zone: 'github', type: 'publish.pull', data: { branch } });
       const baseMoved = expected === undefined && (await moved(options, spec));
+      const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, baseMoved, redact };
       const pull = await unlessRefused(
         request,
-        openPull({
-          repository,
-          request,
-          spec,
-          harvest,
-          result,
-          settings,
-          runUrl,
-          approvedBy,
-          baseMoved,
-          redact,
-        }),
+        recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),
       );
       if (pull instanceof GitHubError) return { branch, head: commit, patch: patchFacts(spec, harvest, pull) };
-      await audit.append({ zone: 'github', type: 'publish.check_run', data: { commit, pull: pull.number } });
+      const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
-      await putCheck(repository, commit, check(output)).catch((thrown: unknown) => {
+      await recorded(audit, checking, () => putCheck(repository, commit, check(output))).catch((thrown: unknown) => {
+        // Without its record it was not tried, and the run ends.
+        if (thrown instanceof CofferdamError && thrown.code === 'audit') throw thrown;
         log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
       });
       return { branch, head: commit, pull, baseMoved };

@@ -114,8 +114,11 @@ describe('a run on an issue', () => {
     expect(audit.entries.map((entry) => entry.type)).toEqual([
       'publish.authority',
       'git.push',
+      'git.push_end',
       'publish.pull',
+      'publish.pull_end',
       'publish.check_run',
+      'publish.check_run_end',
     ]);
     for (const text of [body.replace('Fixes #1', ''), comment, summary, details])
       expect(active(render(text), ourLinks)).toEqual([]);

@@ -120,6 +120,12 @@ const SENTENCES: Record<string, [EntryKind, (data: Record<string, unknown>) => s
   seal: ['run', () => 'Record sealed', 'ok'],
 };
 
+const EFFECTS: Record<string, string> = {
+  'git.push_end': 'Push',
+  'publish.pull_end': 'Pull request',
+  'publish.check_run_end': 'Check run',
+};
+
 /** Everything that has no taker of its own. */
 export function otherTaker({ add }: Activity): (event: AuditEvent) => void {
   return (event) => {
@@ -137,6 +143,14 @@ export function otherTaker({ add }: Activity): (event: AuditEvent) => void {
       const entry = add(event, { kind: 'check', title: textAt(data, 'command') ?? '', outcome, text, role: 'verify' });
       detail(entry, 'exit code', code);
       detail(entry, 'took', `${((numberAt(data, 'durationMs') ?? 0) / 1000).toFixed(1)} s`);
+      return;
+    }
+    const effect = EFFECTS[type];
+    // One that went well is told already, by its beginning.
+    if (effect !== undefined && textAt(data, 'outcome') !== 'done') {
+      const how = textAt(data, 'outcome') === 'unknown' ? 'nobody knows whether GitHub did it' : 'failed';
+      const entry = add(event, { kind: 'publish', title: `${effect}: ${how}`, outcome: 'failed' });
+      detail(entry, 'error', textAt(data, 'error'));
       return;
     }
     const known = SENTENCES[type];

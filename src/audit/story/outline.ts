@@ -169,8 +169,8 @@ const takers: Record<string, (outline: Outline, data: Record<string, unknown>, e
         .map((one) => ({ file: textAt(one, 'file') ?? '', risk: textAt(one, 'risk') ?? '' })),
     };
   },
-  'git.push': (outline, data) => {
-    outline.pushed = textAt(data, 'branch');
+  'git.push_end': (outline, data) => {
+    if (textAt(data, 'outcome') === 'done') outline.pushed = textAt(data, 'branch');
   },
   'publish.check_run': (outline, data) => {
     outline.pull = numberAt(data, 'pull');

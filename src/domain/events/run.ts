@@ -119,6 +119,12 @@ const File = z.looseObject({
   deletions: Count,
 });
 
+/** How an effect on GitHub ended; `unknown` when the network failed and GitHub may have done it. */
+const ended = {
+  outcome: z.enum(['done', 'failed', 'unknown']),
+  error: as('error.type', Id).optional().describe('The kind of failure'),
+};
+
 /** From the tree in the sandbox to the pull request. */
 export const RESULT_EVENTS = {
   'git.commit': z
@@ -142,15 +148,28 @@ export const RESULT_EVENTS = {
       repository: as('vcs.repository.name', Id).optional(),
     })
     .describe('The commit is about to be pushed'),
+  'git.push_end': z
+    .strictObject({
+      branch: as('vcs.ref.head.name', Id),
+      commit: as('vcs.ref.head.revision', Commit),
+      ...ended,
+    })
+    .describe('How the push ended'),
   'publish.authority': z
     .strictObject({ login: Id, requester: Id.optional() })
     .describe('Whether who asked (or approved) may still write'),
   'publish.pull': z
     .strictObject({ branch: as('vcs.ref.head.name', Id) })
     .describe('A pull request is about to be opened or changed'),
+  'publish.pull_end': z
+    .strictObject({ branch: as('vcs.ref.head.name', Id), ...ended })
+    .describe('Whether the pull request is there'),
   'publish.check_run': z
     .strictObject({ commit: as('vcs.ref.head.revision', Commit), pull: as('vcs.change.id', Count) })
     .describe('A check run is about to be put on the commit'),
+  'publish.check_run_end': z
+    .strictObject({ commit: as('vcs.ref.head.revision', Commit), pull: as('vcs.change.id', Count), ...ended })
+    .describe('Whether the check run is there'),
   'publish.local': z
     .strictObject({ branch: Id.nullable(), commit: Commit, patchFile: as('file.path', Text) })
     .describe('A result for a local repository is about to be written'),
