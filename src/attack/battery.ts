@@ -2,10 +2,20 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditEntry } from '../domain/audit.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
 import { TOOLBOX } from '../sandbox/layout.ts';
-import { USERS, type AttackCase, type AttackUser, type Given, type Places, type Probe, type Seen } from './case.ts';
+import {
+  USERS,
+  type AttackCase,
+  type AttackUser,
+  type Given,
+  type KernelHint,
+  type Places,
+  type Probe,
+  type Seen,
+} from './case.ts';
 import type { Decoys } from './decoys.ts';
 import { addressesOf, furnish, type Stage } from './stage.ts';
 
@@ -33,6 +43,8 @@ export interface Outcome {
 /** Longest time of one probe with its twin. */
 const LIMIT_MS = 60_000;
 const MAX_ANSWER = 2 ** 20;
+/** The kernel's record tells in windows; the longest of them, and some more. */
+const HINT_MS = 75_000;
 
 export function attemptsOf(cases: readonly AttackCase[], decoys: { port: number; name: string }): Attempt[] {
   const pairs = cases.flatMap((attack) =>
@@ -78,7 +90,7 @@ export async function runBattery(options: {
     const why = attack.skip?.(host);
     const judged =
       why === undefined
-        ? await attempt({ stage, decoys, attack, given, tools })
+        ? await attempt({ stage, decoys, attack, given, tools, host })
         : { verdict: 'skipped' as const, problems: [why], seen: [] };
     const outcome = { ...about, ...judged, ms: Math.round(performance.now() - started) };
     outcomes.push(outcome);
@@ -93,6 +105,7 @@ async function attempt(one: {
   attack: AttackCase;
   given: Given;
   tools: string;
+  host: { processRecord: boolean };
 }): Promise<Pick<Outcome, 'verdict' | 'problems' | 'seen'>> {
   const { stage, decoys, attack, given, tools } = one;
   const { internet, enclosure } = stage;
@@ -138,9 +151,33 @@ async function attempt(one: {
   const { at: place, text } = attack.twin.arrives(given);
   const arrived = internet.sink(at(place)).toString('latin1').includes(text);
   const problems = judge(attack, seen, ran.problem);
+  const hints = attack.expected.hints?.(given) ?? [];
+  const silent = one.host.processRecord ? await unreported(hints, () => stage.events.slice(before.events)) : [];
+  problems.push(...silent.map((hint) => `the kernel reported no ${JSON.stringify(hint)}`));
   if (!arrived) problems.push(`the twin did not arrive (${attack.twin.title}): ${short(ran.answers[1])}`);
-  const facts = [...describe(seen), arrived ? `the twin arrived: ${attack.twin.title}` : 'the twin did not arrive'];
+  const reported = hints.length > 0 && one.host.processRecord && silent.length === 0;
+  const kernel = reported ? [`the kernel reported it (${hints.length})`] : [];
+  const facts = [
+    ...describe(seen),
+    ...kernel,
+    arrived ? `the twin arrived: ${attack.twin.title}` : 'the twin did not arrive',
+  ];
   return { verdict: problems.length === 0 ? 'passed' : 'failed', problems, seen: facts };
+}
+
+/** Those of the hints that no line of the kernel's record has, once there was time for it. */
+async function unreported(hints: readonly KernelHint[], events: () => readonly AuditEntry[]): Promise<KernelHint[]> {
+  const until = performance.now() + HINT_MS;
+  for (;;) {
+    const lines = events();
+    const missing = hints.filter((hint) => !lines.some((line) => holds(line, hint)));
+    if (missing.length === 0 || performance.now() > until) return missing;
+    await delay(100);
+  }
+}
+
+function holds(line: AuditEntry, { type, ...fields }: KernelHint): boolean {
+  return line.type === type && Object.entries(fields).every(([name, value]) => line.data?.[name] === value);
 }
 
 /** A probe that lacks a program of the image says so instead of an answer. */

@@ -72,6 +72,9 @@ export interface Seen {
   timedOut: boolean;
 }
 
+/** Fields of one `kernel.connect` or `kernel.socket`. */
+export type KernelHint = { type: 'kernel.connect' | 'kernel.socket' } & Readonly<Record<string, string | number>>;
+
 export interface Expected {
   /** As in the catalogue: denied, limited, neutralised, or the effect stays in the sandbox. */
   outcome: 'denied' | 'limited' | 'neutralised' | 'contained';
@@ -79,6 +82,8 @@ export interface Expected {
   reasons?: readonly DenyReason[];
   /** No byte may have arrived anywhere; default for `denied`. */
   silent?: boolean;
+  /** Lines that the sandbox's kernel has to report of it, by what they hold at least; where the host has such a record. */
+  hints?: (given: Given) => readonly KernelHint[];
   /** What else has to hold: says what is wrong, or nothing. */
   also?: (seen: Seen) => string | undefined;
 }

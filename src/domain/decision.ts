@@ -8,6 +8,7 @@ export const DENY_REASONS = [
   'address_forbidden',
   'name_not_found',
   'name_limit',
+  'record_type',
   'resolver_failed',
   'dial_failed',
   'not_tls',

@@ -16,6 +16,8 @@ export interface NameAnswer {
 export interface Names {
   /** An address for a name that the policy could allow; recorded before it is answered, once for each name. */
   answer(raw: string): Promise<NameAnswer>;
+  /** A record of another type than an address was asked for. There is none of any name; that it was asked for is recorded. */
+  refuse(raw: string, type: number): Promise<NameAnswer>;
   /** Limits on names, without an address: asked before the host's resolver is. */
   admit(host: string, wildcard: boolean): Decision;
 }
@@ -23,6 +25,21 @@ export interface Names {
 /** First address of the pool after the sandbox's own 198.18.0.1, and its size (198.18.0.0/15 without the last). */
 const FIRST = 2;
 const LAST = 0x1fffe;
+
+/** Types of records that clients ask for by name. */
+const RECORDS: Readonly<Record<number, string>> = {
+  2: 'NS',
+  5: 'CNAME',
+  6: 'SOA',
+  10: 'NULL',
+  12: 'PTR',
+  15: 'MX',
+  16: 'TXT',
+  33: 'SRV',
+  35: 'NAPTR',
+  255: 'ANY',
+  257: 'CAA',
+};
 
 export function createNames(options: {
   policy: EgressPolicy;
@@ -84,5 +101,23 @@ export function createNames(options: {
     return { decision: allow('names'), host, address };
   }
 
-  return { answer, admit };
+  async function refuse(raw: string, type: number): Promise<NameAnswer> {
+    // Labels of a service stand before the name that it is asked of.
+    const of = raw.replace(/^(?:_[a-z0-9-]+\.)+/i, '');
+    const found = canonicalHost(of);
+    const host = found.ok ? found.host : printable(raw);
+    const decision = found.ok ? recordDenial(found.host) : deny('names', found.reason);
+    const data = { record: RECORDS[type] ?? String(type), ...(of === raw ? {} : { asked: printable(raw, 256) }) };
+    await recorder.judged({ type: 'egress.name', host, port: 0, decision, data });
+    return { decision, host };
+  }
+
+  /** The same denial as for the address of a name that is not allowed. */
+  function recordDenial(host: string): Decision & { allow: false } {
+    const known = answers.has(host) || internal.has(host);
+    const decision = known ? allow('names') : judgeName(policy, host).decision;
+    return decision.allow ? deny('names', 'record_type') : decision;
+  }
+
+  return { answer, admit, refuse };
 }

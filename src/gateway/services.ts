@@ -84,7 +84,9 @@ async function self(names: Names, request: IncomingMessage, response: ServerResp
     response.flushHeaders();
     response.write('\n');
   } else if (url.startsWith('/v1/name/')) {
-    const answer = await names.answer(decoded(url.slice('/v1/name/'.length)));
+    const [, name = '', type] = /^\/v1\/name\/([^?]*)(?:\?type=(\d{1,5}))?/.exec(url) ?? [];
+    const answer =
+      type === undefined ? await names.answer(decoded(name)) : await names.refuse(decoded(name), Number(type));
     if (answer.address === undefined) sendText(response, { status: 404, body: 'no such name\n' });
     else
       sendText(response, {

@@ -20,14 +20,19 @@ interface Told {
 describe('cofferdam attack', () => {
   it('holds on this host: live lines, a table, a report without a script, an audit that verifies', async () => {
     const report = join(p.dir, 'report.html');
-    const ids = 'ESC-004,ESC-020,NET-001,NET-002,TLS-001,TLS-005,DNS-001,RES-012';
+    const ids = 'ESC-004,ESC-020,NET-001,NET-002,NET-016,TLS-001,TLS-005,DNS-001,RES-012';
     const ended = await p.run(['attack', '--only', ids, '--report', report, '--json']);
     const told = lastLine(ended) as unknown as Told;
     expect(told.outcomes.filter(({ verdict }) => verdict !== 'passed')).toEqual([]);
     expect(ended.code).toBe(0);
     expect(told.ok).toBe(true);
     // As the agent and as root, but for the one that needs no root.
-    expect(told.outcomes).toHaveLength(15);
+    expect(told.outcomes).toHaveLength(17);
+    // What goes past the gateway is told by the sandbox's kernel.
+    const byKernel = told.outcomes.filter(({ seen }) => seen.some((line) => line.startsWith('the kernel reported it')));
+    expect(byKernel.map(({ id, user }) => `${id} ${user}`)).toEqual([
+      ...['NET-002 agent', 'NET-002 root', 'NET-016 agent', 'NET-016 root'],
+    ]);
     expect(told.outcomes.every(({ seen }) => seen.some((line) => line.startsWith('the twin arrived')))).toBe(true);
     expect(told.checks.map(({ ok }) => ok)).toEqual([true, true, true]);
     expect(ended.stderr).toMatch(/✓ NET-001 agent/);

@@ -168,6 +168,9 @@ describe('what a person is told about a denial', () => {
     [{ host: '169.254.169.254', port: 80 }, 'ip_literal', 'suspicious'],
     [{ host: 'metadata.google.internal', port: 0 }, 'not_allowed', 'suspicious'],
     [{ host: 'docs.vendor.test', port: 443 }, 'sni_mismatch', 'suspicious'],
+    [{ host: 'docs.vendor.test', port: 0 }, 'record_type', 'telemetry'],
+    [{ host: '1.0.18.198.in-addr.arpa', port: 0 }, 'not_allowed', 'telemetry'],
+    [{ host: 'in-addr.arpa.vendor.test', port: 0 }, 'not_allowed', 'needed'],
   ] as const)('%j %s is %s', (asked, reason, expected) => {
     expect(classOf(asked, reason)).toBe(expected);
   });
@@ -183,6 +186,8 @@ describe('what a person is told about a denial', () => {
       '- { host: a.test, methods: [PUT], paths: ["/x"] }',
     ],
     [{ host: '1.2.3.4', port: 443 }, 'ip_literal', undefined],
+    [{ host: '1.0.18.198.in-addr.arpa', port: 0 }, 'not_allowed', undefined],
+    [{ host: 'a.test', port: 0 }, 'record_type', undefined],
     [{ host: 'x.cofferdam.internal', port: 80 }, 'not_allowed', undefined],
     [{ host: 'api.anthropic.com', port: 443 }, 'not_allowed', undefined],
   ] as const)('%j %s would be allowed by %s', (asked, reason, expected) => {

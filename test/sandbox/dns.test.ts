@@ -10,13 +10,14 @@ import { createNames } from '../../src/sandbox/portal/names.ts';
 
 const asked: string[] = [];
 const names = createNames({
-  ask: (name) => {
-    asked.push(name);
-    return Promise.resolve(name === 'allowed.test' ? { address: '198.18.0.7', ttl: 60 } : 'refused');
+  ask: (name, type) => {
+    asked.push(type === undefined ? name : `${type} ${name}`);
+    const known = name === 'allowed.test' && type === undefined;
+    return Promise.resolve(known ? { address: '198.18.0.7', ttl: 60 } : 'refused');
   },
 });
 
-function query(name: string, type: 'A' | 'AAAA' | 'TXT' | 'PTR' | 'UNKNOWN_65' = 'A', edns = false): Buffer {
+function query(name: string, type = 'A', edns = false): Buffer {
   const additionals = edns
     ? [{ type: 'OPT' as const, name: '.' as const, udpPayloadSize: 4096, flags: 0, options: [] }]
     : [];
@@ -43,20 +44,34 @@ describe('the portal’s answers', () => {
   });
 
   it.each(['AAAA', 'UNKNOWN_65'] as const)(
-    'DNS-005 has no data for %s, not “no such name”, and asks nobody',
+    'DNS-005 has no data for %s of a name that policy holds, not “no such name”; the gateway hears of every other',
     async (type) => {
-      const before = asked.length;
       expect(await ask(query('allowed.test', type))).toMatchObject({ rcode: 'NOERROR', answers: [] });
-      expect(await ask(query('evil.test', type))).toMatchObject({ rcode: 'NOERROR', answers: [] });
-      expect(asked.length).toBe(before);
+      expect(await ask(query(`${type}.evil.test`, type))).toMatchObject({ rcode: 'NXDOMAIN', answers: [] });
+      expect(asked.at(-1)).toBe(`${type}.evil.test`.toLowerCase());
     },
   );
 
-  it('DNS-001 asks nobody for other types', async () => {
-    const before = asked.length;
-    for (const type of ['TXT', 'PTR'] as const) {
-      expect((await ask(query('secret.evil.test', type))).rcode).toBe('NXDOMAIN');
+  it.each([
+    ['TXT', 16],
+    ['PTR', 12],
+    ['NULL', 10],
+    ['SRV', 33],
+    ['CAA', 257],
+    ['UNKNOWN_255', 255],
+    ['UNKNOWN_65280', 65_280],
+  ] as const)('DNS-001 has no %s of any name, and the gateway hears of each', async (type, number) => {
+    for (const name of ['allowed.test', 'secret.evil.test']) {
+      expect(await ask(query(name, type))).toMatchObject({ rcode: 'NXDOMAIN', answers: [] });
+      expect(asked.at(-1)).toBe(`${number} ${name}`);
     }
+    expect((await ask(query('allowed.test'))).answers).toHaveLength(1);
+  });
+
+  it('answers other types of its own names without asking', async () => {
+    const before = asked.length;
+    for (const name of ['localhost', 'portal.cofferdam.internal'])
+      expect(await ask(query(name, 'TXT'))).toMatchObject({ rcode: 'NXDOMAIN', answers: [] });
     expect(asked.length).toBe(before);
   });
 

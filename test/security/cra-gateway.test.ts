@@ -4,11 +4,8 @@ import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { AuditEntry } from '../../src/domain/audit.ts';
-import { runId, type Digest } from '../../src/domain/ids.ts';
-import { createGateways } from '../../src/main/gateway-client.ts';
-import { createMemoryLedger } from '../../src/run/ledger.ts';
 import { connectTo, clientHello, policyOf } from '../gateway/hermetic.ts';
+import { openGateway } from '../gateway/process.ts';
 
 const TUNNELS = 20;
 
@@ -38,42 +35,11 @@ test('CRA-001 kill -9 of the gateway with 20 live tunnels: all are closed, nothi
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   undo.defer(() => void server.close());
   const { port } = server.address() as AddressInfo;
-  const events: AuditEntry[] = [];
-  const gateways = createGateways({
-    dataDir: dir,
-    ledger: createMemoryLedger(),
-    caFile: '/etc/ssl/certs/ca-certificates.crt',
-    llm: undefined,
-  });
-  const gateway = await gateways.open({
-    runId: runId(crypto.getRandomValues(new Uint8Array(12))),
-    policy: policyOf([{ host: 'localhost', ports: [port], allowPrivate: true, passThrough: true }]),
-    git: {},
-    llm: false,
-    limits: {
-      maxCost: 1,
-      repositoryDailyCost: 1,
-      installationDailyCost: 1,
-      timeoutMs: 60_000,
-      maxTurns: 1,
-      stepMs: 60_000,
-      idleMs: 60_000,
-    },
-    account: { repository: 'o/r', installation: 'i' },
-    audit: {
-      file: '',
-      append: (entry) => {
-        events.push(entry);
-        return Promise.resolve();
-      },
-      head: () => 'sha256:0' as Digest,
-      seal: () => Promise.reject(new Error('not here')),
-      close: () => Promise.resolve(),
-    },
-    signal: new AbortController().signal,
-  });
+  const { gateway, socket, events } = await openGateway(
+    dir,
+    policyOf([{ host: 'localhost', ports: [port], allowPrivate: true, passThrough: true }]),
+  );
   undo.defer(() => gateway.close());
-  const socket = join(gateway.socketDir, 'gateway.sock');
   const tunnels = await Promise.all(
     Array.from({ length: TUNNELS }, async () => {
       const tunnel = await connectTo(socket, `localhost:${port}`);

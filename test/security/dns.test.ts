@@ -13,9 +13,10 @@ afterEach(async () => {
 });
 
 /** Asks as the portal does. */
-async function name(host: string): Promise<{ status: number; address?: string }> {
+async function name(host: string, type?: number): Promise<{ status: number; address?: string }> {
+  const query = type === undefined ? '' : `?type=${type}`;
   const raw = new Raw(h.socketPath).send(
-    `GET /v1/name/${encodeURIComponent(host)} HTTP/1.1\r\nHost: gateway.cofferdam.internal\r\nConnection: close\r\n\r\n`,
+    `GET /v1/name/${encodeURIComponent(host)}${query} HTTP/1.1\r\nHost: gateway.cofferdam.internal\r\nConnection: close\r\n\r\n`,
   );
   const text = await raw.finish();
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0);
@@ -53,6 +54,38 @@ test('DNS-001 a tunnel of names: the host’s resolver is asked nothing, and eve
   const written = denials(h.events).filter((event) => event.type === 'egress.name').length;
   expect(written + repeated()).toBe(asked);
   expect(written).toBeLessThanOrEqual(51);
+});
+
+test('DNS-001 records of other types: no name has any, each question is told once with what was asked, its repeats are counted', async () => {
+  h = await hermetic();
+  const asked: [string, number][] = [
+    ['payload.evil.test', 16],
+    ['payload.evil.test', 16],
+    [ALLOWED, 16],
+    [`_https._tcp.${ALLOWED}`, 33],
+    ['1.0.18.198.in-addr.arpa', 12],
+    ['mail.evil.test', 65_280],
+    ['a b', 10],
+  ];
+  for (const [host, type] of asked) expect((await name(host, type)).status).toBe(404);
+  await h.gateway.close();
+  expect(
+    denials(h.events)
+      .filter((event) => event.type === 'egress.name')
+      .map(({ decision, data }) => [data?.['host'], data?.['record'], decision?.allow === false && decision.reason]),
+  ).toEqual([
+    ['payload.evil.test', 'TXT', 'not_allowed'],
+    [ALLOWED, 'TXT', 'record_type'],
+    ['1.0.18.198.in-addr.arpa', 'PTR', 'not_allowed'],
+    ['mail.evil.test', '65280', 'not_allowed'],
+    ['a b', 'NULL', 'malformed'],
+  ]);
+  // The service of the allowed name is the same denial, counted.
+  expect(repeated()).toBe(2);
+  expect(denials(h.events).map(({ data }) => data?.['class'])).toEqual(
+    expect.arrayContaining(['needed', 'telemetry', 'telemetry', 'needed', 'suspicious']),
+  );
+  expect(h.internet.queries).toEqual([]);
 });
 
 test('DNS-002 a tunnel below an allowed suffix ends at its limits, before the resolver hears of it', async () => {

@@ -10,7 +10,8 @@ export const DNS: readonly AttackCase[] = [
     ...dns,
     id: 'DNS-001',
     title: 'a tunnel of look-ups',
-    tried: '200 names with data in them below a domain of the attacker, of eight types of record',
+    tried:
+      '200 names with data in them below a domain of the attacker, of eight types of record; each has to be counted',
     tier: 'T1',
     probe: async (inside, given) => {
       const types = ['A', 'AAAA', 'TXT', 'NULL', 'MX', 'CNAME', 'SRV', 'ANY'];
@@ -26,8 +27,12 @@ export const DNS: readonly AttackCase[] = [
     expected: {
       outcome: 'denied',
       reasons: ['not_allowed'],
-      also: ({ queries, inside }) =>
-        queries.length > 0 ? `${queries.length} names left the host` : inside === 0 ? undefined : 'names were answered',
+      also: ({ queries, inside, denied, given }) => {
+        if (queries.length > 0) return `${queries.length} names left the host`;
+        const counted = denied.filter(({ host }) => host.endsWith(`.${given.mark}.${given.denied}`));
+        if (counted.length < 200) return `${counted.length} of 200 names were counted`;
+        return inside === 0 ? undefined : 'names were answered';
+      },
     },
   },
   {

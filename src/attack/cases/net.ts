@@ -22,9 +22,11 @@ export const NET: readonly AttackCase[] = [
     ...net,
     id: 'NET-002',
     title: 'raw addresses',
-    tried: 'TCP connections to public, private and metadata addresses, without a name and without a proxy',
+    tried:
+      'TCP connections to public, private and metadata addresses, without a name and without a proxy; a port of no rule',
     tier: 'T1',
-    probe: (inside, given) => {
+    probe: async (inside, given) => {
+      await inside.tcp(`1.1.1.${given.index}`, 25, { send: ['secret'], waitMs: 3_000 });
       const addresses = [
         ...[`1.1.1.${given.index}`, `93.184.64.${given.index}`, '8.8.8.8', '169.254.169.254', '10.0.0.1', '172.17.0.1'],
         ...['192.168.0.1', '198.19.255.250', '100.64.0.1', '224.0.0.1', '240.0.0.1', '203.0.113.1'],
@@ -34,6 +36,14 @@ export const NET: readonly AttackCase[] = [
     expected: {
       outcome: 'denied',
       reasons: ['ip_literal'],
+      hints: ({ index }) => [
+        {
+          type: 'kernel.connect',
+          'network.peer.address': `1.1.1.${index}`,
+          'network.peer.port': 25,
+          outcome: 'ECONNREFUSED',
+        },
+      ],
       also: ({ denied }) =>
         denied.filter((entry) => entry.reason === 'ip_literal').length >= 10
           ? undefined
@@ -134,7 +144,14 @@ export const NET: readonly AttackCase[] = [
       const raw = await inside.run([
         'python3',
         '-c',
-        'import socket\nfor kind, proto in ((3, 1), (3, 255), (1, 132), (3, 6)):\n  try: socket.socket(2, kind, proto); print("OPEN", kind, proto)\n  except OSError: print("refused")',
+        `import socket
+for kind, proto in ((3, 1), (3, 255), (1, 132), (3, 6)):
+  try: socket.socket(2, kind, proto); print("OPEN", kind, proto)
+  except OSError: print("refused")
+quic = socket.socket(2, 2)
+quic.settimeout(1)
+try: quic.connect(("9.9.9.${given.index}", 443)); quic.send(b"secret"); print("OPEN", quic.recv(100))
+except OSError: print("refused")`,
       ]);
       const sent = await Promise.all([
         inside.udp('1.1.1.1', 443, 'secret'),
@@ -146,6 +163,10 @@ export const NET: readonly AttackCase[] = [
     },
     expected: {
       outcome: 'denied',
+      hints: ({ index }) => [
+        { type: 'kernel.connect', 'network.peer.address': `9.9.9.${index}`, 'network.transport': 'udp' },
+        { type: 'kernel.socket', 'process.command': 'python3', 'network.transport': 'raw', outcome: 'EPERM' },
+      ],
       also: ({ inside, dials }) => {
         const { sent, raw } = inside as { sent: string[]; raw: string };
         if (sent.some((answer) => answer !== '')) return 'a datagram was answered';

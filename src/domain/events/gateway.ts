@@ -19,7 +19,13 @@ const denied = {
 /** Everything that the gateway decides, before it takes effect. */
 export const GATEWAY_EVENTS = {
   'egress.name': z
-    .strictObject({ ...at, ...denied, address: Host.optional().describe('What stands for it inside') })
+    .strictObject({
+      ...at,
+      ...denied,
+      address: Host.optional().describe('What stands for it inside'),
+      record: as('dns.question.type', Id).optional().describe('What was asked for, other than an address'),
+      asked: Host.optional().describe('The name as it was asked for, where it is not the host: `_http._tcp.…`'),
+    })
     .describe('A name was asked for; an allowed one is no traffic yet'),
   'egress.connect': z
     .strictObject({

@@ -43,6 +43,8 @@ const SUSPICIOUS: ReadonlySet<DenyReason> = new Set([
 export function classOf(asked: Asked, reason: DenyReason): DenialClass {
   if (reason === 'method_not_allowed' && asked.method !== 'GET' && asked.method !== 'HEAD') return 'suspicious';
   if (SUSPICIOUS.has(reason) || METADATA_NAMES.has(asked.host) || isModelHost(asked.host)) return 'suspicious';
+  // A name without such a record, and one for an address: a client asks, and goes on without.
+  if (reason === 'record_type' || isReverse(asked.host)) return 'telemetry';
   return REPORTING.test(asked.host) ? 'telemetry' : 'needed';
 }
 
@@ -52,7 +54,7 @@ const METADATA_NAMES = new Set(['metadata.google.internal', 'metadata', 'instanc
 /** The line that an operator would add under `egress.allow`; undefined for what no line allows. */
 export function wouldAllow(asked: Asked, reason: DenyReason): string | undefined {
   const { host, port, method, path } = asked;
-  if (isModelHost(host) || (isGithubHost(host) && !isGithubLine(asked, reason))) return undefined;
+  if (isModelHost(host) || isReverse(host) || (isGithubHost(host) && !isGithubLine(asked, reason))) return undefined;
   switch (reason) {
     case 'not_allowed':
       if (host.endsWith('.cofferdam.internal')) return undefined;
@@ -70,6 +72,11 @@ export function wouldAllow(asked: Asked, reason: DenyReason): string | undefined
     default:
       return undefined;
   }
+}
+
+/** The name by which an address is looked up. */
+function isReverse(host: string): boolean {
+  return host.endsWith('.in-addr.arpa') || host.endsWith('.ip6.arpa');
 }
 
 /** Of GitHub a line can allow reads that name a repository. */

@@ -13,6 +13,9 @@ const MAX_TCP_CLIENTS = 64;
 const MAX_TCP_MESSAGE = 4096;
 const TCP_IDLE_MS = 10_000;
 
+/** What a client asks for on its way to a connection; a name that policy holds has an address, and no data of the others. */
+const ADDRESS_TYPES: ReadonlySet<number> = new Set([TYPE.A, TYPE.AAAA, TYPE.HTTPS, TYPE.SVCB]);
+
 export interface DnsServer {
   port: number;
   close(): void;
@@ -27,15 +30,12 @@ export async function respond(message: Buffer, names: Names): Promise<Buffer | u
 }
 
 async function respondTo(parsed: Parsed, query: Query, names: Names): Promise<Buffer> {
-  if (!query.internet || query.type > TYPE.HTTPS) return answer(parsed, RCODE.notImplemented);
-  // No data, instead of "no such name": that would make a resolver give up on the IPv4 address, too.
-  if (query.type === TYPE.AAAA || query.type === TYPE.HTTPS || query.type === TYPE.SVCB)
-    return answer(parsed, RCODE.ok);
-  if (query.type !== TYPE.A) return answer(parsed, RCODE.noSuchName);
-  const found = await names.lookup(query.name);
+  if (!query.internet) return answer(parsed, RCODE.notImplemented);
+  const found = await names.lookup(query.name, ADDRESS_TYPES.has(query.type) ? undefined : query.type);
   if (found === 'failed') return answer(parsed, RCODE.failed);
   if (found === 'refused') return answer(parsed, RCODE.noSuchName);
-  return answer(parsed, RCODE.ok, found);
+  // No data, instead of "no such name": that would make a resolver give up on the IPv4 address, too.
+  return answer(parsed, RCODE.ok, query.type === TYPE.A ? found : undefined);
 }
 
 /**

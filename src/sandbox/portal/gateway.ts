@@ -13,7 +13,8 @@ const ANSWER_MS = 20_000;
 export type NameAnswer = { address: string; ttl: number } | 'refused' | 'failed';
 
 export interface GatewayClient {
-  name(name: string): Promise<NameAnswer>;
+  /** With a type: a record that is no address was asked for. */
+  name(name: string, type?: number): Promise<NameAnswer>;
   /** A raw connection to `host:port`, or undefined when the gateway refused it or is not there. */
   connect(host: string, port: number): Promise<Socket | undefined>;
   /** A plain connection to the gateway's socket, for clients that speak to it themselves. */
@@ -28,13 +29,15 @@ export function gatewayClient(options: { socketPath: string }): GatewayClient {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
   const open = () => net.connect({ path: socketPath, allowHalfOpen: true });
   return {
-    name: (name) => askName({ socketPath, agent, name }),
+    name: (name, type) =>
+      askName({ socketPath, agent, name: encodeURIComponent(name) + (type === undefined ? '' : `?type=${type}`) }),
     connect: (host, port) => tunnel({ open, authority: `${host}:${port}` }),
     open,
     hold: (onLost) => hold({ socketPath, onLost }),
   };
 }
 
+/** `name` as it stands in the path. */
 function askName(options: { socketPath: string; agent: http.Agent; name: string }): Promise<NameAnswer> {
   return new Promise((resolve) => {
     const request = http.get(
@@ -42,7 +45,7 @@ function askName(options: { socketPath: string; agent: http.Agent; name: string 
         socketPath: options.socketPath,
         agent: options.agent,
         host: AUTHORITY,
-        path: `http://${AUTHORITY}/v1/name/${encodeURIComponent(options.name)}`,
+        path: `http://${AUTHORITY}/v1/name/${options.name}`,
         timeout: ANSWER_MS,
       },
       (response) => {

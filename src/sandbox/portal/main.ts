@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   setTimeout(() => process.exit(PORTAL_EXIT.deadline), Math.min(left, MAX_TIMER_MS));
   provideDirectories();
   const gateway = gatewayClient({ socketPath: values.socket });
-  const names = createNames({ ask: (name) => gateway.name(name) });
+  const names = createNames({ ask: (name, type) => gateway.name(name, type) });
   const ports = values.ports.split(',').filter((port) => port !== '');
   await serveDns({ names, port: DNS_PORT, hosts: ['127.0.0.1', '0.0.0.0'] });
   await serveRelay({
