@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import dgram from 'node:dgram';
-import { lookup as getaddrinfo } from 'node:dns/promises';
+import { lookup as getaddrinfo, resolve4 } from 'node:dns/promises';
 import fs from 'node:fs';
 import net from 'node:net';
 import tls from 'node:tls';
@@ -148,6 +148,14 @@ function addressOf(host: string): Promise<string | undefined> {
   );
 }
 
+/** As programs ask that bring a resolver of their own (c-ares). */
+function ownAddressOf(host: string): Promise<string | undefined> {
+  return resolve4(host).then(
+    ([address]) => address,
+    () => undefined,
+  );
+}
+
 const TYPES: Readonly<Record<string, number>> = {
   A: 1,
   CNAME: 5,
@@ -277,6 +285,7 @@ export const inside = {
   get,
   answered,
   addressOf,
+  ownAddressOf,
   dns,
   udp,
   run,

@@ -83,7 +83,7 @@ async function clientsWord(
 ): Promise<Pick<KnownRegistry, 'places' | 'by'>> {
   const given = options.registries[preset];
   if (given) return { by: 'policy', places: given.map((address) => ({ part: 'index', address })) };
-  const { script, read } = REGISTRY_QUESTIONS[preset];
+  const { script, read, needs } = REGISTRY_QUESTIONS[preset];
   for (const [by, ask] of [['image', options.image] as const, ['host', options.host ?? askHost] as const]) {
     const places = read(await ask(script, signal));
     if (places) return { by, places };
@@ -91,7 +91,7 @@ async function clientsWord(
   throw new CofferdamError(
     'policy',
     'main.registries',
-    `the preset "${preset}": neither the sandbox image nor this host has a client that says which registry it uses; install one, or name the registry: egress.registries.${preset}: [https://…]`,
+    `the preset "${preset}": neither the sandbox image nor this host has a client that says which registry it uses; install ${needs ?? 'one'}, or name the registry: egress.registries.${preset}: [https://…]`,
   );
 }
 

@@ -5,6 +5,8 @@ import type { RegistryPlace } from '../policy/egress/registry.ts';
 export interface RegistryQuestion {
   /** Shell script that runs where the client is, with no network and in no project. */
   script: string;
+  /** The oldest version that answers so and reads what the preset opens. */
+  needs?: string;
   /** The places that the script's output names; undefined when the client did not answer. */
   read: (output: string) => RegistryPlace[] | undefined;
 }
@@ -50,7 +52,12 @@ function readGo(output: string): RegistryPlace[] | undefined {
 export const REGISTRY_QUESTIONS: Record<RegistryName, RegistryQuestion> = {
   npm: { script: 'cd / && npm config get registry', read: lines },
   pip: { script: `cd / && ${PIP}`, read: lines },
-  cargo: { script: CARGO, read: (output) => matched(output, /(https?:\/\/[^\s`'"]+)\/config\.json/g) },
+  // Older ones clone the index with git, which the preset does not open.
+  cargo: {
+    script: CARGO,
+    needs: 'cargo 1.68 or newer (sparse index)',
+    read: (output) => matched(output, /(https?:\/\/[^\s`'"]+)\/config\.json/g),
+  },
   go: { script: 'cd / && go env GOPROXY GOSUMDB', read: readGo },
   maven: {
     script: MAVEN,

@@ -29,6 +29,8 @@ describe('what a client says', () => {
       [['index', 'https://r.test/index']],
     ],
     ['cargo', 'error: no matching package\n', undefined],
+    // Before 1.68, with the registry's index in git.
+    ['cargo', 'Updating `r` index\nerror: failed to fetch `https://r.test/index.git`\n', undefined],
     [
       'go',
       'https://p.test,https://q.test|direct\nsum.test\n',
@@ -194,7 +196,10 @@ describe('who is asked', () => {
     });
     await expect(ask('cargo', signal)).rejects.toMatchObject({
       code: 'policy',
-      message: expect.stringContaining('egress.registries.cargo') as string,
+      message: expect.stringMatching(/cargo 1\.68 or newer.*egress\.registries\.cargo/) as string,
+    });
+    await expect(ask('go', signal)).rejects.toMatchObject({
+      message: expect.stringMatching(/install one, or .*egress\.registries\.go/) as string,
     });
   });
 });

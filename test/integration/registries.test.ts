@@ -169,18 +169,21 @@ test('cargo fetches and builds with a crate, and cannot publish', async () => {
 test('go downloads a module, verified with the checksum database, and cannot upload', async () => {
   const { output, events } = await inSandbox(
     ['apt', 'go'],
+    // Its own resolver, which asks for both families at once, and says so.
     `${aptInstall('golang-go')}
+    export GODEBUG=netdns=go+1
     mkdir app && cd app && go mod init app
-    go get rsc.io/quote@v1.5.2
+    go get rsc.io/quote@v1.5.2 2>&1
     go mod verify
     ${upload('go')}`,
   );
   expect(output).toContain('all modules verified');
+  expect(output).toMatch(/GODEBUG setting forcing use of (?:the )?Go'?s? resolver/i);
   expectUploadsRefused(events);
   expect(allowedRequests(events, 'go').some(({ data }) => data.path?.includes('/sumdb/') === true)).toBe(true);
 });
 
-test('maven gets an artifact and cannot deploy', async () => {
+test('maven (Java’s look-ups and trust store) gets an artifact and cannot deploy', async () => {
   // Java's package cannot be configured without the right to give files away, so its parts are unpacked as they are.
   const { output, events } = await inSandbox(
     ['apt', 'maven'],

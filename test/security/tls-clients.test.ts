@@ -36,6 +36,9 @@ printf '%s|with|%s\\n' '${name}' "$(bash /tmp/client-${index} 2>&1 | tail -n 1)"
 printf '%s|without|%s\\n' '${name}' "$(env -i PATH="$PATH" HOME="$HOME" url="$url" host="$host" bash /tmp/client-${index} 2>&1 | tail -n 1)"`,
   )
   .join('\n')}
+python3 -c 'import socket, sys; print("name|glibc|" + socket.getaddrinfo(sys.argv[1], 443, socket.AF_UNSPEC, socket.SOCK_STREAM)[0][4][0])' "$host"
+node -e 'require("node:dns").promises.resolve4(process.argv[1]).then((all) => console.log("name|c-ares|" + all.join()), (e) => console.log("name|c-ares|" + e.code))' "$host"
+/opt/cofferdam/bin/busybox nslookup "$host" 127.0.0.1 | sed -n 's/^Address.*: *\\(198[0-9.]*\\)$/name|busybox|\\1/p' | head -n 1
 python3 - <<'PYTHON'
 import socket
 def probe(name, make):
@@ -91,6 +94,14 @@ describe('TLS-017 the run’s authority reaches the clients', () => {
     expect(broken.every((line) => line.includes('CA file') && line.includes('passThrough: true'))).toBe(true);
   });
 });
+
+test.each(['glibc', 'c-ares', 'busybox'])(
+  'DNS-005 %s finds the address of an allowed name (Go’s and Java’s resolvers: registries.test.ts)',
+  (resolver) => {
+    expect(said.get(`name ${resolver}`)).toMatch(/^198\.1[89]\.\d+\.\d+$/);
+    expect(said.get(`name ${resolver}`)).toBe(said.get('name glibc'));
+  },
+);
 
 test.each(['udp', 'icmp', 'ping', 'sctp', 'packet'])('NET-016 %s has no way out', (protocol) => {
   const result = said.get(`net ${protocol}`);

@@ -68,25 +68,27 @@ export const DNS: readonly AttackCase[] = [
     ...dns,
     id: 'DNS-005',
     title: 'an empty answer must not look like a missing name',
-    tried: 'AAAA, HTTPS and A of an allowed name, and the C library’s own look-up',
+    tried: 'AAAA, HTTPS and A of an allowed name, and its look-up by the C library and by c-ares',
     tier: 'T1',
     probe: async (inside, given) => ({
       none: await inside.dns(given.allowed, 'AAAA'),
       service: await inside.dns(given.allowed, 'HTTPS'),
       some: await inside.dns(given.allowed, 'A'),
       library: await inside.addressOf(given.allowed),
+      cares: await inside.ownAddressOf(given.allowed),
     }),
     expected: {
       outcome: 'contained',
       also: ({ inside }) => {
-        const { none, service, some, library } = inside as Record<
+        const { none, service, some, library, cares } = inside as Record<
           'none' | 'service' | 'some',
           { rcode: number; answers: number }
         > & {
           library?: string;
+          cares?: string;
         };
         const empty = [none, service].every(({ rcode, answers }) => rcode === 0 && answers === 0);
-        return empty && some.answers === 1 && library?.startsWith('198.1') === true
+        return empty && some.answers === 1 && library?.startsWith('198.1') === true && cares === library
           ? undefined
           : `answers: ${JSON.stringify(inside)}`;
       },

@@ -41,7 +41,6 @@ export const NET: readonly AttackCase[] = [
           type: 'kernel.connect',
           'network.peer.address': `1.1.1.${index}`,
           'network.peer.port': 25,
-          outcome: 'ECONNREFUSED',
         },
       ],
       also: ({ denied }) =>
