@@ -85,7 +85,7 @@ export async function exchange(context: ExchangeContext, outgoing: Outgoing, res
   const headers = incomingHeaders(answer.rawHeaders);
   response.writeHead(
     status,
-    answer.statusMessage,
+    scrubText(answer.statusMessage ?? '', forms),
     forms.length === 0 ? headers : headers.map((value) => scrubText(value, forms)),
   );
   const body = forms.length === 0 ? answer : pipeline(answer, new ScrubStream(forms), () => undefined);

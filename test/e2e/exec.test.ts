@@ -74,6 +74,23 @@ describe('cofferdam exec', () => {
     expect(egress.every((e) => !e.allow)).toBe(true);
   });
 
+  it('a credential of a host is nowhere inside, and not in the record', async () => {
+    const file = await policy(
+      'egress: { allow: [{ host: npm.corp.invalid, credential: { header: Authorization, valueEnv: CORP_NPM } }] }\n',
+    );
+    const canary = `Bearer canary-${Math.random().toString(36).slice(2)}`;
+    const look =
+      'env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; grep -rsI canary- /run /etc /home /opt/cofferdam/portal; curl -sS -m 5 -v https://npm.corp.invalid/; echo looked';
+    const ended = await p.run(['exec', '--json', '--user', 'root', '--policy', file, '--', 'bash', '-c', look], {
+      env: { CORP_NPM: canary },
+    });
+    expect(ended.stdout).toContain('looked');
+    const record = await readFile(String(lastLine(ended)['auditFile']), 'utf8');
+    // The rule counted: the host was to be reached, and its name is one that nobody has.
+    expect(record).toContain('"reason":"name_not_found"');
+    for (const text of [ended.stdout, ended.stderr, record]) expect(text).not.toContain(canary.slice(7));
+  });
+
   it('installs a real package from the real registry when the policy names the preset', async () => {
     // Where the registry answers from a private address it is a company mirror, which an operator has to say.
     const { prepareMachine } = await import('../../src/local/machine/machine.ts');

@@ -427,6 +427,26 @@ describe('request heads', () => {
       'a.test',
     ]);
   });
+  test('with a credential the answer has to come whole and as it is', () => {
+    const shaping = [
+      'Range',
+      'bytes=0-3',
+      'If-Range',
+      '"a"',
+      'Accept-Encoding',
+      'br',
+      'A-IM',
+      'x',
+      'Accept-Charset',
+      'x',
+    ];
+    const rawHeaders = ['Authorization', 'theirs', ...shaping, 'Accept', '*/*'];
+    const asked = { rawHeaders, authority: 'a.test', readOnly: true };
+    expect(outgoingHeaders({ ...asked, credential: { name: 'Authorization', value: 'ours' } })).toEqual([
+      ...['Host', 'a.test', 'Accept', '*/*', 'Authorization', 'ours', 'Accept-Encoding', 'identity'],
+    ]);
+    expect(outgoingHeaders(asked)).toEqual(expect.arrayContaining(['Range', 'If-Range', 'Accept-Encoding', 'br']));
+  });
   test('DNS over HTTPS is seen by type and by path', () => {
     expect(isDnsOverHttps(['Accept', 'application/dns-message'], '/')).toBe(true);
     expect(isDnsOverHttps([], '/dns-query')).toBe(true);
@@ -455,6 +475,7 @@ describe('lint', () => {
     [{ host: '*.anthropic.com' }],
     [{ host: 'a.example.com', passThrough: true, methods: ['GET'] }],
     [{ host: '*.example.com', credential: { header: 'Authorization', valueEnv: 'X' } }],
+    [{ host: 'a.example.com', upgrade: true, credential: { header: 'Authorization', valueEnv: 'X' } }],
     [{ host: 'a.example.com', paths: ['/a/../b'] }],
   ] as [EgressRule][])('%j is refused', (rule) => {
     expect(problems(rule)).toBe(1);
@@ -465,6 +486,8 @@ describe('lint', () => {
     [{ host: '*.github.io', unsafe: true }],
     [{ host: 'storage.googleapis.com' }],
     [{ host: 'a.example.com', passThrough: true }],
+    [{ host: 'a.example.com', upgrade: true }],
+    [{ host: 'a.example.com', credential: { header: 'Authorization', valueEnv: 'X' } }],
     [{ host: 'a.example.com', paths: ['/@corp%2F*', '/v1/**'] }],
   ] as [EgressRule][])('%j is accepted', (rule) => {
     expect(problems(rule)).toBe(0);

@@ -510,6 +510,25 @@ describe('credentials of hosts', () => {
     expect(h.internet.sink(`${OTHER}:443`).toString().split(secret)).toHaveLength(2);
     expect(JSON.stringify(h.events)).not.toContain(secret.slice(6));
   });
+  test('are not told in pieces, nor beside the status', async () => {
+    await terminated([rule], { credentials: { REGISTRY: secret } });
+    await h.internet.serveHttps(`${OTHER}:443`, 'secure.test', (request, response) => {
+      const text = String(request.headers['authorization']);
+      const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+      response.writeHead(from === undefined ? 200 : 206, `Got ${text}`);
+      response.end(from === undefined ? text : text.slice(Number(from), Number(to) + 1));
+    });
+    const parts: string[] = [];
+    for (let at = 0; at < secret.length; at += 4) {
+      const raw = await tlsTo(h, 'secure.test');
+      raw.send(`GET /echo HTTP/1.1\r\nHost: secure.test\r\nRange: bytes=${at}-${at + 3}\r\nConnection: close\r\n\r\n`);
+      const text = await raw.finish();
+      expect(text).toMatch(/^HTTP\/1\.1 200 Got \*+\r\n/);
+      // The whole of it, however little was asked for.
+      parts.push(/\r\n(\*+)\r\n0\r\n\r\n$/.exec(text)?.[1] ?? text);
+    }
+    expect(new Set(parts)).toEqual(new Set(['*'.repeat(secret.length)]));
+  });
   test.each([
     'TRACE /echo HTTP/1.1\r\nHost: secure.test\r\nMax-Forwards: 0\r\n\r\n',
     'OPTIONS * HTTP/1.1\r\nHost: secure.test\r\nX-Debug: 1\r\n\r\n',

@@ -103,6 +103,9 @@ const READ_ONLY = new Set([
 ]);
 const MAX_READ_VALUE = 256;
 
+/** By these a client has an answer come in pieces, or in other bytes, in which a credential that a host echoes is not seen. */
+const RESHAPING = ['accept-encoding', 'accept-charset', 'a-im', 'range', 'if-range'];
+
 export interface OutgoingHeaders {
   rawHeaders: readonly string[];
   authority: string;
@@ -110,7 +113,7 @@ export interface OutgoingHeaders {
   readOnly: boolean;
   /** Only what this ecosystem's clients send, in a fixed form. */
   registry?: RegistryName | undefined;
-  /** What the gateway adds; the client's own header of this name goes, and the answer comes uncompressed. */
+  /** What the gateway adds; the client's own header of this name goes, and the answer comes whole and uncompressed. */
   credential?: { name: string; value: string };
 }
 
@@ -119,7 +122,7 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
   const { credential } = options;
   const headers = pairs(options.rawHeaders);
   const listed = hopByHop(options.rawHeaders);
-  const replaced = new Set(credential ? [credential.name.toLowerCase(), 'accept-encoding'] : []);
+  const replaced = new Set(credential ? [credential.name.toLowerCase(), ...RESHAPING] : []);
   const kept = headers.filter(([name, value]) => {
     const lower = name.toLowerCase();
     if (DROPPED.has(lower) || replaced.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;

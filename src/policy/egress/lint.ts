@@ -43,6 +43,9 @@ function lintRule(rule: PolicyRule): string[] {
     isGithubHost(bare) && rule.methods?.some((method) => !GITHUB_READ.includes(method)) === true
       ? 'GitHub can be read only: what a run has to write is its pull request'
       : undefined,
+    rule.credential !== undefined && rule.upgrade === true
+      ? 'a credential is kept out of answers, which cannot be done for a WebSocket: give upgrade a rule of its own'
+      : undefined,
     rule.credential !== undefined && rule.host.startsWith('*.') ? 'a credential needs an exact host' : undefined,
     ...(rule.paths ?? []).map(lintPath),
   ].filter((message) => message !== undefined);
