@@ -137,10 +137,15 @@ export async function connectTo(
   return { status, raw, text };
 }
 
-/** A TLS client inside a tunnel, trusting the run's authority; rejects when the handshake fails. */
-export async function tlsTo(h: Hermetic, host: string, options: { port?: number; ca?: string } = {}): Promise<Raw> {
+/** A TLS client inside a tunnel, trusting the run's authority; begins `after` something; rejects when the handshake fails. */
+export async function tlsTo(
+  h: Hermetic,
+  host: string,
+  options: { port?: number; ca?: string; after?: Promise<unknown> | undefined } = {},
+): Promise<Raw> {
   const { raw, status } = await connectTo(h.socketPath, `${host}:${options.port ?? 443}`);
   if (status !== 200) throw new Error(`CONNECT: ${status}`);
+  await options.after;
   raw.socket.removeAllListeners('data');
   const secured = tlsConnect({
     socket: raw.socket,

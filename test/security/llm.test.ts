@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { readdirSync, readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WIRES } from '../../src/domain/policy.ts';
 import type { Reply } from '../../src/local/provider/script.ts';
@@ -200,6 +201,43 @@ describe('a provider that misbehaves', () => {
         expect(await at.standing()).toMatchObject({ reserved: 0 });
         expect((await at.standing()).spent).toBeGreaterThan(0);
       },
+    );
+  });
+
+  test.each([
+    ['a stream', true],
+    ['a whole answer', false],
+  ])('TLS-020 %s that is packed a thousand times over is broken off, and never kept', async (_name, stream) => {
+    const bomb = gzipSync(Buffer.alloc(2 ** 27, stream ? 'data: {}\n\n' : ' '));
+    await behind(
+      (_req, res) => {
+        const type = stream ? 'text/event-stream' : 'application/json';
+        res.writeHead(200, { 'content-type': type, 'content-encoding': 'gzip' });
+        for (let copies = 0; copies < 8; copies += 1) res.write(bomb);
+        res.end();
+      },
+      async () => {
+        const answer = await at.call('anthropic', {}, { stream });
+        expect(answer.broken).toBe(true);
+        expect(answer.text.length).toBeLessThan(64 * 2 ** 20);
+        expect(memoryOf(gatewayPid())).toBeLessThan(400 * 2 ** 20);
+        await at.quiet();
+        expect(await at.standing()).toMatchObject({ reserved: 0 });
+        expect((await at.standing()).spent).toBeGreaterThan(0);
+      },
+    );
+  });
+
+  test('a whole answer without end is cut off', async () => {
+    await behind(
+      (_req, res) => {
+        res.writeHead(200, { 'content-type': 'application/json' });
+        const more = (): void => {
+          while (!res.destroyed) if (!res.write(' '.repeat(65_536))) return void res.once('drain', more);
+        };
+        more();
+      },
+      async () => expect((await at.call('anthropic', {}, { stream: false })).broken).toBe(true),
     );
   });
 

@@ -2,7 +2,7 @@
  * NET-032, TLS-022: an allowed host, or the resolver, that lies, breaks off, sends garbage or says nothing. Each is bounded
  * and recorded, and the next request, to a host that works, is as if nothing had been.
  */
-import type { Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
@@ -41,9 +41,9 @@ async function broken(answer: (secured: TLSSocket) => void): Promise<void> {
   });
 }
 
-async function ask(to: string): Promise<string> {
-  const raw = await tlsTo(h, to);
-  raw.send(`GET /a HTTP/1.1\r\nHost: ${to}\r\nConnection: close\r\n\r\n`);
+async function ask(to: string, how: { port?: number; after?: Promise<unknown> } = {}): Promise<string> {
+  const raw = await tlsTo(h, to, how);
+  raw.send(`GET /a HTTP/1.1\r\nHost: ${to}:${how.port ?? 443}\r\nConnection: close\r\n\r\n`);
   const text = await raw.finish();
   raw.close();
   return text;
@@ -137,6 +137,33 @@ describe('a handshake that is none', () => {
     expect(await ask(BROKEN)).toMatch(/"reason":"dial_failed"/);
     expect(denials(h.events).map(({ data }) => data?.['host'])).toEqual([BROKEN]);
     await twin();
+  });
+});
+
+describe('a host that is gone before the client has spoken is told at once, not after the time of a handshake', () => {
+  const limits = { dialMs: 60_000 };
+  test('at the hermetic internet', async () => {
+    h = await hermetic({ rules: [{ host: BROKEN }, { host: ALLOWED }], limits });
+    h.internet.names.set(BROKEN, ['93.184.216.40']);
+    await h.internet.serveHttps(`${PUBLIC}:443`, ALLOWED, (_request, response) => response.end('fine'));
+    const gone = Promise.withResolvers<undefined>();
+    await h.internet.serve(AT, (socket) => socket.once('close', () => gone.resolve(undefined)).destroy());
+    expect(await ask(BROKEN, { after: gone.promise })).toMatch(/"reason":"dial_failed"/);
+    await twin();
+  });
+
+  test.each(['end', 'destroy'] as const)('over TCP, as the gateway dials: %s', async (how) => {
+    const gone = Promise.withResolvers<undefined>();
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined)[how]();
+      gone.resolve(undefined);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    h = await hermetic({ rules: [{ host: BROKEN, ports: [port], allowPrivate: true }], limits, ownDial: true });
+    h.internet.names.set(BROKEN, ['127.0.0.1']);
+    expect(await ask(BROKEN, { port, after: gone.promise })).toMatch(/"reason":"dial_failed"/);
+    server.close();
   });
 });
 

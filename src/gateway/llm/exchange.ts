@@ -237,6 +237,7 @@ async function pass({
   const events = /^text\/event-stream\b/i.test(response.headers['content-type'] ?? '');
   const meter = createMeter({ wire: call.wire, events, maxBytes: limits.maxMeteredBytes });
   let firstByteMs: number | undefined;
+  let plain = 0;
   if (!res.destroyed && !res.headersSent) {
     res.writeHead(200, answerHeaders(response.headers));
     // The head goes out together with the first bytes where they have come already.
@@ -259,7 +260,8 @@ async function pass({
       clock.stop();
     }
     meter.push(chunk);
-    if (events && tooMuch(meter, call)) abort();
+    plain += chunk.length;
+    if (events ? tooMuch(meter, call) : plain > limits.maxMeteredBytes) abort();
   });
   res.off('drain', resume);
   res.off('close', resume);

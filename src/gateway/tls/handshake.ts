@@ -34,6 +34,11 @@ export async function openHandshake(options: {
   timeoutMs: number;
 }): Promise<TLSSocket> {
   const { socket, host, ca, timeoutMs } = options;
+  // Of an end that has come already nobody would hear.
+  if (socket.destroyed || socket.readableEnded) {
+    socket.destroy();
+    throw new Error('closed before the TLS handshake');
+  }
   const secured = connect({
     socket,
     servername: host,
@@ -41,6 +46,9 @@ export async function openHandshake(options: {
     minVersion: 'TLSv1.2',
     ...(ca === undefined ? {} : { ca }),
   });
+  // One that has come and was not read yet is told to the socket below only.
+  const gone = (): void => void secured.destroy();
+  socket.once('end', gone).once('close', gone).read(0);
   try {
     return await finished(secured, 'secureConnect', timeoutMs);
   } catch (cause) {
