@@ -220,7 +220,7 @@ test('LLM-017 providers are not reached beside the model endpoint, and no policy
   }
 });
 
-describe('odd requests', () => {
+describe('RES-009 odd requests', () => {
   test.each<[string, string | Uint8Array, Record<string, string>, RegExp]>([
     ['UTF-16', Buffer.from(JSON.stringify(BASE.anthropic), 'utf16le'), {}, /malformed/],
     ['broken UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), {}, /malformed/],
