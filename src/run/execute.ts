@@ -231,11 +231,14 @@ async function commitMessage(
   facts: { tree: string; files: RunResult['files'] },
 ): Promise<{ title: string; body: string; trailers: [string, string][] }> {
   const { audit, job, notes } = run;
-  await audit.append({
+  const recorded = audit.append({
     zone: 'worker',
     type: 'git.commit',
     data: { tree: facts.tree, base: plan.spec.base, files: facts.files.length },
   });
+  // Others may write while this line is synced, and the trailer names this one.
+  const checkpoint = audit.head();
+  await recorded;
   const requester = job.requester;
   return {
     title: plan.spec.title,
@@ -250,7 +253,7 @@ async function commitMessage(
             ],
           ]),
       ['Cofferdam-Run', job.runId],
-      ['Cofferdam-Audit', audit.head()],
+      ['Cofferdam-Audit', checkpoint],
     ],
   };
 }

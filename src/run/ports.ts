@@ -17,7 +17,7 @@ import type {
 } from '../domain/run.ts';
 import type { HeldFacts } from '../domain/held.ts';
 
-/** The single writer of one run's audit file. `append` resolves when the line is written (synced for `DURABLE_EVENTS`). */
+/** The single writer of one run's audit file. `append` writes before it returns, and resolves when the line is as durable as it has to be (synced for `DURABLE_EVENTS`). */
 export interface AuditLog {
   readonly file: string;
   append(entry: AuditEntry): Promise<void>;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CofferdamError } from '../../src/domain/errors.ts';
+import { Digest } from '../../src/domain/ids.ts';
 import { execute } from '../../src/run/execute.ts';
 import { finalState } from '../../src/run/outcome.ts';
 import { JOB, SPEC, world, type Scene } from './fakes.ts';
@@ -53,6 +54,40 @@ describe('execute', () => {
     expect(types.indexOf('run.manifest')).toBeLessThan(types.indexOf('sandbox.create'));
     expect(types.indexOf('git.commit')).toBeLessThan(types.indexOf('harvest.done'));
     expect(types.at(-1)).toBe('run.end');
+  });
+
+  it('names the line of the checkpoint in the trailer, whatever is written while that line is synced', async () => {
+    const w = world();
+    const { openAudit, harvester } = w.ports;
+    const lines: string[] = [];
+    w.ports.openAudit = async (runId) => {
+      const log = await openAudit(runId);
+      return {
+        ...log,
+        append: async (entry) => {
+          lines.push(entry.type);
+          await log.append(entry);
+          if (entry.type === 'git.commit') lines.push('kernel.open');
+        },
+        head: () => Digest.parse(`sha256:${String(lines.length - 1).padStart(64, '0')}`),
+      };
+    };
+    let trailers: [string, string][] = [];
+    w.ports.harvester = {
+      harvest: (request) =>
+        harvester.harvest({
+          ...request,
+          message: async (facts) => {
+            const message = await request.message(facts);
+            ({ trailers } = message);
+            return message;
+          },
+        }),
+    };
+    await execute(w.ports, JOB, idle());
+    expect(lines[lines.indexOf('git.commit') + 1]).toBe('kernel.open');
+    const named = Object.fromEntries(trailers)['Cofferdam-Audit'] ?? '';
+    expect(Number(named.replace('sha256:', ''))).toBe(lines.indexOf('git.commit'));
   });
 
   it('AUD-005 ends when a line cannot be written, whichever it is: nothing is left open, and nothing is published after that', async () => {
