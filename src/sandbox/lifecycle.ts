@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CofferdamError } from '../domain/errors.ts';
 import type { Sandboxes, SandboxOptions } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -55,6 +56,8 @@ interface SweepResult {
 }
 
 const READY_MS = 60_000;
+/** How long the words of a portal that ended may be on their way. */
+const LAST_WORDS_MS = 2_000;
 const SMALL_OUTPUT = 16_384;
 const DISK_FLOOR = 2 ** 30;
 
@@ -184,9 +187,24 @@ async function makeReady(options: {
 }): Promise<ContainerFacts> {
   const { docker, id, portal, asked } = options;
   throwIfCancelled(asked.signal);
+  try {
+    await proveAndAddress(docker, id, asked.settings.runtime);
+  } catch (thrown) {
+    // A portal that ends takes its container along, maybe before these commands came to it: then its own words are the reason.
+    await Promise.race([portal.ready, sleep(LAST_WORDS_MS, undefined, { ref: false })]);
+    throw thrown;
+  }
+  await portal.ready;
+  const facts = await docker.inspect(id);
+  if (facts === undefined) throw new CofferdamError('sandbox', 'sandbox.create', 'the container is gone');
+  return facts;
+}
+
+/** Proves gVisor and makes every address local, with the toolbox's own programs. */
+async function proveAndAddress(docker: Docker, id: string, runtime: string): Promise<void> {
   const banner = await toolboxExec(docker, id, { argv: [TOOLBOX.busybox, 'dmesg'], privileged: false });
   if (!banner.output.includes('Starting gVisor')) {
-    const message = `the runtime ${asked.settings.runtime} does not run containers under gVisor`;
+    const message = `the runtime ${runtime} does not run containers under gVisor`;
     throw new CofferdamError('runtime_missing', 'sandbox.create', message);
   }
   const address = await toolboxExec(docker, id, {
@@ -197,10 +215,6 @@ async function makeReady(options: {
     const message = `the sandbox's addresses cannot be set: ${address.output.trim()}`;
     throw new CofferdamError('sandbox', 'sandbox.create', message);
   }
-  await portal.ready;
-  const facts = await docker.inspect(id);
-  if (facts === undefined) throw new CofferdamError('sandbox', 'sandbox.create', 'the container is gone');
-  return facts;
 }
 
 /** The portal's first line says that it listens and that the gateway holds it. Its later output is thrown away. */
