@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests that start sandboxes. */
 const SANDBOX = [
@@ -7,12 +8,37 @@ const SANDBOX = [
   'test/security/{aud-kernel,cra-sandbox,esc,res,tls-clients}.test.ts',
 ];
 
-// Three lanes: `unit` may run in parallel; `parts` (Redis, git, gateway processes, a browser) and `sandbox` (Docker with gVisor,
-// whole runs) share one small machine and run one file at a time each.
-const oneByOne = { fileParallelism: false, testTimeout: 300_000, hookTimeout: 300_000 };
+/** The longest of a lane that runs several files at once: one that began last would run alone at the end. */
+const LONGEST = [
+  'e2e/crash',
+  'e2e/limits',
+  'integration/registries',
+  'e2e/app',
+  'e2e/injection',
+  'integration/agent-opencode',
+  'security/aud-kernel',
+  'e2e/compose',
+  'e2e/run',
+  'security/res',
+].map((name) => `/test/${name}.test.ts`);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const found = LONGEST.findIndex((name) => moduleId.endsWith(name));
+      return found === -1 ? LONGEST.length : found;
+    };
+    return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
+  }
+}
+
+// Three lanes: `unit` may run in parallel; `parts` (Redis, git, gateway processes, a browser) runs one file at a time; `sandbox`
+// (Docker with gVisor, whole runs) waits half of its time, so it runs two.
+const patient = { testTimeout: 300_000, hookTimeout: 300_000 };
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -29,10 +55,11 @@ export default defineConfig({
           exclude: SANDBOX,
           // A test that starts sandboxes and is not in their lane finds no Docker, instead of sharing it with the other one's tests.
           env: { DOCKER_HOST: 'unix:///nowhere/docker.sock' },
-          ...oneByOne,
+          fileParallelism: false,
+          ...patient,
         },
       },
-      { test: { name: 'sandbox', include: SANDBOX, ...oneByOne } },
+      { test: { name: 'sandbox', include: SANDBOX, maxWorkers: 2, ...patient } },
     ],
   },
 });
