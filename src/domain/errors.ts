@@ -15,7 +15,7 @@ const table = {
   docker_unavailable: {
     retry: true,
     exitCode: 125,
-    advice: 'Start Docker or set DOCKER_HOST; `cofferdam doctor` shows what is missing.',
+    advice: 'The message names what is missing or cannot be reached; `cofferdam doctor` shows the state of this host.',
   },
   runtime_missing: {
     retry: false,

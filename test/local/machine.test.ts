@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { buildStep } from '../../src/local/machine/build.ts';
 import { clearWork, ensureMachineDirectory, machinePaths } from '../../src/local/machine/directory.ts';
 import { socketOf } from '../../src/local/machine/docker.ts';
@@ -13,6 +13,7 @@ import { isPrivateHost } from '../../src/local/machine/host.ts';
 import { identify, isAlive } from '../../src/local/machine/identity.ts';
 import { dropKeptLease, dropLease, liveLeases, takeKeptLease, takeLease } from '../../src/local/machine/lease.ts';
 import { lockFile } from '../../src/local/machine/lock.ts';
+import { installLocked } from '../../src/local/machine/npm.ts';
 import { mustRun, runCommand } from '../../src/local/machine/process.ts';
 import { progressLines, step } from '../../src/local/machine/progress.ts';
 import { allOrNone } from '../../src/local/machine/together.ts';
@@ -193,6 +194,22 @@ describe('progress', () => {
     );
     expect(value).toBe(7);
     expect(lines.map((line) => line.replace(/\d+\.\d/, 'N'))).toEqual(['  image: building', '  image: built (N s)']);
+  });
+});
+
+describe('packages of npm', () => {
+  it('that cannot be fetched are an error with npm’s reason, and where to look', async () => {
+    vi.stubEnv('npm_config_registry', 'http://127.0.0.1:9');
+    vi.stubEnv('npm_config_fetch_retries', '0');
+    vi.stubEnv('npm_config_cache', path.join(directory, 'cache'));
+    const manifest = path.join(import.meta.dirname, '../../src/sandbox/image');
+    const target = path.join(directory, 'target');
+    await mkdir(target);
+    await expect(installLocked({ manifest, target })).rejects.toMatchObject({
+      code: 'docker_unavailable',
+      message: expect.stringMatching(/ECONNREFUSED[^]*npm config get registry/) as string,
+    });
+    vi.unstubAllEnvs();
   });
 });
 
