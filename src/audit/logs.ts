@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RunId } from '../domain/ids.ts';
 import { createAuditReader } from './read.ts';
+import { findRemoval, type Removal } from './removal.ts';
 import { textAt } from './story/field.ts';
 
 /** What lies beside each other for one run. */
@@ -38,6 +39,8 @@ export interface FileLogs {
   open(runId: RunId): Promise<FileLog | null>;
   /** Every audit file, newest first. */
   list(): Promise<FoundFile[]>;
+  /** What is known of a log that was here. */
+  removed(runId: RunId): Promise<Removal | null>;
 }
 
 /** The logs in the directory that `AuditFile` writes to. */
@@ -48,6 +51,7 @@ export function createFileLogs(directory: string): FileLogs {
       return (await sizeOf(paths.log)) === undefined ? null : fileLog(paths);
     },
     list: () => listFiles(directory),
+    removed: (runId) => findRemoval(directory, runId),
   };
 }
 

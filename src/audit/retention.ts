@@ -1,5 +1,8 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
+import type { Digest } from '../domain/ids.ts';
 import { auditPaths, createFileLogs, type FoundFile } from './logs.ts';
+import { noteRemoval } from './removal.ts';
+import { parseSeal } from './seal.ts';
 
 /** How long audit files are kept. A bound that is not there does not bound. */
 export interface Retention {
@@ -24,13 +27,21 @@ export function beyondRetention(files: readonly FoundFile[], retention: Retentio
   });
 }
 
-/** Removes what is beyond the retention, with seal and patch; what was removed. */
+/** Removes what is beyond the retention, with seal and patch, and leaves a note of each; what was removed. */
 export async function prune(directory: string, retention: Retention, nowMs = Date.now()): Promise<FoundFile[]> {
   const gone = beyondRetention(await createFileLogs(directory).list(), retention, nowMs);
-  for (const { runId } of gone) {
+  for (const { runId, bytes, changedMs } of gone) {
     const { log, seal, patch } = auditPaths(directory, runId);
+    const why = nowMs - changedMs > (retention.maxAgeMs ?? Infinity) ? 'age' : 'size';
+    const removedAt = new Date(nowMs).toISOString();
+    await noteRemoval(directory, { version: 1, runId, removedAt, why, bytes, ...(await sealOf(seal)) });
     // The seal last: a file that lost its log but not its seal cannot be taken for a run that goes on.
     for (const file of [log, patch, seal]) await rm(file, { force: true });
   }
   return gone;
+}
+
+async function sealOf(file: string): Promise<{ count: number; head: Digest } | undefined> {
+  const found = parseSeal(await readFile(file, 'utf8').catch(() => ''));
+  return found === undefined ? undefined : { count: found.body.count, head: found.body.head };
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { describeRemoval, findRemoval } from '../audit/removal.ts';
 import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
 import type { Environment } from '../config/environment.ts';
 import { requireSettings } from '../config/environment.ts';
@@ -91,8 +92,11 @@ export async function verifyPull(options: {
         throw thrown;
       },
     );
-    if (result === null) compared.push({ ...base, verdict: 'missing', problems: ['its audit file is not here'] });
-    else
+    if (result === null) {
+      const removal = await findRemoval(join(dataDir, 'audit'), runId.data);
+      const problem = removal === null ? 'its audit file is not here' : describeRemoval(removal);
+      compared.push({ ...base, verdict: 'missing', problems: [problem] });
+    } else
       compared.push({
         ...base,
         verdict: result.verdict,

@@ -1,6 +1,7 @@
 import { access, readFile } from 'node:fs/promises';
 import type { Environment } from '../config/environment.ts';
 import { auditPaths } from '../audit/logs.ts';
+import { describeRemoval, findRemoval } from '../audit/removal.ts';
 import { publicKeyFile } from '../audit/seal.ts';
 import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
 import { CofferdamError } from '../domain/errors.ts';
@@ -9,11 +10,13 @@ import { auditDirectory } from '../main/live-audit.ts';
 import { terminalLine } from './terminal.ts';
 import { describePull, parsePullUrl, verifyPull } from './verify-pull.ts';
 
-/** A file, or a run id whose file is in the data directory. */
+/** A file, or a run id whose file is in the data directory. Errors: `usage`, which says so when it was removed by age or size. */
 export async function locate(target: string, dataDir: string): Promise<string> {
   const id = RunId.safeParse(target);
   const file = id.success ? auditPaths(auditDirectory(dataDir), id.data).log : target;
-  await access(file).catch((cause: unknown) => {
+  await access(file).catch(async (cause: unknown) => {
+    const removal = id.success ? await findRemoval(auditDirectory(dataDir), id.data) : null;
+    if (removal !== null) throw new CofferdamError('usage', 'cli.verify', describeRemoval(removal), cause);
     throw new CofferdamError('usage', 'cli.verify', `cannot read ${file}`, cause);
   });
   return file;

@@ -130,8 +130,11 @@ async function linkKey(dataDir: string, log: Logger): Promise<Buffer> {
 }
 
 /** The audit's own file where this process can read it; else what the worker sent to the stream. */
-function firstOf(files: RunLogs, stream: RunLogs): RunLogs {
-  return { open: async (runId) => (await files.open(runId)) ?? stream.open(runId) };
+function firstOf(files: FileLogs, stream: RunLogs): RunLogs {
+  return {
+    open: async (runId) => (await files.open(runId)) ?? stream.open(runId),
+    removed: (runId) => files.removed(runId),
+  };
 }
 
 /** The pages of a server that shares Redis with its workers. Errors: `config`. */

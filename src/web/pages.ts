@@ -15,6 +15,7 @@ import type { RunIndex, RunLogs, ShortLived } from './ports.ts';
 import { listBody, messageBody, type ListedRun } from './view/list.ts';
 import { readFilter } from './view/filter.ts';
 import { frame, runBody, runTitle } from './view/page.ts';
+import { removedLines } from './view/removed.ts';
 import { titleOf, type RunView } from './view/run-view.ts';
 import { createWatch, type Watch, type Watched } from './watch.ts';
 
@@ -211,6 +212,11 @@ async function serveRun(pages: Pages, exchange: RunExchange): Promise<void> {
     return serveLive(exchange, { look, changed }, pages.live);
   }
   const watched = await watch.open(runId);
+  const removal = watched === null ? ((await options.logs.removed?.(runId)) ?? null) : null;
+  if (removal !== null) {
+    say(pages, response, 410, 'This record is kept no longer', removedLines(removal));
+    return;
+  }
   if (record === null && watched === null) {
     refuse(pages, exchange, 'not_found');
     return;

@@ -1,3 +1,4 @@
+import type { Removal } from '../audit/removal.ts';
 import type { RunId } from '../domain/ids.ts';
 import type { RunRecord } from '../run/ports.ts';
 
@@ -20,6 +21,8 @@ export interface RunLog {
 export interface RunLogs {
   /** Null: this run has no line here. */
   open(runId: RunId): Promise<RunLog | null>;
+  /** What is known of a log that was here and is kept no longer; absent: nothing is ever removed. */
+  removed?(runId: RunId): Promise<Removal | null>;
 }
 
 /** What the queue knows of runs. */

@@ -3,12 +3,14 @@ import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { AuditFile } from '../../src/audit/log.ts';
-import type { FoundFile } from '../../src/audit/logs.ts';
+import { createFileLogs, type FoundFile } from '../../src/audit/logs.ts';
 import { beyondRetention, prune } from '../../src/audit/retention.ts';
 import { loadSigningKey } from '../../src/audit/seal.ts';
 import type { VerifyResult } from '../../src/audit/verify.ts';
 import { auditExportCommand, auditPruneCommand, auditShowCommand } from '../../src/cli/audit.ts';
 import { disagreements, parsePullUrl } from '../../src/cli/verify-pull.ts';
+import { verifyCommand } from '../../src/cli/verify.ts';
+import { readEnvironment } from '../../src/config/environment.ts';
 import { RunId } from '../../src/domain/ids.ts';
 import { retentionOf, startRetention } from '../../src/main/retention.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
@@ -116,8 +118,18 @@ describe('retention', () => {
     });
     expect(await auditPruneCommand({ days: '5', dataDir: dir.path, stdout: stream })).toBe(0);
     expect(written()).toContain(`removed ${RUN_ID}`);
-    expect(await readdir(dir.audit)).toEqual(['rbbbbbbbbbbbb.jsonl']);
+    expect(await readdir(dir.audit)).toEqual([`${RUN_ID}.removed`, 'rbbbbbbbbbbbb.jsonl']);
     expect((await stat(open.file)).size).toBeGreaterThan(0);
+    const gone =
+      /^The record of this run was removed on \d{4}-\d\d-\d\d because it was older than records are kept here\.$/;
+    const asked = { target: RUN_ID, dataDir: dir.path, stdout: output().stream };
+    await expect(auditShowCommand(asked)).rejects.toThrow(gone);
+    await expect(auditExportCommand(asked)).rejects.toThrow(gone);
+    const environment = readEnvironment({ COFFERDAM_DATA_DIR: dir.path });
+    await expect(verifyCommand({ ...asked, environment })).rejects.toThrow(gone);
+    // Of one that was never here it says nothing of the kind.
+    await expect(auditShowCommand({ ...asked, target: 'rcccccccccccc' })).rejects.toThrow('cannot read');
+    expect(await createFileLogs(dir.audit).removed(RUN_ID)).toMatchObject({ why: 'age', count: WHOLE_RUN.length + 1 });
     expect(await prune(dir.audit, { maxAgeMs: 1 })).toEqual([]);
     await open.seal();
   });
@@ -144,7 +156,9 @@ describe('retention by the worker', () => {
     const started = startRetention({ directory: dir.audit, retention, audit: own, log });
     await started[Symbol.asyncDispose]();
     expect((await readdir(dir.audit)).sort()).toEqual(
-      [open.file, young, `${young}.seal`, own.file].map((path) => basename(path)).sort(),
+      [open.file, young, `${young}.seal`, own.file, join(dir.audit, `${RUN_ID}.removed`)]
+        .map((path) => basename(path))
+        .sort(),
     );
     expect(await misfits(own.file)).toEqual([]);
     expect(JSON.parse(await readFile(own.file, 'utf8'))).toMatchObject({

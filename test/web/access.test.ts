@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { prune } from '../../src/audit/retention.ts';
 import { RunId } from '../../src/domain/ids.ts';
 import { readTicket, signTicket } from '../../src/web/links.ts';
 import { directory, openLog, putAll, RUN_ID, WHOLE_RUN, type Directory } from '../audit/run-log.ts';
@@ -61,6 +62,27 @@ describe('without login, on loopback', () => {
         .end();
     });
     expect(status).toBe(403);
+  });
+});
+
+describe('a run whose record was removed by age', () => {
+  it('says when and why to who may see it, and nothing to anybody else', async () => {
+    await using dir = await twoRuns();
+    expect((await prune(dir.audit, { maxAgeMs: 0 }, Date.now() + 1_000)).length).toBe(2);
+    await using here = await pagesStage(dir, { mode: { kind: 'github', github: undefined } });
+    here.records.push(record(RUN_ID, { state: 'succeeded' }));
+    expect((await here.get(PAGE)).status).toBe(401);
+    const { headers } = await here.get(`${PAGE}?ticket=${signTicket(LINK_KEY, RUN_ID, Date.now() + 60_000)}`);
+    const holder = { cookie: headers.get('set-cookie')?.split(';')[0] ?? '' };
+    for (const path of [PAGE, `${PAGE}/audit.jsonl`, `${PAGE}/events`]) {
+      const response = await here.get(path, holder);
+      expect([path, response.status]).toEqual([path, 410]);
+      const page = await response.text();
+      expect(page).toContain(`was removed on ${new Date().toISOString().slice(0, 4)}`);
+      expect(page).toMatch(/<code>sha256:[0-9a-f]{64}<\/code>/);
+    }
+    await using local = await pagesStage(dir);
+    expect((await local.get('/runs/rcccccccccccc')).status).toBe(404);
   });
 });
 
