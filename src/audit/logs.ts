@@ -24,7 +24,8 @@ export interface FileLog {
 }
 
 const POLL_MS = 400;
-const MAX_PATCH_BYTES = 4 * 1_048_576;
+/** A little more than harvest keeps of one. */
+const MAX_PATCH_BYTES = 9 * 1_048_576;
 
 /** One audit file of a directory. */
 export interface FoundFile {

@@ -296,6 +296,8 @@ export interface RunResult {
   usage: Usage;
   verification: CommandFact[];
   files: ChangedFile[];
+  /** The patch that was kept ends before the change does; the commit has all of it. */
+  patchCut?: true;
   egress: EgressEntryFact[];
   /** Set with the state `held`. */
   held?: HeldFacts;

@@ -176,7 +176,10 @@ async function deliver(
   await audit.append({
     zone: 'worker',
     type: 'harvest.done',
-    data: { commit: harvest.commit, files: harvest.files, diffHash: harvest.diffHash },
+    data: {
+      ...{ commit: harvest.commit, files: harvest.files, diffHash: harvest.diffHash },
+      ...(harvest.patchTruncated ? { patchCut: true } : {}),
+    },
   });
   if (plan.spec.verify.length > 0) await check(run, plan, harvest, signal);
   const stopped = run.signal.aborted;

@@ -87,6 +87,7 @@ export function toResult(run: Ended, startedAt: string): RunResult {
     ...(record === undefined ? {} : { processRecord: record }),
     verification: notes.verification,
     files: notes.harvest?.files ?? [],
+    ...(notes.harvest?.patchTruncated === true ? { patchCut: true as const } : {}),
     ...(notes.held === undefined ? {} : { held: notes.held }),
     ...(notes.outcome?.summary ? { agentSummary: notes.outcome.summary } : {}),
     startedAt,

@@ -58,6 +58,20 @@ describe('a finished run', () => {
     expect(page).not.toContain('data-live');
   });
 
+  it('says of a patch that was kept in part that it is', async () => {
+    for (const cut of [true, false]) {
+      await using dir = await directory();
+      const entries = WHOLE_RUN.map((entry) =>
+        cut && entry.type === 'harvest.done' ? { ...entry, data: { ...entry.data, patchCut: true } } : entry,
+      );
+      await finished(dir, entries);
+      await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'diff --git a/x b/x\n+1\n');
+      await using here = await pagesStage(dir);
+      const page = await text(here, PAGE);
+      expect(page.includes('The patch is cut.')).toBe(cut);
+    }
+  });
+
   it('shows a tool call folded: what it was given, what it gave, without what would steer a terminal', async () => {
     await using dir = await directory();
     await finished(dir);

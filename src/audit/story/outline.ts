@@ -84,6 +84,8 @@ export interface Outline {
   limit: string | undefined;
   commit: string | undefined;
   diffHash: string | undefined;
+  /** The patch that was kept ends before the change does. */
+  patchCut?: boolean;
   pull: number | undefined;
   pushed: string | undefined;
   held: HeldFact | undefined;
@@ -155,6 +157,7 @@ const takers: Record<string, (outline: Outline, data: Record<string, unknown>, e
   'harvest.done': (outline, data) => {
     outline.commit = textAt(data, 'commit');
     outline.diffHash = textAt(data, 'diffHash');
+    outline.patchCut = data['patchCut'] === true;
     outline.files = listAt(data, 'files').slice(0, MAX_LIST).map(fileOf);
   },
   'publish.held': (outline, data, { decision }) => {

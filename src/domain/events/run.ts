@@ -131,7 +131,12 @@ export const RESULT_EVENTS = {
     .strictObject({ tree: Commit, base: Commit, files: Count })
     .describe("The checkpoint: the hash of this line is in the commit's trailer"),
   'harvest.done': z
-    .strictObject({ commit: as('vcs.ref.head.revision', Commit), files: z.array(File), diffHash: Sha256 })
+    .strictObject({
+      commit: as('vcs.ref.head.revision', Commit),
+      files: z.array(File),
+      diffHash: Sha256.describe('Of the whole change'),
+      patchCut: z.literal(true).optional().describe('The patch that was kept ends before the change does'),
+    })
     .describe('The one commit, made by the host from what the sandbox left'),
   'verify.command': z
     .strictObject({

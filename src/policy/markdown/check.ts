@@ -59,7 +59,7 @@ export function checkSummary(facts: CheckFacts): string {
       ...heldSections(result, { prefix: facts.prefix ?? '/agent' }),
       remarks === undefined ? undefined : { text: `## Look at first\n\n${remarks}` },
       { text: `## Verification\n\n${verification(result.verification, { tails: false, max: commands })}` },
-      { text: `## Files\n\n${filesList(result.files, files)}` },
+      { text: `## Files\n\n${filesList(result.files, files)}${result.patchCut === true ? PATCH_CUT : ''}` },
       { text: `## Network\n\n${network(result.egress, { rules: false, max: hosts })}` },
       { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
       facts.steps.length === 0 ? undefined : { text: `## Steps\n\n${steps(facts)}` },
@@ -69,6 +69,9 @@ export function checkSummary(facts: CheckFacts): string {
     MAX_SUMMARY,
   );
 }
+
+const PATCH_CUT =
+  '\n\n**The patch on the run page is cut**: the change is larger than the host keeps. The commit has all of it.';
 
 const MAX_SUMMARY = 65_000;
 

@@ -97,6 +97,7 @@ ${block.slice(1).map(diffLine)}</pre>
         </details>`,
     )}
     ${lines.length > shown.length && html`<p class="quiet pad">The diff has ${count(lines.length)} lines; the rest is in the patch.</p>`}
+    ${view.story?.outline.patchCut === true && html`<p class="pad"><b>The patch is cut.</b> It ends before the change does: the change is larger than this host keeps. The commit has all of it.</p>`}
   </section>`;
 }
 
