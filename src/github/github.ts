@@ -2,7 +2,9 @@ import type { RepositoryRef } from './call.ts';
 import { createRepository, type GitHubRepository } from './repository.ts';
 import { githubError, unless } from './failure.ts';
 import { createTokens } from './tokens.ts';
-import { createTransport } from './transport.ts';
+import { createTransport, type Clock, type Transport } from './transport.ts';
+import { writeGate, type WriteKind, type WriteSlots } from './writes.ts';
+import type { Logger } from '../telemetry/log.ts';
 
 export interface GitHubOptions {
   /** `https://api.github.com` or `<protocol>://<host>/api/v3`; no other host is ever called. */
@@ -14,10 +16,15 @@ export interface GitHubOptions {
   writeGapMs?: number;
   backoffMs?: number;
   maxWaitMs?: number;
+  clock?: Clock;
+  /** The count of an installation's writes that all workers share; absent: only this process's pace holds. */
+  slots?: (installationId: number) => WriteSlots;
+  log?: Logger;
 }
 
 export interface GitHub {
-  repository(repository: RepositoryRef): GitHubRepository;
+  /** `writes`: what its writes are for, which decides who goes first; default `result`. */
+  repository(repository: RepositoryRef, options?: { writes?: WriteKind }): GitHubRepository;
   /** Asks GitHub who this App is. Errors: `github`, `config`. */
   check(): Promise<{ slug: string; permissions: Record<string, string>; events: string[] }>;
   /** The installation on this repository; null: there is none. Errors: `github`. */
@@ -37,11 +44,17 @@ export function createGitHub(options: GitHubOptions): GitHub {
     writeGapMs: options.writeGapMs ?? 1_000,
     backoffMs: options.backoffMs ?? 1_000,
     maxWaitMs: options.maxWaitMs ?? 120_000,
+    clock: options.clock,
     ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
   });
   const tokens = createTokens({ baseUrl, appId, privateKey, transport });
   return {
-    repository: (repository) => createRepository({ repository, baseUrl, appId, transport, tokens }),
+    repository(repository, { writes: kind = 'result' } = {}) {
+      const slots = options.slots?.(repository.installationId);
+      const gate = slots === undefined ? undefined : writeGate({ slots, kind, log: options.log });
+      const counted: Transport = (url, init) => transport(url, init, gate);
+      return createRepository({ repository, baseUrl, appId, transport: counted, tokens });
+    },
     async check() {
       const octokit = await tokens.asApp();
       try {

@@ -37,6 +37,8 @@ export type PushBranch = (options: {
 
 export interface PublisherOptions {
   repository: GitHubRepository;
+  /** The same repository, for writes that may be left out: how far the run is. */
+  progress?: GitHubRepository | undefined;
   request: RunRequest;
   push: PushBranch;
   /** What is known before the run is planned; `describe` replaces it. */
@@ -85,6 +87,7 @@ const GOOD: readonly RunResult['state'][] = ['succeeded', 'unverified'];
 export function createPublisher(options: PublisherOptions): GitHubPublisher {
   const { repository, request, log, runUrl } = options;
   const { runId, source } = request;
+  const shown = options.progress ?? repository;
   // A fork's commit is none of this repository's: a click on a check run there would not name the pull request, and a neutral one
   // could stand for one that a rule of the repository asks for. The status comment says how it goes.
   const followUp = ownBranch(request.pull) === undefined ? undefined : request.pull;
@@ -100,6 +103,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   let remarks: Remark[] = [];
   const comment = createStatusComment({
     repository,
+    progress: shown,
     number: source.number,
     intervalMs: options.intervalMs ?? INTERVAL_MS,
     log,
@@ -145,7 +149,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   function openCheck(step: string): Promise<void> {
     if (followUp === undefined) return Promise.resolve();
     const output = { title: 'Cofferdam is working', summary: runningSummary({ runId, runUrl, step }) };
-    return putCheck(repository, followUp.sha, check(output)).catch((thrown: unknown) => {
+    return putCheck(shown, followUp.sha, check(output)).catch((thrown: unknown) => {
       log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
     });
   }
@@ -153,7 +157,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   /** Never fails: the labels are a convenience. */
   async function showState(state: ThreadState | undefined): Promise<void> {
     const label = options.label ?? 'agent';
-    await repository.setStateLabel(source.number, { label, state }).catch((thrown: unknown) => {
+    const by = state === 'working' ? shown : repository;
+    await by.setStateLabel(source.number, { label, state }).catch((thrown: unknown) => {
       log.warn({ runId, kind: kindOf(thrown) }, 'state label not set');
     });
   }

@@ -4,8 +4,12 @@ import type { Logger } from '../telemetry/log.ts';
 import { GitHubError } from './failure.ts';
 import type { GitHubRepository } from './repository.ts';
 
+type CommentVerbs = Pick<GitHubRepository, 'comments' | 'createComment' | 'editComment' | 'deleteComment'>;
+
 export interface StatusCommentOptions {
-  repository: Pick<GitHubRepository, 'comments' | 'createComment' | 'editComment' | 'deleteComment'>;
+  repository: CommentVerbs;
+  /** The same, for what may be left out. */
+  progress?: CommentVerbs | undefined;
   number: number;
   /** Least time between two edits while a run goes on; GitHub counts 500 writes an hour for a whole installation. */
   intervalMs: number;
@@ -50,29 +54,29 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
     return (await repository.comments(number)).find((one) => one.ours && one.body.startsWith(STATUS_MARKER))?.id;
   }
 
-  async function create(body: string): Promise<number> {
-    const made = await repository.createComment(number, body);
+  async function create(by: CommentVerbs, body: string): Promise<number> {
+    const made = await by.createComment(number, body);
     const first = (await find()) ?? made;
     if (first === made) return made;
-    await repository.deleteComment(made);
-    await repository.editComment(first, body);
+    await by.deleteComment(made);
+    await by.editComment(first, body);
     return first;
   }
 
   /** Edits the comment, or makes it: by the marker it is found even when a success was lost on the way. */
-  async function write(body: string): Promise<number> {
+  async function write(by: CommentVerbs, body: string): Promise<number> {
     id ??= await find();
     if (id === undefined) {
-      id = await create(body);
+      id = await create(by, body);
       return id;
     }
     try {
-      if (body !== shown) await repository.editComment(id, body);
+      if (body !== shown) await by.editComment(id, body);
       return id;
     } catch (thrown) {
       const deleted = thrown instanceof GitHubError && (thrown.kind === 'not_found' || thrown.kind === 'gone');
       if (!deleted) throw thrown;
-      id = await create(body);
+      id = await create(by, body);
       return id;
     }
   }
@@ -80,7 +84,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
   async function put(body: string): Promise<number> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const written = await write(body);
+        const written = await write(repository, body);
         shown = body;
         return written;
       } catch (thrown) {
@@ -95,7 +99,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
       const body = next();
       next = undefined;
       try {
-        await write(body);
+        await write(options.progress ?? repository, body);
         shown = body;
       } catch (thrown) {
         log.warn({ kind: thrown instanceof GitHubError ? thrown.kind : 'unknown' }, 'status comment not written');

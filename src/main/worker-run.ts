@@ -10,6 +10,7 @@ import { repoKey, type Actor, type PullHead, type RunCause, type RunRequest, typ
 import { createRepositories } from '../git/mirror.ts';
 import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
 import { pushTo } from '../github/push.ts';
+import type { WriteKind } from '../github/writes.ts';
 import { allowableHosts } from '../policy/authority/buttons.ts';
 import { createFieldRedactor } from '../policy/redaction/fields.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
@@ -25,12 +26,18 @@ import type { WorkerParts } from './worker.ts';
 /** Characters of a question that the run with the answer is shown. */
 const MAX_QUESTION = 8_000;
 
-/** What people see of a run, on GitHub. */
-export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy?: Actor): GitHubPublisher {
+/** What people see of a run, on GitHub. `writes`: default `result`. */
+export function publisherFor(
+  parts: WorkerParts,
+  request: RunRequest,
+  options: { approvedBy?: Actor; writes?: WriteKind } = {},
+): GitHubPublisher {
   const { policy, environment, github, log } = parts;
+  const at = { installationId: request.installationId, ...request.repo };
   const fields = createFieldRedactor(knownSecrets(policy.policy, environment));
   return createPublisher({
-    repository: github.repository({ installationId: request.installationId, ...request.repo }),
+    repository: github.repository(at, options),
+    progress: github.repository(at, { writes: 'progress' }),
     request,
     push: pushTo({
       webUrl: environment.github.webUrl,
@@ -44,7 +51,7 @@ export function publisherFor(parts: WorkerParts, request: RunRequest, approvedBy
       model: policy.policy.llm.default,
     },
     hidden: hiddenContentNotes(request.input),
-    approvedBy,
+    approvedBy: options.approvedBy,
     askers: policy.policy.askers,
     prefix: policy.policy.prefix,
     label: policy.policy.label,

@@ -4,6 +4,7 @@ import { checkRepositoryFile } from '../config/repository-file.ts';
 import { settleLimits } from '../config/settle.ts';
 import { repoKey, type RunRequest } from '../domain/run.ts';
 import type { Trigger } from '../domain/trigger.ts';
+import type { GitHubRepository } from '../github/repository.ts';
 import { publishHeld } from '../run/held.ts';
 import type { AuditLog } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
@@ -18,10 +19,13 @@ const PUBLISH_MS = 5 * 60_000;
 /** What handling a trigger needs, on the real rooms. `decisions` records every yes and no. */
 export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPorts {
   const { policy, records, queue, triggers, github } = parts;
+  // Whoever waits for an answer holds up those behind: see `writes.ts`.
+  const repository = ({ installationId, repo }: Pick<Trigger, 'installationId' | 'repo'>): GitHubRepository =>
+    github.repository({ installationId, ...repo }, { writes: 'answer' });
   const limits = settleLimits(policy.policy, parseRepositoryFile(null), {});
   return {
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
-    repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+    repository,
     runs: {
       ...queue,
       load: (runId) => records.load(runId),
@@ -29,16 +33,16 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       ofBranch: (branch) => records.ofBranch(branch),
     },
     newRunId,
-    announce: (request: RunRequest, place) => publisherFor(parts, request).queued(place),
+    announce: (request: RunRequest, place) => publisherFor(parts, request, { writes: 'answer' }).queued(place),
     withdrawn: (record) =>
-      publisherFor(parts, record.request).finish({
+      publisherFor(parts, record.request, { writes: 'answer' }).finish({
         result: endedWithoutWorker(record, { why: 'cancelled', now: new Date().toISOString() }),
       }),
     audit: ({ type, trigger, decision, data }) =>
       decisions.append({ zone: 'worker', type, decision, data: { ...originOf(trigger), ...data } }),
     configuration: {
       claim: (trigger, runIds) => triggers.claim(trigger, runIds),
-      repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+      repository,
       check: (text) => checkRepositoryFile(text, { policy, agents: AGENT_IDS }),
     },
     held: {
@@ -47,7 +51,7 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
         const published = await publishHeld({
           store: parts.held,
           kept,
-          publisher: publisherFor(parts, record.request, trigger.actor),
+          publisher: publisherFor(parts, record.request, { approvedBy: trigger.actor, writes: 'publication' }),
           audit: decisions,
           signal: AbortSignal.timeout(PUBLISH_MS),
         });
@@ -83,7 +87,7 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
     askers: policy.policy.askers,
     mayAdd: policy.policy.egress.mayAdd,
     keepAllowed: keepAllowed({
-      repository: ({ installationId, repo }) => github.repository({ installationId, ...repo }),
+      repository,
       installation: { policy, agents: AGENT_IDS },
     }),
     now: () => new Date().toISOString(),

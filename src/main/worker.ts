@@ -12,6 +12,7 @@ import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../queue/runs.ts';
 import { createTriggerQueue, type TriggerQueue } from '../queue/triggers.ts';
+import { createWriteSlots } from '../queue/write-slots.ts';
 import type { Ledger } from '../run/ledger.ts';
 import type { HeldResults } from '../run/ports.ts';
 import { handleTrigger } from '../run/trigger/handle.ts';
@@ -69,7 +70,8 @@ const REDELIVER_MS = 24 * 3_600_000;
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const { environment, policy, host, redis, log } = options;
   const { appId, privateKey } = environment;
-  const github = createGitHub({ baseUrl: environment.github.apiUrl, appId, privateKey });
+  const slots = createWriteSlots({ redis, prefix: QUEUE_PREFIX });
+  const github = createGitHub({ baseUrl: environment.github.apiUrl, appId, privateKey, slots, log });
   const bot = await introduce(github, policy, log);
   await using undo = new AsyncDisposableStack();
   const records = createRunRecords({ redis, prefix: QUEUE_PREFIX });
