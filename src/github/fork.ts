@@ -2,7 +2,7 @@
 import type { CommitSha } from '../domain/ids.ts';
 import type { PatchFacts, RunRequest, RunSpec } from '../domain/run.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
-import type { Harvest } from '../run/ports.ts';
+import type { AuditLog, Harvest, Published } from '../run/ports.ts';
 import { GitHubError, type GitHubFailure } from './failure.ts';
 import type { PublisherOptions } from './publisher.ts';
 
@@ -50,10 +50,20 @@ export async function unlessRefused<T>(request: RunRequest, work: Promise<T>): P
 /** Of the patch, in a comment. */
 const MAX_PATCH = 20_000;
 
-/** The run's own change; what the fork has already is not part of it. Throws the refusal where no patch is at hand. */
-export function patchFacts(spec: RunSpec, harvest: Harvest, refusal: GitHubError): PatchFacts {
+/** The run's own change as the result; what the fork has already is not part of it. Throws the refusal where no patch is at hand. */
+export async function asPatch(
+  run: { spec: RunSpec; harvest: Harvest; audit: Pick<AuditLog, 'append'>; branch?: string },
+  refusal: GitHubError,
+): Promise<Published> {
+  const { spec, harvest, audit, branch } = run;
+  const patch = patchFacts(spec, harvest, refusal);
+  const data = { commit: harvest.commit, why: refusal.kind, pushed: branch !== undefined };
+  await audit.append({ zone: 'github', type: 'publish.patch', data });
+  return { head: harvest.commit, patch, ...(branch === undefined ? {} : { branch }) };
+}
+
+function patchFacts(spec: RunSpec, harvest: Harvest, refusal: GitHubError): PatchFacts {
   const { patch, patchTruncated } = harvest;
-  // A result that was held keeps the whole difference for people, and goes on waiting.
   if (patch === '') throw refusal;
   return {
     why: refusal.message,

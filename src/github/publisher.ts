@@ -15,7 +15,7 @@ import { answerThreads } from './answer-threads.ts';
 import { checkAuthority } from './authority.ts';
 import { recorded } from './effect.ts';
 import { GitHubError } from './failure.ts';
-import { moved, patchFacts, pushResult, unlessRefused, uponFork } from './fork.ts';
+import { asPatch, moved, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
 import { putCheck, type Check } from './check-run.ts';
 import type { GitHubRepository } from './repository.ts';
@@ -222,7 +222,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
         request,
         recorded(audit, pushing, () => pushResult(options, { spec, harvest, expected, signal })),
       );
-      if (push instanceof GitHubError) return { head: commit, patch: patchFacts(spec, harvest, push) };
+      if (push instanceof GitHubError) return asPatch({ spec, harvest, audit }, push);
       pushed = commit;
       remarks = remarksOn(harvest);
       const baseMoved = expected === undefined && (await moved(options, spec));
@@ -231,7 +231,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
         request,
         recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),
       );
-      if (pull instanceof GitHubError) return { branch, head: commit, patch: patchFacts(spec, harvest, pull) };
+      if (pull instanceof GitHubError) return asPatch({ spec, harvest, audit, branch }, pull);
       const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
       await recorded(audit, checking, () => putCheck(repository, commit, check(output))).catch((thrown: unknown) => {

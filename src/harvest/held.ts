@@ -13,6 +13,8 @@ import type { CiLook } from '../policy/diff/ci.ts';
 import type { HeldLater, HeldResult, HeldResults } from '../run/ports.ts';
 
 const FILE = 'held.json';
+/** Of a result upon a fork: the run's own change, which is handed over where nothing can be pushed. */
+const OWN = 'own.patch';
 const OP = 'harvest.held';
 
 /** Our own file in a directory that only we may enter: what it holds beyond this is what we wrote. */
@@ -25,6 +27,7 @@ const Stored = z.looseObject({
   commit: CommitSha,
   tree: z.string(),
   patchTruncated: z.boolean(),
+  ownTruncated: z.boolean().default(false),
   later: z.looseObject({}).default({}),
 });
 
@@ -39,6 +42,8 @@ interface StoredResult {
   patchTruncated: boolean;
   /** Of a result upon a pull request from a fork: all files that the push brings in. */
   incoming?: ChangedFile[];
+  /** Whether `own.patch` is cut. */
+  ownTruncated: boolean;
   later: HeldLater;
 }
 
@@ -100,6 +105,7 @@ export function createHeldResults(options: HeldOptions): HeldResults {
         const { commit, tree, incoming } = harvest;
         const { patch, patchTruncated } = incoming ?? harvest;
         await writeFile(path.join(directory, 'diff.patch'), patch, { mode: 0o600 });
+        if (incoming !== undefined) await writeFile(path.join(directory, OWN), harvest.patch, { mode: 0o600 });
         const keptAt = new Date(now()).toISOString();
         await write(spec.runId, {
           version: 1,
@@ -110,6 +116,7 @@ export function createHeldResults(options: HeldOptions): HeldResults {
           commit,
           tree,
           patchTruncated,
+          ownTruncated: harvest.patchTruncated,
           ...(incoming === undefined ? {} : { incoming: incoming.files }),
           later: {},
         });
@@ -126,20 +133,23 @@ export function createHeldResults(options: HeldOptions): HeldResults {
     },
     async load(runId) {
       const stored = await read(runId);
-      return stored === null ? null : restored(stored, directoryOf(runId));
+      if (stored === null) return null;
+      const own =
+        stored.incoming === undefined ? '' : readFile(path.join(directoryOf(runId), OWN), 'utf8').catch(() => '');
+      return restored(stored, { directory: directoryOf(runId), own: await own });
     },
   };
 }
 
-function restored(stored: StoredResult, directory: string): HeldResult {
+function restored(stored: StoredResult, { directory, own }: { directory: string; own: string }): HeldResult {
   const { spec, result, held, keptAt, later, commit, tree, patchTruncated, incoming } = stored;
   const harvest = {
     repository: path.join(directory, 'repository.git'),
     commit,
     tree,
     files: result.files,
-    patch: '',
-    patchTruncated,
+    patch: own,
+    patchTruncated: stored.ownTruncated,
     diffHash: Digest.parse(held.diffHash),
     ci: NO_CI,
     ...(incoming === undefined ? {} : { incoming: { files: incoming, patch: '', patchTruncated } }),

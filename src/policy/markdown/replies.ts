@@ -230,9 +230,15 @@ export function heldListReply(
 export function publishedReply(facts: {
   hash: string;
   pull?: { number: number; url: string } | undefined;
+  /** Set when GitHub refused it for good: the result is a patch in the status comment. */
+  patch?: { why: string } | undefined;
   before: boolean;
   baseMoved: boolean;
 }): string {
+  if (facts.patch !== undefined) {
+    const why = code(facts.patch.why, { max: 600 });
+    return `${facts.before ? 'Already handed over' : 'Handed over'}: \`${facts.hash}\` is the patch in the status comment, since GitHub takes no pull request of it: ${why}`;
+  }
   const where = facts.pull === undefined ? 'its branch' : link(`pull request ${facts.pull.number}`, facts.pull.url);
   const moved = facts.baseMoved
     ? ' The base branch has moved since the run began: what was verified is this change on the older base.'

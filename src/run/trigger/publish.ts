@@ -66,8 +66,8 @@ async function publishOne(handling: Handling, held: TriggerHeld, one: Waiting, k
   await ports.audit({ type: 'publish.approved', trigger, decision: allow('hash of a held result'), data });
   try {
     const published = await held.publish({ record, kept, trigger });
-    const { pull, baseMoved } = published;
-    await reply(handling, publishedReply({ hash, pull, before, baseMoved: baseMoved === true }), key);
+    const { pull, patch, baseMoved } = published;
+    await reply(handling, publishedReply({ hash, pull, patch, before, baseMoved: baseMoved === true }), key);
   } catch (thrown) {
     // Another try of the same trigger may do it; where it cannot, the person is told.
     if (!(thrown instanceof CofferdamError) || mayHelp(thrown)) throw thrown;
