@@ -45,6 +45,7 @@ export const DENY_REASONS = [
   'ref_not_allowed',
   'held',
   'not_held',
+  'host_gone',
   'audit_unavailable',
 ] as const;
 

@@ -46,6 +46,8 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
       check: (text) => checkRepositoryFile(text, { policy, agents: AGENT_IDS }),
     },
     held: {
+      host: parts.host.installation,
+      handOver: (trigger, to) => parts.hosts.handOver(trigger, to),
       load: (runId) => parts.held.load(runId),
       publish: async ({ record, kept, trigger }) => {
         const published = await publishHeld({

@@ -11,6 +11,7 @@ import type { RunEvents } from '../queue/events.ts';
 import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../queue/runs.ts';
+import { createHosts, type Hosts } from '../queue/hosts.ts';
 import { createTriggerQueue, type TriggerQueue } from '../queue/triggers.ts';
 import { createWriteSlots } from '../queue/write-slots.ts';
 import type { Ledger } from '../run/ledger.ts';
@@ -20,6 +21,7 @@ import type { Logger } from '../telemetry/log.ts';
 import { newRunId, type Host } from './host.ts';
 import { sweepHost } from './leftovers.ts';
 import { auditDirectory } from './live-audit.ts';
+import { placed } from './held-place.ts';
 import { endLostRun } from './lost-runs.ts';
 import { retentionOf, startRetention } from './retention.ts';
 import { executeRequest } from './worker-run.ts';
@@ -45,6 +47,7 @@ export interface WorkerParts extends WorkerOptions {
   records: RedisRunRecords;
   triggers: TriggerQueue;
   queue: RunQueue;
+  hosts: Hosts;
   /** Results that wait for a person. */
   held: HeldResults;
   /** Who pays for runs, the same for all workers of this App. */
@@ -79,8 +82,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   undo.defer(() => triggers.close());
   const queue = createRunQueue({ redis, prefix: QUEUE_PREFIX, records, installation: host.installation, log });
   undo.defer(() => queue.close());
-  const held = createHeldResults({ dataDir: environment.dataDir });
-  const parts: WorkerParts = { ...options, github, records, triggers, queue, held, payer: `app-${appId}`, bot };
+  const hosts = createHosts({ redis, prefix: QUEUE_PREFIX, log });
+  undo.defer(() => hosts.close());
+  const held = placed(createHeldResults({ dataDir: environment.dataDir }), { records, host: host.installation });
+  const parts: WorkerParts = { ...options, github, records, triggers, queue, hosts, held, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   await sweepHost(parts);
   const decisions = await host.openAudit(newRunId());
@@ -105,6 +110,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const ports = triggerPorts(parts, decisions);
   const asking = triggers.work((trigger) => handleTrigger(ports, trigger));
   undo.defer(() => asking.close());
+  const here = triggers.work((trigger) => handleTrigger(ports, trigger), { host: host.installation });
+  undo.defer(() => here.close());
+  undo.use(await hosts.present(host.installation, name));
   const timer = setInterval(() => {
     sweepHost(parts).catch((thrown: unknown) => log.warn({ code: codeOf(thrown) }, 'host not swept'));
   }, SWEEP_HOST_MS).unref();

@@ -23,6 +23,7 @@ const StoredRecord = z.object({
   commentId: z.number().int().optional(),
   question: z.string().optional(),
   denied: z.array(z.string()).optional(),
+  held: z.object({ host: z.string(), diffHash: z.string(), files: z.number().int(), keptAt: z.string() }).optional(),
   worker: z.string(),
   updatedAt: z.string(),
 });

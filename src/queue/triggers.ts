@@ -6,6 +6,7 @@ import { RunId } from '../domain/ids.ts';
 import { Trigger, type TriggerSink } from '../domain/trigger.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { within } from './connection.ts';
+import { hostQueue } from './hosts.ts';
 
 /** Longer than GitHub keeps deliveries for redelivery. */
 const SEEN_SECONDS = 8 * 86_400;
@@ -37,7 +38,10 @@ export interface TriggerQueue extends TriggerSink {
    */
   claim(trigger: Trigger, runIds: RunId[]): Promise<RunId[] | null>;
   /** Handles triggers one after the other (each is a few calls of GitHub) until closed. A retryable failure is tried again. */
-  work(handle: (trigger: Trigger) => Promise<void>, options?: { concurrency?: number }): { close(): Promise<void> };
+  work(
+    handle: (trigger: Trigger) => Promise<void>,
+    options?: { concurrency?: number; /** Only what was handed over to this host. */ host?: string },
+  ): { close(): Promise<void> };
   close(): Promise<void>;
 }
 
@@ -76,9 +80,9 @@ export function createTriggerQueue(options: TriggerQueueOptions): TriggerQueue {
       const held = Claim.parse(JSON.parse((await redis.get(key)) ?? 'null'));
       return held.deliveryId === trigger.deliveryId ? held.runIds : null;
     },
-    work(handle, { concurrency = 4 } = {}) {
+    work(handle, { concurrency = 4, host } = {}) {
       const worker = new Worker(
-        'triggers',
+        host === undefined ? 'triggers' : hostQueue(host),
         async (job, token) => {
           const trigger = Trigger.parse(job.data);
           try {

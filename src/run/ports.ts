@@ -346,6 +346,8 @@ export interface RunRecord {
   question?: string;
   /** Hosts that it was refused and that people may add: what its buttons stand for. */
   denied?: string[];
+  /** Where the result waits, in the state `held`: only the workers of that host can publish it. */
+  held?: { host: string; diffHash: string; files: number; keptAt: string };
   worker: string;
   updatedAt: string;
 }

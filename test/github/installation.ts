@@ -6,12 +6,14 @@ import { parsePolicy } from '../../src/config/policy-file.ts';
 import { checkRepositoryFile } from '../../src/config/repository-file.ts';
 import { allow, type Decision } from '../../src/domain/decision.ts';
 import type { Actor, RunRequest, RunResult } from '../../src/domain/run.ts';
+import { placed } from '../../src/main/held-place.ts';
 import { keepAllowed } from '../../src/main/keep-allowed.ts';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
 import { allowableHosts } from '../../src/policy/authority/buttons.ts';
 import { createRunRecords } from '../../src/queue/records.ts';
 import { startRunWorker, type RunWorkerOptions } from '../../src/queue/run-worker.ts';
 import { createRunQueue, type RunQueue } from '../../src/queue/runs.ts';
+import { createHosts } from '../../src/queue/hosts.ts';
 import { createTriggerQueue } from '../../src/queue/triggers.ts';
 import { createHeldResults } from '../../src/harvest/held.ts';
 import { publishHeld } from '../../src/run/held.ts';
@@ -45,6 +47,11 @@ export interface Installation extends AsyncDisposable {
   /** Requests whose run began. */
   begun: RunRequest[];
   held: HeldResults;
+  /** Another host: a worker with a disk of its own takes the triggers from now on, and this host only what is handed over to it. */
+  moveTriggers: () => Promise<void>;
+  /** No worker of the first host is there any more. */
+  leave: () => Promise<void>;
+  comeBack: () => Promise<void>;
   publisherOf: (request: RunRequest, approvedBy?: Actor) => GitHubPublisher;
   /** Waits until nothing is on its way any more. */
   settle: () => Promise<void>;
@@ -83,7 +90,8 @@ export async function install(
   const audited: AuditedDecision[] = [];
   const begun: RunRequest[] = [];
   const memory = memoryAudit();
-  const held = createHeldResults({ dataDir: join(here.dir, 'data') });
+  const hosts = createHosts({ redis, prefix: 'c', log, beatMs: 50, believedMs: 1_000 });
+  const held = placed(createHeldResults({ dataDir: join(here.dir, 'data') }), { records, host: 'first' });
   const publisherOf = (request: RunRequest, approvedBy?: Actor): GitHubPublisher =>
     createPublisher({
       repository: here.repository,
@@ -97,7 +105,7 @@ export async function install(
       intervalMs: 0,
       log,
     });
-  const ports: TriggerPorts = {
+  const portsOf = (host: string, held: HeldResults): TriggerPorts => ({
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
     repository: () => here.repository,
     runs: {
@@ -119,6 +127,8 @@ export async function install(
       check: (text) => checkRepositoryFile(text, { policy, agents: ['opencode'] }),
     },
     held: {
+      host,
+      handOver: (trigger, to) => hosts.handOver(trigger, to),
       load: (runId) => held.load(runId),
       publish: async ({ record, kept, trigger }) => {
         const published = await publishHeld({
@@ -163,12 +173,25 @@ export async function install(
       agent: 'opencode',
     },
     now: () => new Date().toISOString(),
-  };
-  let handling = 0;
-  const triggerWorker = triggers.work(async (trigger) => {
-    handling += 1;
-    await handleTrigger(ports, trigger).finally(() => (handling -= 1));
   });
+  let handling = 0;
+  const handle =
+    (ports: TriggerPorts): Parameters<typeof triggers.work>[0] =>
+    async (trigger) => {
+      handling += 1;
+      await handleTrigger(ports, trigger).finally(() => (handling -= 1));
+    };
+  const first = portsOf('first', held);
+  let triggerWorker = triggers.work(handle(first));
+  const come = async (): Promise<() => Promise<void>> => {
+    const handedOver = triggers.work(handle(first), { host: 'first' });
+    const present = await hosts.present('first', 'w');
+    return async () => {
+      await present[Symbol.asyncDispose]();
+      await handedOver.close();
+    };
+  };
+  let leave = await come();
   const execute = options.execute ?? oneCommit(here);
   const runWorker = await startRunWorker({
     queue,
@@ -193,6 +216,18 @@ export async function install(
     audited,
     begun,
     held,
+    async leave() {
+      await leave();
+      leave = () => Promise.resolve();
+    },
+    async comeBack() {
+      leave = await come();
+    },
+    async moveTriggers() {
+      await triggerWorker.close();
+      const other = createHeldResults({ dataDir: join(here.dir, 'other') });
+      triggerWorker = triggers.work(handle(portsOf('second', other)));
+    },
     publisherOf,
     async settle() {
       await here.standIn.webhooks.idle();
@@ -201,7 +236,8 @@ export async function install(
           await here.standIn.webhooks.idle();
           const waiting = await redis.llen('c:triggers:wait');
           const active = (await redis.llen('c:triggers:active')) + (await redis.zcard('c:triggers:delayed'));
-          return waiting + active + handling === 0 && (await queue.line.open()).length === 0;
+          const handed = (await redis.llen('c:triggers-first:active')) + (await redis.llen('c:triggers-first:wait'));
+          return handed + waiting + active + handling === 0 && (await queue.line.open()).length === 0;
         },
         'everything is done',
         60_000,
@@ -210,6 +246,8 @@ export async function install(
     },
     [Symbol.asyncDispose]: async () => {
       await triggerWorker.close();
+      await leave();
+      await hosts.close();
       await runWorker.close({ stop: true });
       await triggers.close();
       await queue.close();

@@ -251,6 +251,11 @@ export function notPublishedReply(facts: { hash: string; why: string; prefix: st
   return `😕 \`${facts.hash}\` was not published: ${code(facts.why, { max: 600 })}\n\nIt still waits here; \`${facts.prefix} retry\` does the work anew on what is there now.`;
 }
 
+/** A held result is on a host whose workers do not run now. */
+export function hostGoneReply(facts: { hash: string; host: string; prefix: string }): string {
+  return `😕 \`${facts.hash}\` was not published: it waits on another host (${code(facts.host, { max: 60 })}), and no worker of that host runs now. Write \`${facts.prefix} publish ${facts.hash}\` again when one does; \`${facts.prefix} retry\` does the work anew.`;
+}
+
 /** For a verb that this installation does not serve. */
 export function unavailableReply(verb: Verb, options: { prefix: string }): string {
   return `\`${options.prefix} ${verb}\` is not available here; \`${options.prefix} help\` lists what is.`;

@@ -76,6 +76,10 @@ export interface TriggerHeld {
   load: HeldResults['load'];
   /** Publishes for the trigger's actor, and writes branch and pull request into the run's record; safe to repeat. */
   publish(options: { record: RunRecord; kept: HeldResult; trigger: Trigger }): Promise<Published>;
+  /** Has the trigger handled where the result waits; `gone`: nobody is there. `key` tells apart what one delivery hands over. */
+  handOver(trigger: Trigger, to: { host: string; key: string }): Promise<'taken' | 'gone'>;
+  /** Where `load` looks. */
+  host: string;
 }
 
 export interface TriggerPorts {
