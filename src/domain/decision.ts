@@ -46,6 +46,7 @@ export const DENY_REASONS = [
   'held',
   'not_held',
   'host_gone',
+  'github_refused',
   'audit_unavailable',
 ] as const;
 

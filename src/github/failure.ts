@@ -8,6 +8,7 @@ export type GitHubFailure =
   | 'not_found'
   | 'gone'
   | 'locked'
+  | 'archived'
   | 'conflict'
   | 'invalid'
   | 'unavailable'
@@ -25,8 +26,7 @@ const table: Record<GitHubFailure, FailureRow> = {
   suspended: { retry: false, advice: "The App's installation is suspended; an owner can resume it in its settings." },
   permission: {
     retry: false,
-    advice:
-      'An owner must grant the App this permission in its installation settings; an archived repository and a locked conversation take nothing.',
+    advice: 'An owner must grant the App this permission in its installation settings.',
   },
   limited: { retry: true, advice: 'GitHub limits the calls of this installation; it goes on by itself later.' },
   not_found: {
@@ -34,7 +34,8 @@ const table: Record<GitHubFailure, FailureRow> = {
     advice: 'It was deleted, renamed or moved, or the App is not installed on this repository.',
   },
   gone: { retry: false, advice: 'It was deleted, or the feature is switched off for this repository.' },
-  locked: { retry: false, advice: 'The repository is archived or the conversation is locked.' },
+  locked: { retry: false, advice: 'The conversation is locked; somebody with write access can unlock it.' },
+  archived: { retry: false, advice: 'The repository is archived and takes nothing; an owner can unarchive it.' },
   conflict: { retry: true, advice: 'Somebody changed it at the same time; try again.' },
   invalid: { retry: false, advice: 'GitHub refused the content; please report this with the log.' },
   unavailable: { retry: true, advice: 'GitHub did not answer; it is tried again.' },

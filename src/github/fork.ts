@@ -1,6 +1,6 @@
 /** Publishing what was made upon a pull request from a fork: its branch is another repository's, so the result is one of our own. */
 import type { CommitSha } from '../domain/ids.ts';
-import type { PatchFacts, RunRequest, RunSpec } from '../domain/run.ts';
+import { repoKey, type PatchFacts, type RunRequest, type RunSpec } from '../domain/run.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
 import type { AuditLog, Harvest, Published } from '../run/ports.ts';
 import { GitHubError, type GitHubFailure } from './failure.ts';
@@ -13,14 +13,35 @@ export function uponFork({ pull }: RunRequest): number | undefined {
 
 /** Pushes the run's commit, and with it what it builds upon. Errors: `github`. */
 export async function pushResult(
-  options: Pick<PublisherOptions, 'repository' | 'push'>,
+  options: Pick<PublisherOptions, 'repository' | 'push' | 'request'>,
   run: { spec: RunSpec; harvest: Harvest; expected: CommitSha | undefined; signal: AbortSignal },
 ): Promise<void> {
   const { harvest, spec, expected, signal } = run;
   const files = [...harvest.files, ...(harvest.incoming?.files ?? [])].map((file) => file.path);
   const authorization = await options.repository.gitAuthorization('write', { workflows: touchesWorkflows(files) });
   const { repository, commit } = harvest;
-  await options.push({ repository, commit, branch: spec.branch, expected, authorization, signal });
+  const wanted = { repository, commit, branch: spec.branch, expected, authorization, signal };
+  try {
+    await options.push(wanted);
+  } catch (thrown) {
+    const now = await instead(options, thrown);
+    if (now === undefined) throw thrown;
+    await options.push({ ...wanted, now });
+  }
+}
+
+/** Git does not say why it was refused: the repository may have another name by now (then where it is), or be archived (then this is thrown). */
+async function instead(
+  { repository, request }: Pick<PublisherOptions, 'repository' | 'request'>,
+  thrown: unknown,
+): Promise<{ owner: string; name: string } | undefined> {
+  if (!(thrown instanceof GitHubError) || !['permission', 'not_found'].includes(thrown.kind)) return undefined;
+  const found = await repository.whereabouts().catch(() => undefined);
+  if (found?.archived === true) throw new GitHubError({ kind: 'archived', op: 'github.push', cause: thrown });
+  const { id, owner, name } = request.repo;
+  // Only the repository that was asked about, whatever has taken its name.
+  if (found === undefined || found.id !== id || repoKey(found) === repoKey({ owner, name })) return undefined;
+  return found;
 }
 
 /** Has what the run began from moved: the branch, or the fork's pull request? Not known counts as no. */

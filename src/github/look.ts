@@ -20,6 +20,8 @@ export interface ThreadFacts {
 
 export interface LookVerbs {
   describe(): Promise<RepoRef>;
+  /** Where the repository is by now, under whatever name, and whether it is archived. */
+  whereabouts(): Promise<{ id: number; owner: string; name: string; archived: boolean }>;
   /** Null: there is none with this number. */
   thread(number: number): Promise<ThreadFacts | null>;
   /** Null: GitHub knows no such account. */
@@ -45,6 +47,12 @@ export function lookVerbs(call: Call): LookVerbs {
       const { data } = await call('github.describe', { metadata: 'read' }, (octokit, at) => octokit.rest.repos.get(at));
       const { id, name, owner } = data;
       return { id, owner: owner.login, name, defaultBranch: data.default_branch, private: data.private };
+    },
+    async whereabouts() {
+      const { data } = await call('github.whereabouts', { metadata: 'read' }, (octokit, at) =>
+        octokit.rest.repos.get(at),
+      );
+      return { id: data.id, owner: data.owner.login, name: data.name, archived: data.archived };
     },
     async thread(number) {
       const answer = await unless(

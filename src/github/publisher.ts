@@ -14,7 +14,7 @@ import type { Logger } from '../telemetry/log.ts';
 import { answerThreads } from './answer-threads.ts';
 import { checkAuthority } from './authority.ts';
 import { recorded } from './effect.ts';
-import { GitHubError } from './failure.ts';
+import { GitHubError, unless } from './failure.ts';
 import { asPatch, moved, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
 import { putCheck, type Check } from './check-run.ts';
@@ -32,6 +32,8 @@ export type PushBranch = (options: {
   expected: CommitSha | undefined;
   /** Value of the Authorization header. */
   authorization: string;
+  /** Where the repository is by now; absent: where the run began. */
+  now?: { owner: string; name: string } | undefined;
   signal: AbortSignal;
 }) => Promise<void>;
 
@@ -202,7 +204,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       settings = given;
     },
     async queued({ ahead, behind }) {
-      await comment.put(facts({ name: 'queued', ahead, behind }));
+      await unlessLocked(comment.put(facts({ name: 'queued', ahead, behind })));
     },
     progress(progress) {
       if (progress.state === 'done' && progress.durationMs !== undefined) {
@@ -250,9 +252,9 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
       // Before the comment: whoever reads that it is over finds nothing that says otherwise.
       await showState(stateAfter(result));
-      const said = await settled(comment.settle(done));
+      const said = await settled(unlessLocked(comment.settle(done)));
       const reacted = await settled(
-        repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused'),
+        repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused', source.number),
       );
       const answered = await settled(answerThreads({ repository, request, result, redact }));
       const failed = [said, checks, reacted, answered].find((error) => error !== undefined);
@@ -262,6 +264,11 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
 }
 
 type FinishOptions = Parameters<GitHubPublisher['finish']>[0];
+
+/** Where nothing may be said, pull request, check run, run page and record have to do. */
+async function unlessLocked(saying: Promise<unknown>): Promise<void> {
+  await unless(['locked'], saying);
+}
 
 /** Only asked where it matters; unknown when GitHub does not say. */
 async function workflowPermission(repository: GitHubRepository, result: RunResult): Promise<boolean | undefined> {

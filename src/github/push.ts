@@ -22,13 +22,13 @@ export function pushTo(remote: {
   caFile?: string | undefined;
 }): PushBranch {
   const base = remote.webUrl.replace(/\/+$/, '');
-  return async ({ repository, commit, branch, expected, authorization, signal }) => {
+  return async ({ repository, commit, branch, expected, authorization, now = remote, signal }) => {
     const pushed = await pushBranch({
       repository,
       commit,
       branch,
       expected: expected ?? null,
-      url: `${base}/${remote.owner}/${remote.name}.git`,
+      url: `${base}/${now.owner}/${now.name}.git`,
       authorization,
       // Plain http is the operator's word: GHE_PROTOCOL.
       allowHttp: base.startsWith('http:'),

@@ -1,3 +1,4 @@
+import type { Octokit } from '@octokit/rest';
 import { z } from 'zod';
 import { CommitSha } from '../domain/ids.ts';
 import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
@@ -41,7 +42,8 @@ export interface GitHubRepository
   extends AuthorityVerbs, LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
   /** Null: GitHub knows no such person, or with `id`, the name belongs to another account by now. */
   permission(login: string, id?: number): Promise<Permission | null>;
-  react(target: ReactionTarget, content: ReactionContent): Promise<void>;
+  /** A locked conversation takes none; that is no failure. */
+  react(target: ReactionTarget, content: ReactionContent, thread?: number): Promise<void>;
   /** A label that is not there is no failure. */
   removeLabel(number: number, label: string): Promise<void>;
   /** Leaves exactly this state's label on the thread, or none. */
@@ -49,7 +51,8 @@ export interface GitHubRepository
   /** Oldest first, those changed since `since` when given. */
   comments(number: number): Promise<ThreadComment[]>;
   createComment(number: number, body: string): Promise<number>;
-  editComment(id: number, body: string): Promise<void>;
+  /** `thread`: its number, so that a refusal can be told from a locked conversation. */
+  editComment(id: number, body: string, thread?: number): Promise<void>;
   /** A comment that is not there is no failure. */
   deleteComment(id: number): Promise<void>;
   pull(number: number): Promise<PullState>;
@@ -153,8 +156,8 @@ function talkVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, T
       // Anything that GitHub may add is no right.
       return Permission.catch('none').parse(answer.data.permission);
     },
-    async react(target, content) {
-      await call('github.react', TALK, (octokit, at) =>
+    async react(target, content, thread) {
+      const reacting = (octokit: Octokit, at: { owner: string; repo: string }): Promise<unknown> =>
         'commentId' in target
           ? octokit.rest.reactions.createForIssueComment({ ...at, comment_id: target.commentId, content })
           : 'reviewCommentId' in target
@@ -163,8 +166,8 @@ function talkVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, T
                 comment_id: target.reviewCommentId,
                 content,
               })
-            : octokit.rest.reactions.createForIssue({ ...at, issue_number: target.number, content }),
-      );
+            : octokit.rest.reactions.createForIssue({ ...at, issue_number: target.number, content });
+      await unless(['locked'], call('github.react', TALK, reacting, thread));
     },
     async removeLabel(number, label) {
       const remove = call('github.removeLabel', TALK, (octokit, at) =>
@@ -183,15 +186,18 @@ function talkVerbs(call: Call, parts: RepositoryParts): Pick<GitHubRepository, T
         .map((comment) => threadComment(comment, { appId: parts.appId, login }));
     },
     async createComment(number, body) {
-      const { data } = await call('github.createComment', TALK, (octokit, at) =>
-        octokit.rest.issues.createComment({ ...at, issue_number: number, body }),
+      const { data } = await call(
+        'github.createComment',
+        TALK,
+        (octokit, at) => octokit.rest.issues.createComment({ ...at, issue_number: number, body }),
+        number,
       );
       return data.id;
     },
-    async editComment(id, body) {
-      await call('github.editComment', TALK, (octokit, at) =>
-        octokit.rest.issues.updateComment({ ...at, comment_id: id, body }),
-      );
+    async editComment(id, body, thread) {
+      const editing = (octokit: Octokit, at: { owner: string; repo: string }): Promise<unknown> =>
+        octokit.rest.issues.updateComment({ ...at, comment_id: id, body });
+      await call('github.editComment', TALK, editing, thread);
     },
     async deleteComment(id) {
       const remove = call('github.deleteComment', TALK, (octokit, at) =>

@@ -59,7 +59,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
     const first = (await find()) ?? made;
     if (first === made) return made;
     await by.deleteComment(made);
-    await by.editComment(first, body);
+    await by.editComment(first, body, number);
     return first;
   }
 
@@ -71,7 +71,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
       return id;
     }
     try {
-      if (body !== shown) await by.editComment(id, body);
+      if (body !== shown) await by.editComment(id, body, number);
       return id;
     } catch (thrown) {
       const deleted = thrown instanceof GitHubError && (thrown.kind === 'not_found' || thrown.kind === 'gone');

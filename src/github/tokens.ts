@@ -97,6 +97,7 @@ export function createTokens(options: AppOptions): Tokens {
       return token;
     } catch (thrown) {
       const error = githubError(thrown, 'github.token');
+      if (error.kind === 'invalid') throw await whereIs(octokit, scope, error);
       throw error.kind === 'permission' ? await whyRefused(octokit, scope, error) : error;
     }
   }
@@ -108,6 +109,18 @@ export function createTokens(options: AppOptions): Tokens {
       .catch(() => undefined);
     if (installation?.data.suspended_at == null) return error;
     return new GitHubError({ kind: 'suspended', op: 'github.token', status: 403, cause: error });
+  }
+
+  /** GitHub answers 422 for a repository that this installation does not reach (any more) as for a permission that it does not have. */
+  async function whereIs(octokit: Octokit, scope: TokenScope, error: GitHubError): Promise<GitHubError> {
+    const { owner, name: repo } = scope;
+    const asked = octokit.rest.apps.getRepoInstallation({ owner, repo });
+    const there = await asked.then(
+      ({ data }) => data.id,
+      (thrown: unknown) => (githubError(thrown, 'github.token').kind === 'not_found' ? null : undefined),
+    );
+    if (there === undefined || there === scope.installationId) return error;
+    return new GitHubError({ kind: 'not_found', op: 'github.token', status: 404, cause: error });
   }
 
   const keyOf = (scope: TokenScope): string =>

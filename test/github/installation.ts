@@ -72,9 +72,15 @@ export async function install(
     askers?: TriggerPorts['askers'];
     /** The operator's policy, as far as proposed configurations are measured by it. */
     policy?: string;
+    /** What stands between the App and GitHub. */
+    fetch?: typeof globalThis.fetch;
   } = {},
 ): Promise<Installation> {
-  const here = await stage(options.permissions);
+  const staged = await stage(options.permissions);
+  const { installationId, shop } = staged;
+  const at = { installationId, owner: 'octo-owner', name: 'shop', id: shop.repository.id };
+  const github = options.fetch === undefined ? staged.github : staged.connect({ fetch: options.fetch });
+  const here: Stage = { ...staged, github, repository: github.repository(at) };
   const redisServer = await startRedisServer();
   const redis = await redisServer.open();
   const log = createLogger({ level: 'silent' });

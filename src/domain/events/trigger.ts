@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RunId } from '../ids.ts';
 import { classed } from './data-class.ts';
-import { Commit, Count, Id, Method, Sha256, Text } from './field.ts';
+import { Commit, Count, Id, Method, Sha256, Text, Why } from './field.ts';
 
 /** Who asked, where: on every decision about a trigger, in the log of the worker. */
 const by = {
@@ -31,7 +31,12 @@ export const TRIGGER_EVENTS = {
       input: z.array(Input).describe('What the agent will see, by hash'),
     })
     .describe('A run was asked for, and its input is frozen'),
-  'trigger.refused': z.strictObject(by).describe('Nothing begins, and the person is told why'),
+  'trigger.refused': z
+    .strictObject({
+      ...by,
+      why: Why.optional().describe("GitHub's refusal, which keeps people from being told there"),
+    })
+    .describe('Nothing begins, and the person is told why'),
   'trigger.allow': z
     .strictObject({ ...by, name: Text, methods: z.array(Method) })
     .describe('A person asked for one more way out'),

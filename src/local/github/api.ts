@@ -13,7 +13,7 @@ import { checkAccess, needsOf } from './permissions.ts';
 import type { Repository } from './state.ts';
 import { callerOf, type Caller } from './tokens.ts';
 import type { Webhooks } from './webhooks.ts';
-import { findRepository, findThread, now, type World } from './world.ts';
+import { findRepository, findThread, formerly, now, repositoryById, type World } from './world.ts';
 
 /** One call of the API, without any credential. */
 export interface LoggedRequest {
@@ -89,10 +89,41 @@ function onPull(world: World, repository: Repository | undefined, path: Record<s
   }
 }
 
+/** From a former name to the address that stays; a write is to be sent again as it is. */
+function redirected({ method, url }: Incoming, repository: Repository): Reply {
+  const location = url.href.replace(/\/repos\/[^/]+\/[^/?]+/, `/repositories/${repository.id}`);
+  const body = { message: 'Moved Permanently', url: location, documentation_url: 'https://docs.github.com/rest' };
+  const raw = { type: 'application/json; charset=utf-8', content: JSON.stringify(body) };
+  return { status: method === 'GET' ? 301 : 307, headers: { location }, raw };
+}
+
+const SAID = new Set<OperationId>([
+  'issues/create-comment',
+  'issues/update-comment',
+  'reactions/create-for-issue',
+  'reactions/create-for-issue-comment',
+]);
+
+/** An archived repository takes nothing, a locked conversation nothing that an App says. */
+function refuseWrites(world: World, { match, method }: Incoming, repository: Repository | undefined): void {
+  if (repository === undefined || method === 'GET') return;
+  if (repository.archived === true) throw new GitHubError(403, 'Repository was archived so is read-only.');
+  if (!SAID.has(match.operation)) return;
+  const { issue_number: number, comment_id: comment } = match.path;
+  const { locked } = findThread(
+    world,
+    repository,
+    number === undefined ? commentOf(world, repository, Number(comment)).number : Number(number),
+  );
+  if (locked === true) throw new GitHubError(403, 'Unable to create comment because issue is locked.');
+}
+
 async function perform(api: Api, incoming: Incoming): Promise<Reply> {
   const { world, contract, webhooks } = api;
   const { match, caller, url } = incoming;
   const { owner, repo } = match.path;
+  const moved = owner === undefined || repo === undefined ? undefined : formerly(world, owner, repo);
+  if (moved !== undefined) return redirected(incoming, moved);
   const repository = owner === undefined || repo === undefined ? undefined : findRepository(world, owner, repo);
   const needs = needsOf(match.operation, onPull(world, repository, match.path));
   checkAccess(world, caller, { needs, repository });
@@ -102,6 +133,7 @@ async function perform(api: Api, incoming: Incoming): Promise<Reply> {
     world.violations.push({ kind: 'request', where: match.operation, details: problems });
     throw new GitHubError(422, `Invalid request.\n\n${JSON.stringify(problems)}`);
   }
+  refuseWrites(world, incoming, repository);
   // The description has judged the parts; from here on their types are the generated ones.
   const call = {
     world,
@@ -172,8 +204,12 @@ async function answer(
   exchange: { request: IncomingMessage; url: URL; path: string },
   log: LoggedRequest,
 ): Promise<Reply | 'drop'> {
-  const { request, url, path } = exchange;
+  const { request, url } = exchange;
   const { world, contract } = api;
+  const path = exchange.path.replace(/^\/repositories\/(\d+)(?=\/|$)/, (_, id: string) => {
+    const { owner, name } = repositoryById(world, Number(id));
+    return `/repos/${owner}/${name}`;
+  });
   const bytes = await readBody(request, BODY_LIMIT);
   if (path === '/graphql') {
     world.violations.push({ kind: 'graphql', where: `${log.method} ${path}`, details: null });

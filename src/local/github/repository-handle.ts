@@ -91,6 +91,12 @@ export interface RepositoryHandle {
   /** Removes the App from the whole account. */
   deleteInstallation: () => void;
   setSuspended: (suspended: boolean) => void;
+  setArchived: (archived: boolean) => void;
+  /** Only people with write access may say something there. */
+  setLocked: (number: number, locked: boolean) => void;
+  deleteIssue: (number: number) => void;
+  /** To another name, or another account (without the App): the old address redirects. */
+  move: (to: { owner?: string; name?: string }) => void;
 
   thread: (number: number) => Thread;
   issues: () => Thread[];
@@ -193,6 +199,24 @@ function otherActs(world: World, repository: Repository) {
     deleteInstallation: () => {
       const installation = installationFor(world, repository);
       if (installation !== undefined) removeInstallation(world, installation);
+    },
+    setArchived: (archived) => {
+      repository.archived = archived;
+      world.changed();
+    },
+    setLocked: (number, locked) => {
+      findThread(world, repository, number).locked = locked;
+      world.changed();
+    },
+    deleteIssue: (number) => {
+      findThread(world, repository, number).deleted = true;
+      world.changed();
+    },
+    move: ({ owner = repository.owner, name = repository.name }) => {
+      repository.former = [...(repository.former ?? []), { owner: repository.owner, name: repository.name }];
+      repository.owner = ensureUser(world, owner).login;
+      repository.name = name;
+      world.changed();
     },
     setSuspended: (suspended) => {
       const installation = installationFor(world, repository);

@@ -10,6 +10,7 @@ import type { World } from './world.ts';
 /** First segments that are the API's even without its prefix; no account on GitHub may have these names. */
 const API_ROOTS = new Set([
   'repos',
+  'repositories',
   'app',
   'apps',
   'installation',

@@ -8,7 +8,7 @@ import { gitEnvironment } from './git.ts';
 import { movingRefs } from './acts/pushes.ts';
 import type { Repository } from './state.ts';
 import { callerOf, permits, reaches, type Caller } from './tokens.ts';
-import { atLeast, botLogin, findRepository, roleOf, type World } from './world.ts';
+import { atLeast, botLogin, findRepository, roleOf, type World, formerly } from './world.ts';
 
 export interface GitRequest {
   owner: string;
@@ -135,7 +135,15 @@ export async function serveGit(
       return;
     }
     const caller = callerOf(world, request.headers.authorization);
+    const moved = formerly(world, git.owner, git.name);
+    if (moved !== undefined) {
+      const location = `${world.origin}/${moved.owner}/${moved.name}.git/${git.endpoint}${url.search}`;
+      response.writeHead(301, { location }).end();
+      return;
+    }
     const repository = authorise(world, caller, git);
+    if (git.push && repository.archived === true)
+      throw new GitHubError(403, 'ERROR: This repository was archived so it is read-only.');
     const env = environment(world, request, { url, repository, endpoint: git.endpoint, caller });
     const work = (): Promise<void> => runBackend(request, response, env);
     const actor = caller.kind === 'user' ? caller.login : botLogin(world);

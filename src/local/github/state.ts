@@ -45,6 +45,9 @@ export interface Repository {
   name: string;
   description: string | null;
   private: boolean;
+  archived?: boolean;
+  /** Names under which it is still found: GitHub redirects from them. */
+  former?: { owner: string; name: string }[];
   defaultBranch: string;
   /** Off: a draft pull request is refused, as on plans without them. */
   drafts: boolean;
@@ -88,6 +91,8 @@ export interface Thread {
   createdAt: string;
   updatedAt: string;
   closedAt: string | null;
+  locked?: boolean;
+  deleted?: boolean;
   pull: PullData | null;
 }
 

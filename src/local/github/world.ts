@@ -78,6 +78,14 @@ export function findRepository(world: World, owner: string, name: string): Repos
   return world.state.repositories.find((one) => sameName(one.owner, owner) && sameName(one.name, name));
 }
 
+/** The repository that had this name before, where no other has it now. */
+export function formerly(world: World, owner: string, name: string): Repository | undefined {
+  if (findRepository(world, owner, name) !== undefined) return undefined;
+  return world.state.repositories.find((one) =>
+    (one.former ?? []).some((former) => sameName(former.owner, owner) && sameName(former.name, name)),
+  );
+}
+
 export function repositoryById(world: World, id: number): Repository {
   const found = world.state.repositories.find((one) => one.id === id);
   if (found === undefined) throw notFound();
@@ -112,6 +120,7 @@ export function botLogin(world: World): string {
 export function findThread(world: World, repository: Repository, number: number): Thread {
   const found = world.state.threads.find((one) => one.repoId === repository.id && one.number === number);
   if (found === undefined) throw notFound();
+  if (found.deleted === true) throw new GitHubError(410, 'This issue was deleted');
   return found;
 }
 

@@ -15,7 +15,7 @@ export interface Handling {
 /** A no that people see: a reaction each time, a comment once per thread, so that nobody can make the bot talk. */
 export async function refuse(handling: Handling, decision: Decision & { allow: false }): Promise<void> {
   const { ports, trigger, repository } = handling;
-  await repository.react(targetOf(trigger), 'confused');
+  await repository.react(targetOf(trigger), 'confused', trigger.source.number);
   if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);
   // Several at the same time would all find that nothing was said yet.
   const key = `refusal:${repoKey(trigger.repo)}#${trigger.source.number}:${decision.reason}`;
@@ -35,7 +35,7 @@ export async function refuseFor(
   const { ports, trigger } = handling;
   const decision = deny(rule, reason);
   await ports.audit({ type: 'trigger.refused', trigger, decision, data: {} });
-  await handling.repository.react(targetOf(trigger), 'confused');
+  await handling.repository.react(targetOf(trigger), 'confused', trigger.source.number);
   // The reaction is a no that can be seen; in a storm it is enough.
   if (options.silent === true) return;
   await reply(handling, refusalReply(reason, { login: trigger.actor.login }), reason);

@@ -1,3 +1,5 @@
+import { deny } from '../../domain/decision.ts';
+import { CofferdamError, mayHelpAgain } from '../../domain/errors.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { Command } from '../../domain/run.ts';
 import type { Trigger } from '../../domain/trigger.ts';
@@ -23,6 +25,19 @@ import { startRun } from './start.ts';
  * and not done twice.
  */
 export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Promise<void> {
+  try {
+    await handleOnce(ports, delivered);
+  } catch (thrown) {
+    // Archived, suspended, deleted, a permission that is missing: nobody can be told there, so the record says it.
+    if (thrown instanceof CofferdamError && thrown.code === 'github' && !mayHelpAgain(thrown)) {
+      const decision = deny('GitHub', 'github_refused');
+      await ports.audit({ type: 'trigger.refused', trigger: delivered, decision, data: { why: thrown.message } });
+    }
+    throw thrown;
+  }
+}
+
+async function handleOnce(ports: TriggerPorts, delivered: Trigger): Promise<void> {
   const { proposal } = delivered;
   if (proposal !== undefined) {
     if (ports.configuration !== undefined) await checkConfiguration(ports.configuration, { ...delivered, proposal });
@@ -55,7 +70,7 @@ export async function handleTrigger(ports: TriggerPorts, delivered: Trigger): Pr
   }
   if (trigger.problems.length > 0) {
     await reply(handling, problemsReply(trigger.problems, ports.help), 'problems');
-    await repository.react(targetOf(trigger), 'confused');
+    await repository.react(targetOf(trigger), 'confused', trigger.source.number);
   }
   // A label is one question: it is taken off when it is answered, by a run (in `startRun`) or at once.
   if (trigger.label !== undefined && starts.length === 0) {

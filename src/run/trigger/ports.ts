@@ -19,7 +19,7 @@ export interface TriggerRepository {
   authority(actor: Actor, askers: readonly string[] | undefined): Promise<Decision>;
   /** With `id`: null also where the name belongs to another account by now. */
   permission(login: string, id?: number): Promise<Permission | null>;
-  react(target: ReactionTarget, content: 'eyes' | 'confused'): Promise<void>;
+  react(target: ReactionTarget, content: 'eyes' | 'confused', thread?: number): Promise<void>;
   removeLabel(number: number, label: string): Promise<void>;
   comments(number: number): Promise<ThreadText[]>;
   createComment(number: number, body: string): Promise<number>;

@@ -15,7 +15,7 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
     await refuseFor(handling, 'open pull request', pull);
     return;
   }
-  await repository.react(targetOf(trigger), 'eyes');
+  await repository.react(targetOf(trigger), 'eyes', trigger.source.number);
   const frozen = await freezeInput(trigger, repository, { frozenAt: ports.now(), pull });
   const input = withQuestion(frozen, await lastOf(handling));
   if (trigger.label !== undefined) await repository.removeLabel(trigger.source.number, trigger.label);

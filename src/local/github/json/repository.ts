@@ -97,7 +97,7 @@ export function repositoryJson(world: World, repository: Repository): Schemas['r
     // eslint-disable-next-line @typescript-eslint/no-deprecated -- deprecated, yet required by the description
     has_downloads: false,
     has_discussions: false,
-    archived: false,
+    archived: repository.archived === true,
     disabled: false,
     web_commit_signoff_required: false,
     pushed_at: repository.pushedAt,

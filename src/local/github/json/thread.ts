@@ -43,7 +43,7 @@ export function commonJson(world: World, thread: Thread) {
     assignee: thread.assignees[0] === undefined ? null : userJson(world, thread.assignees[0]),
     assignees: thread.assignees.map((login) => userJson(world, login)),
     milestone: null,
-    locked: false,
+    locked: thread.locked === true,
     active_lock_reason: null,
     created_at: thread.createdAt,
     updated_at: thread.updatedAt,
