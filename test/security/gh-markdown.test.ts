@@ -9,8 +9,10 @@ import {
   ciReply,
   heldListReply,
   helpReply,
+  hostGoneReply,
   notPublishedReply,
   problemsReply,
+  publishedReply,
   refusalReply,
   statusReply,
 } from '../../src/policy/markdown/replies.ts';
@@ -189,6 +191,11 @@ const writers: [string, (text: string) => string][] = [
       }),
   ],
   ['not published', (text) => notPublishedReply({ hash: 'a'.repeat(12), why: text, prefix: '/agent' })],
+  ['held elsewhere', (text) => hostGoneReply({ hash: 'a'.repeat(12), host: text, prefix: '/agent' })],
+  [
+    'handed over',
+    (text) => publishedReply({ hash: 'a'.repeat(12), patch: { why: text }, before: false, baseMoved: false }),
+  ],
   [
     'status, done with a patch',
     (text) =>
