@@ -28,6 +28,8 @@ interface LaunchOptions {
   model: string | undefined;
   prompt: string;
   cwd: string;
+  /** Default false: of the repository's own configuration of the agent nothing is read. */
+  configured?: boolean | undefined;
 }
 
 /** Fits the port `Agents`. */
@@ -43,14 +45,19 @@ export interface Agents {
 export function createAgents(options: AgentsOptions): Agents {
   const { toolboxAgentsDir: agentsDir, providers } = options;
   return {
-    launch({ agent, model, prompt, cwd }) {
+    launch({ agent, model, prompt, cwd, configured = false }) {
       const adapter = findAdapter(agent);
       const choice = chooseModel(adapter, model, providers);
       const baseUrl = `${LLM_ORIGIN}/${choice.provider}`;
-      const launch = adapter.launch({ agentsDir, baseUrl, model: choice, prompt, cwd });
+      const launch = adapter.launch({ agentsDir, baseUrl, model: choice, prompt, cwd, configured });
       return { ...launch, protocol: adapter.protocol.kind };
     },
   };
+}
+
+/** Files and directories of a repository, in lower case, by which it configures this agent. Errors: `config`. */
+export function configurationOf(agent: string): readonly string[] {
+  return findAdapter(agent).configuration;
 }
 
 /** Errors: `config`. */

@@ -13,6 +13,8 @@ export interface SpeakOptions {
   /** The clone, in the sandbox. */
   cwd: string;
   prompt: string;
+  /** As the agent was launched. */
+  configured?: boolean | undefined;
   onMessage: (message: AgentMessage) => void;
   timeouts?: Partial<AcpTimeouts>;
   signal: AbortSignal;
@@ -23,9 +25,9 @@ export interface SpeakOptions {
  * Errors: `config` for an agent that is not known; never for what the agent does.
  */
 export async function speakWithAgent(options: SpeakOptions): Promise<AgentOutcome> {
-  const { agent, ...rest } = options;
+  const { agent, configured = false, ...rest } = options;
   const { protocol } = findAdapter(agent);
   if (protocol.kind !== 'acp') return { stop: 'error', summary: '', error: `${agent} is a plain command` };
-  const { modeId, cwdSuffix, meta } = protocol.session ?? {};
+  const { modeId, cwdSuffix, meta } = protocol.session?.(configured) ?? {};
   return runAcp({ ...rest, cwd: `${options.cwd}${cwdSuffix ?? ''}`, modeId, meta });
 }

@@ -104,6 +104,7 @@ function rules({ rules: found }: RunPlan): string[][] {
       `  env        ${list(Object.keys(settings.env))}`,
       `  hold       ${settings.hold}${settings.protected.length === 0 ? '' : `; protected: ${list(settings.protected)}`}`,
     ],
+    agentFiles(found.agentFiles),
     [
       'Ways out',
       ...(ways.length === 0
@@ -117,6 +118,22 @@ function rules({ rules: found }: RunPlan): string[][] {
       `  a day: ${formatUsd(limits.repositoryDailyCost)} this repository, ${formatUsd(limits.installationDailyCost)} the installation`,
     ],
     ['Expected cost', `  ${costLine(expected)}`],
+  ];
+}
+
+/** With the line that an operator would add for each that is off. */
+function agentFiles(files: NonNullable<RunPlan['rules']>['agentFiles']): string[] {
+  if (files === undefined)
+    return ['Configuration of the agent', '  too many files to look at here; the run looks at all of them'];
+  if (files.length === 0) return [];
+  const any = files.some(({ allowed }) => allowed);
+  return [
+    'Configuration of the agent on the default branch',
+    ...files.map(
+      ({ path, sha256, allowed }) =>
+        `  ${allowed ? 'read' : 'off '}  ${sha256 ?? 'no plain file, or a large one'}  ${line(path)}`,
+    ),
+    ...(any ? [] : ['  none of it is read; hashes under agents.allowConfiguration in the policy let a file through']),
   ];
 }
 

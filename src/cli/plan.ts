@@ -1,4 +1,4 @@
-import { AGENT_IDS } from '../agent/agents.ts';
+import { AGENT_IDS, configurationOf } from '../agent/agents.ts';
 import { pastCosts } from '../audit/costs.ts';
 import { hiddenContentNotes, type HiddenContentNote } from '../command/notes.ts';
 import { taskPrompt } from '../command/prompt.ts';
@@ -14,13 +14,15 @@ import {
 } from '../domain/configuration.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { freezeText } from '../domain/freeze.ts';
-import type { Actor, RepoRef } from '../domain/run.ts';
+import type { Actor, AgentConfiguration, RepoRef } from '../domain/run.ts';
+import type { OperatorPolicy } from '../domain/policy.ts';
 import type { Trigger } from '../domain/trigger.ts';
 import { priceTable } from '../gateway/llm/prices.ts';
 import { createGitHub } from '../github/github.ts';
 import type { ThreadFacts } from '../github/look.ts';
 import type { GitHubRepository } from '../github/repository.ts';
 import { auditDirectory } from '../main/live-audit.ts';
+import { digestBytes } from '../main/steering.ts';
 import { expectedCost, type ExpectedCost } from '../policy/llm/expect.ts';
 import { findPrice } from '../policy/llm/prices.ts';
 import { planProvider } from '../policy/llm/providers.ts';
@@ -50,7 +52,14 @@ export interface RunPlan {
   /** Of the repository's file; its place is always the default branch. */
   configuration: 'missing' | 'valid' | { problems: RepositoryProblem[] };
   /** Absent when the repository's file is not valid: a run would be refused. */
-  rules?: { settings: EffectiveSettings; ways: SettledEntry[]; deny: string[]; expected: ExpectedCost | undefined };
+  rules?: {
+    settings: EffectiveSettings;
+    ways: SettledEntry[];
+    deny: string[];
+    expected: ExpectedCost | undefined;
+    /** What the default branch configures the agent with; undefined: too many files to look at. */
+    agentFiles: AgentConfiguration['files'] | undefined;
+  };
 }
 
 /**
@@ -127,7 +136,7 @@ async function look(parts: Look): Promise<RunPlan> {
   const trigger = labelled({ thread, repository: described, actor: person, installationId: parts.installationId });
   const [preview, configuration] = await Promise.all([
     previewTrigger(repository, trigger, loaded.policy.askers),
-    configurationOf(repository, described, loaded),
+    repositoryFileOf(repository, described, loaded),
   ]);
   const { source, actor, commands } = trigger;
   const input = { texts: preview.texts, frozenAt: trigger.happenedAt };
@@ -167,7 +176,7 @@ function labelled(facts: { thread: ThreadFacts; repository: RepoRef; actor: Acto
   };
 }
 
-async function configurationOf(
+async function repositoryFileOf(
   repository: GitHubRepository,
   { defaultBranch }: RepoRef,
   loaded: LoadedPolicy,
@@ -184,8 +193,8 @@ async function configurationOf(
 }
 
 async function rulesOf(
-  { loaded, environment }: Look,
-  { owner, name }: RepoRef,
+  { loaded, environment, repository }: Look,
+  { owner, name, defaultBranch }: RepoRef,
   settings: EffectiveSettings,
 ): Promise<NonNullable<RunPlan['rules']>> {
   const { policy } = loaded;
@@ -205,10 +214,29 @@ async function rulesOf(
     settings,
     ways: settleEgress(loaded, { egress: { allow: settings.added } }),
     deny: policy.egress.deny,
+    agentFiles: await agentFilesOf(repository, { defaultBranch, agent: settings.agent, policy }),
     expected: expectedCost({
       past: past.map(({ cost }) => cost),
       price: findPrice(prices, provider, rest.join('/')),
       cap: settings.limits.maxCost,
     }),
   };
+}
+
+const MOST_AGENT_FILES = 200;
+
+async function agentFilesOf(
+  repository: GitHubRepository,
+  options: { defaultBranch: string; agent: string; policy: OperatorPolicy },
+): Promise<AgentConfiguration['files'] | undefined> {
+  const { defaultBranch, agent, policy } = options;
+  const head = await repository.headOf(defaultBranch);
+  if (head === null) return [];
+  const found = await repository.filesUnder(head, configurationOf(agent), MOST_AGENT_FILES);
+  if (found === undefined) return undefined;
+  const files = [...found].map(([path, bytes]) => {
+    const sha256 = bytes === null ? null : digestBytes(bytes);
+    return { path, sha256, allowed: sha256 !== null && policy.agents.allowConfiguration.includes(sha256) };
+  });
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
 }

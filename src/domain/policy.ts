@@ -190,6 +190,16 @@ const Asker = z
   )
   .describe('A login, or a team as ORGANISATION/SLUG, which needs the permission members: read.');
 
+/** What is done about files by which a repository configures agents. */
+const AgentRules = z.strictObject({
+  allowConfiguration: z
+    .array(z.string().regex(/^sha256:[0-9a-f]{64}$/, 'expected sha256: and 64 hexadecimal digits, as plan prints it'))
+    .default([])
+    .describe(
+      'SHA-256 of files of the default branch by which a repository configures the agent (hooks, MCP servers, settings) and which are left on; all others are off.',
+    ),
+});
+
 /** The operator's policy file. Unknown keys are errors; `egress.allow` must be there, an empty list is valid. */
 export const OperatorPolicy = z.strictObject({
   limits: OperatorLimits.prefault({}).describe('Ceilings: repositories and commands may only lower them.'),
@@ -197,6 +207,7 @@ export const OperatorPolicy = z.strictObject({
   egress: OperatorEgress.describe('What runs may reach.'),
   llm: LlmSettings.prefault({}).describe('Model providers, models and prices.'),
   agent: z.string().default('opencode').describe('The agent that runs use when nobody names another.'),
+  agents: AgentRules.prefault({}).describe("Repositories' own configuration of agents."),
   prefix: z
     .string()
     .regex(/^[/@][a-z][a-z0-9-]{0,31}$/)

@@ -159,6 +159,28 @@ export interface RunSpec {
   fork?: ForkBase;
   /** Advice for agents that is shown as this commit of the default branch has it, instead of as the base has it. */
   advice?: { commit: CommitSha; files: ShownFile[] };
+  /** Files of the default branch that configure the agent of this run. */
+  configuration?: AgentConfiguration;
+}
+
+/** What a repository has to configure an agent with: hooks, MCP servers, settings. */
+export interface AgentConfiguration {
+  /** Of the default branch. */
+  commit: CommitSha;
+  /** `sha256`: of the bytes; null: no plain file, or one that is too large. */
+  files: { path: string; sha256: Digest | null; allowed: boolean }[];
+  /** Where one is allowed: what lies in the workspace otherwise than in the base. The agent reads its configuration then. */
+  shown: ShownFile[];
+}
+
+/** Does the agent read what the repository configures it with? */
+export function readsConfiguration({ configuration }: Pick<RunSpec, 'configuration'>): boolean {
+  return configuration?.files.some(({ allowed }) => allowed) === true;
+}
+
+/** All files that lie in the agent's workspace otherwise than in its base. */
+export function shownFiles({ advice, configuration }: Pick<RunSpec, 'advice' | 'configuration'>): ShownFile[] {
+  return [...(advice?.files ?? []), ...(configuration?.shown ?? [])];
 }
 
 /** A file that lies in the workspace otherwise than in the base that was checked out. */

@@ -13,6 +13,11 @@ export interface ConfigurationVerbs {
   /** Does the pull request change this path? True as well when there are more files than GitHub lists. */
   changes(number: number, path: string): Promise<boolean>;
   fileAt(commit: string, file: { path: string; maxBytes: number }): Promise<RemoteFile>;
+  /**
+   * The files under these names of the root, which may be directories: content, or null where it is no plain file or a large one.
+   * Undefined: there are more than `most`.
+   */
+  filesUnder(commit: string, roots: readonly string[], most: number): Promise<Map<string, Buffer | null> | undefined>;
   /** Is this commit part of that branch? */
   isOn(commit: CommitSha, branch: string): Promise<boolean>;
   /** Writes the check, unless this App has written it for this commit. */
@@ -65,6 +70,18 @@ export function configurationVerbs(call: Call): ConfigurationVerbs {
       );
       return answer === null ? null : contentOf(answer.data, { path, maxBytes });
     },
+    async filesUnder(commit, roots, most) {
+      const found = new Map<string, Buffer | null>();
+      const left = (await listing(call, commit, '')).filter(({ path }) => roots.includes(path.toLowerCase()));
+      for (let entry = left.pop(); entry !== undefined; entry = left.pop()) {
+        const { path, type } = entry;
+        if (found.size + left.length >= most) return undefined;
+        if (type === 'dir') left.push(...(await listing(call, commit, path)));
+        // What is asked for by the name of a link is answered with its target.
+        else found.set(path, type === 'file' ? plainBytes(await contentAt(call, commit, path)) : null);
+      }
+      return found;
+    },
     async isOn(commit, branch) {
       // Not found: they have no history in common.
       const answer = await unless(
@@ -105,6 +122,28 @@ export function configurationVerbs(call: Call): ConfigurationVerbs {
       );
     },
   };
+}
+
+const Listing = z.array(z.object({ path: z.string(), type: z.string() }));
+
+async function listing(call: Call, commit: string, path: string): Promise<z.infer<typeof Listing>> {
+  const parsed = Listing.safeParse(await contentAt(call, commit, path));
+  return parsed.success ? parsed.data : [];
+}
+
+async function contentAt(call: Call, commit: string, path: string): Promise<unknown> {
+  const answer = await unless(
+    ['not_found'],
+    call('github.filesUnder', READ, (octokit, at) => octokit.rest.repos.getContent({ ...at, path, ref: commit })),
+  );
+  return answer?.data ?? null;
+}
+
+function plainBytes(data: unknown): Buffer | null {
+  const parsed = Content.safeParse(data);
+  if (!parsed.success || parsed.data.type !== 'file') return null;
+  const { encoding, content } = parsed.data;
+  return encoding === 'base64' && content !== undefined ? Buffer.from(content, 'base64') : null;
 }
 
 function contentOf(data: unknown, wanted: { path: string; maxBytes: number }): RemoteFile {

@@ -1,7 +1,15 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
-import { askedBy, ownBranch, stateRow, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import {
+  askedBy,
+  ownBranch,
+  stateRow,
+  type Actor,
+  type AgentConfiguration,
+  type RunRequest,
+  type RunResult,
+} from '../domain/run.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
 import { checkSummary, checkText, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
@@ -66,6 +74,8 @@ export interface PublisherOptions {
 
 export interface RunSettings {
   limits: Limits;
+  /** Files of the default branch that configure the agent. */
+  configuration?: AgentConfiguration['files'] | undefined;
   agent: string;
   model: string | undefined;
 }

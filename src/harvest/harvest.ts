@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CommitSha, Digest } from '../domain/ids.ts';
+import { shownFiles } from '../domain/run.ts';
 import { git } from '../git/git.ts';
 import { commitTree, diffNumstat, diffPatch, readCommit, updateRef, type Person } from '../git/plumbing.ts';
 import type { Harvest, Harvester } from '../run/ports.ts';
@@ -75,7 +76,7 @@ async function work(options: Settled, request: Request): Promise<Omit<Harvest, '
   await rm(bundle);
   const { repository } = received;
   const store = { repository, limits, signal };
-  const shown = spec.advice?.files ?? [];
+  const shown = shownFiles(spec);
   const tree = await withOwnAdvice(store, { tree: received.tree, shown, quarantine });
   const at = { gitDir: repository, op: OP, code: 'harvest' as const, signal };
   const base = await readCommit(at, spec.base);

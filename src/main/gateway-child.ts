@@ -202,7 +202,7 @@ function sendEgress(child: Child, id?: number): void {
 }
 
 async function runAgent(child: Child, order: Extract<ToGateway, { type: 'agent' }>): Promise<void> {
-  const { slot, agent, cwd, prompt, idleMs } = order;
+  const { slot, agent, configured, cwd, prompt, idleMs } = order;
   const streams = child.slots[slot];
   if (!streams || child.agents.has(slot)) return;
   const controller = new AbortController();
@@ -212,6 +212,7 @@ async function runAgent(child: Child, order: Extract<ToGateway, { type: 'agent' 
   try {
     const outcome = await speakWithAgent({
       agent,
+      configured,
       input: streams,
       output: streams,
       cwd,

@@ -79,6 +79,7 @@ export const ToGateway = z.discriminatedUnion('type', [
     type: z.literal('agent'),
     slot: Slot,
     agent: z.string(),
+    configured: z.boolean(),
     cwd: z.string(),
     prompt: z.string(),
     idleMs: z.number().positive(),

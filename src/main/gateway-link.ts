@@ -237,7 +237,8 @@ function createAgentSlots(child: ChildProcess, send: (message: ToGateway) => voi
     socket.allowHalfOpen = true;
     void carry(agent.stdout, socket);
     void carry(socket, agent.stdin);
-    send({ type: 'agent', slot, agent: agent.agent, cwd: agent.cwd, prompt: agent.prompt, idleMs: agent.idleMs });
+    const { configured = false, cwd, prompt, idleMs } = agent;
+    send({ type: 'agent', slot, agent: agent.agent, configured, cwd, prompt, idleMs });
     const cancel = (): void => send({ type: 'cancelAgent', slot });
     agent.signal.addEventListener('abort', cancel, { once: true });
     if (agent.signal.aborted) cancel();

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { AGENT_IDS } from '../agent/agents.ts';
+import { AGENT_IDS, configurationOf } from '../agent/agents.ts';
 import { settleEgress, settleHold, settleLimits, settleProtected, type SettledEntry } from '../config/settle.ts';
 import type { LoadedPolicy } from '../config/policy-file.ts';
 import { readRepositoryFile } from '../config/repository-file.ts';
@@ -10,7 +10,7 @@ import type { EgressPolicy, OperatorPolicy, RepositoryFile } from '../domain/pol
 import { repoKey, type ForkBase } from '../domain/run.ts';
 import { readFileAt } from '../git/plumbing.ts';
 import type { Mirror, Planner, RunJob } from '../run/ports.ts';
-import { adviceOf } from './advice.ts';
+import { steeringOf } from './steering.ts';
 
 /** Presets to hosts; resolved once when the policy is loaded, never from anything that a run says. */
 export type ResolveEgress = (entries: SettledEntry[], signal: AbortSignal) => Promise<EgressPolicy['rules']>;
@@ -55,10 +55,13 @@ export function createPlanner(options: {
   manifest: Record<string, unknown>;
 }): Planner {
   const { policy, digest } = options.policy;
+  const steering = (agent: string, mirror: Mirror, signal: AbortSignal): ReturnType<typeof steeringOf> =>
+    steeringOf(mirror, { roots: configurationOf(agent), allowed: policy.agents.allowConfiguration, signal });
   return {
     async plan(job, mirror, signal) {
       const file = await repositoryFile({ policy: options.policy, job, mirror }, signal);
       const rules = await options.resolveEgress(settleEgress(options.policy, file, job.flags['allow']), signal);
+      const agent = job.flags['agent'] ?? file.agent ?? policy.agent;
       const repository = options.repositoryName ?? job.repository;
       const [owner = '', name = ''] = repository.split('/');
       const egress: EgressPolicy = { rules, deny: policy.egress.deny, gitRepositories: [repoKey({ owner, name })] };
@@ -71,7 +74,7 @@ export function createPlanner(options: {
         branch: job.branch,
         task: job.task,
         title: job.title,
-        agent: job.flags['agent'] ?? file.agent ?? policy.agent,
+        agent,
         model: chooseModel(policy, file, job.flags['model']),
         image: policy.sandbox.image,
         limits: settleLimits(policy, file, flagsOf(job)),
@@ -82,7 +85,7 @@ export function createPlanner(options: {
         verify: file.verify,
         protectedPaths: settleProtected(file),
         // The clone of a local repository is its owner's own: there is no pull request by somebody else.
-        ...(options.repositoryName === undefined ? await adviceOf(mirror, signal) : {}),
+        ...(options.repositoryName === undefined ? await steering(agent, mirror, signal) : {}),
         // A local repository has no CI that a push would start.
         hold: options.repositoryName === undefined ? settleHold(policy, file) : ('never' as const),
       };

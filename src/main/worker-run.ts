@@ -218,7 +218,8 @@ function describing(planner: Planner, publisher: GitHubPublisher): Planner {
   return {
     async plan(job, mirror, signal) {
       const plan = await planner.plan(job, mirror, signal);
-      publisher.describe({ limits: plan.spec.limits, agent: plan.spec.agent, model: plan.spec.model });
+      const { limits, agent, model, configuration } = plan.spec;
+      publisher.describe({ limits, agent, model, configuration: configuration?.files });
       return plan;
     },
   };

@@ -28,6 +28,8 @@ while IFS= read -r line; do
     printf '/%s\\n' "$file" >> .git/info/exclude
   fi
   rm -f -- "$file"
+  # An empty directory of settings is one, too, to some agents.
+  rmdir -p -- "$(dirname -- "$file")" 2>/dev/null || :
   if [ "$id" != - ]; then
     mkdir -p -- "$(dirname -- "$file")"
     git cat-file blob "$id" > "$file" || { echo 'the default branch was pushed over meanwhile; ask again'; exit 1; }

@@ -1,6 +1,6 @@
 import { toRunError } from '../domain/errors.ts';
 import type { Digest } from '../domain/ids.ts';
-import type { RunResult } from '../domain/run.ts';
+import { shownFiles, type RunResult } from '../domain/run.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { sandboxLives, watchLimits } from './limits.ts';
 import { holdResult } from './hold.ts';
@@ -135,7 +135,7 @@ async function work(run: Run, plan: RunPlan, enclosure: Enclosure, signal: Abort
   const { ports, job, audit, report, notes } = run;
   const { spec } = plan;
   const ref = job.fork === undefined ? undefined : job.ref;
-  const shown = spec.advice?.files;
+  const shown = shownFiles(spec);
   await report.step('clone', () =>
     clone(enclosure, { repository: spec.repository.toLowerCase(), commit: spec.base, ref, shown, signal }),
   );

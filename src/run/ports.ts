@@ -100,6 +100,8 @@ export interface AgentRun {
   stdin: Writable;
   stdout: Readable;
   agent: string;
+  /** As it was launched. */
+  configured?: boolean | undefined;
   cwd: string;
   prompt: string;
   onMessage: (message: AgentMessage) => void;
@@ -192,7 +194,14 @@ export interface AgentLaunch {
 
 export interface Agents {
   /** Errors: `config` for an agent that is not known. */
-  launch(options: { agent: string; model: string | undefined; prompt: string; cwd: string }): AgentLaunch;
+  launch(options: {
+    agent: string;
+    model: string | undefined;
+    prompt: string;
+    cwd: string;
+    /** The repository's own configuration of the agent is read. */
+    configured?: boolean | undefined;
+  }): AgentLaunch;
 }
 
 export interface Harvester {

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { CofferdamError } from '../domain/errors.ts';
-import type { CommandFact, RunSpec, ShownFile } from '../domain/run.ts';
+import { readsConfiguration, type CommandFact, type RunSpec, type ShownFile } from '../domain/run.ts';
 import { checkoutCommand, shownLines, type Checkout } from './checkout.ts';
 import type { Enclosure } from './enclosure.ts';
 import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';
@@ -126,7 +126,8 @@ export async function runAgent(options: {
   signal: AbortSignal;
 }): Promise<AgentOutcome> {
   const { enclosure, agents, spec, signal } = options;
-  const launch = agents.launch({ agent: spec.agent, model: spec.model, prompt: spec.task, cwd: WORKSPACE });
+  const configured = readsConfiguration(spec);
+  const launch = agents.launch({ agent: spec.agent, model: spec.model, prompt: spec.task, cwd: WORKSPACE, configured });
   await writeFiles(enclosure, launch.files, signal);
   const env = { ...spec.env, ...launch.env };
   if (launch.protocol === 'command') return runPlainAgent({ enclosure, spec, argv: launch.argv, env, signal });
@@ -142,6 +143,7 @@ export async function runAgent(options: {
     stdin,
     stdout,
     agent: spec.agent,
+    configured,
     cwd: WORKSPACE,
     prompt: spec.task,
     onMessage: options.onMessage,

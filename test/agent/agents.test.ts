@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, expectTypeOf, test } from 'vitest';
-import { AGENT_IDS, createAgents } from '../../src/agent/agents.ts';
+import { AGENT_IDS, configurationOf, createAgents } from '../../src/agent/agents.ts';
 import { PLACEHOLDER_KEY } from '../../src/agent/adapters/adapter.ts';
 import { CODEX_ACP_VERSION } from '../../src/agent/adapters/codex.ts';
 import { OPENCODE_VERSION } from '../../src/agent/adapters/opencode.ts';
@@ -117,6 +117,22 @@ describe('launch', () => {
       ANTHROPIC_API_KEY: PLACEHOLDER_KEY,
       ANTHROPIC_DEFAULT_HAIKU_MODEL: 'claude-sonnet-4-5',
     });
+  });
+
+  test('what the repository configures is read by the agent only where that was allowed', () => {
+    const read = (agent: string, model: string, configured: boolean): string => {
+      const { argv, env, files } = agents.launch({ ...task, agent, model, configured });
+      return JSON.stringify([argv, env, files]);
+    };
+    for (const [agent, model, off] of [
+      ['opencode', 'corp/m', /OPENCODE_DISABLE_PROJECT_CONFIG|OPENCODE_PURE|BUN_INSPECT_PRELOAD/],
+      ['codex', 'openai/m', /untrusted/],
+      ['pi', 'corp/m', /--no-extensions/],
+    ] as const) {
+      expect(read(agent, model, false)).toMatch(off);
+      expect(read(agent, model, true)).not.toMatch(off);
+    }
+    expect(AGENT_IDS.map((id) => configurationOf(id).length > 0)).toEqual(AGENT_IDS.map(() => true));
   });
 
   test('no launch carries a key but the placeholder, and no file leaves the home', () => {

@@ -52,10 +52,12 @@ export async function openSandboxedAgent(options: {
   agent: string;
   wire: Wire;
   script: Script;
+  /** The repository's own configuration of the agent was allowed. */
+  configured?: boolean;
   /** Words of the host for a call that can carry some. */
   notices?: () => string[];
 }): Promise<SandboxedAgent> {
-  const { machine, agent, wire } = options;
+  const { machine, agent, wire, configured = false } = options;
   await using undo = new AsyncDisposableStack();
   const provider = await startProvider({
     script: options.script,
@@ -130,7 +132,7 @@ export async function openSandboxedAgent(options: {
   }
 
   async function run(prompt: string, signal = new AbortController().signal): Promise<AgentRunResult> {
-    const launch = agents.launch({ agent, model: `corp/${MODEL}`, prompt, cwd: WORKSPACE });
+    const launch = agents.launch({ agent, model: `corp/${MODEL}`, prompt, cwd: WORKSPACE, configured });
     for (const file of launch.files) {
       const { exitCode, output } = await sh(
         `set -e; cd; mkdir -p "$(dirname '${file.path}')"; cat > '${file.path}'`,
@@ -156,6 +158,7 @@ export async function openSandboxedAgent(options: {
       .finally(() => stdout.end());
     const outcome = await speakWithAgent({
       agent,
+      configured,
       input: stdout,
       output: stdin,
       cwd: WORKSPACE,

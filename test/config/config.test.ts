@@ -48,6 +48,10 @@ llm:
       'egress: { allow: [] }\nsandbox: { memory: 4GB }\n',
       'policy.yml:2:20: "sandbox.memory": expected a size such as 512MiB or 4GiB',
     ],
+    [
+      `egress: { allow: [] }\nagents: { allowConfiguration: ['sha256:${'a'.repeat(64)}', 'sha256:abc'] }\n`,
+      'policy.yml:2:107: "agents.allowConfiguration.1": expected sha256: and 64 hexadecimal digits',
+    ],
     ['egress: { allow: [npn] }\n', 'policy.yml:1:19: "egress.allow.0"'],
     ['egress: { allow: [] }\nlimits: { maxCostUsd: -1 }\n', 'policy.yml:2:23: "limits.maxCostUsd"'],
     [

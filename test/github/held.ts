@@ -7,7 +7,7 @@ import type { HoldSetting } from '../../src/domain/policy.ts';
 import { createHarvester } from '../../src/harvest/harvest.ts';
 import { createRepositories } from '../../src/git/mirror.ts';
 import type { ShownFile } from '../../src/domain/run.ts';
-import { adviceOf } from '../../src/main/advice.ts';
+import { steeringOf } from '../../src/main/steering.ts';
 import { checkoutCommand, shownLines, type Checkout } from '../../src/run/checkout.ts';
 import { deliveredAs } from '../../src/run/held.ts';
 import { holdResult } from '../../src/run/hold.ts';
@@ -49,7 +49,7 @@ export function harvesting(
         signal,
       });
       const { base, since } = mirror;
-      const advice = await adviceOf(mirror, signal);
+      const advice = await steeringOf(mirror, { roots: [], allowed: [], signal });
       await checkout({
         remote,
         workspace,

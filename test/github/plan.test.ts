@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -86,6 +87,32 @@ describe('cofferdam plan', () => {
       [],
       [],
     ]);
+  });
+
+  it('says what the default branch configures the agent with, by the hash that allows it', async () => {
+    const target = await scene();
+    const mcp = '{ "mcp": {} }\n';
+    await here.shop.commit({
+      branch: 'main',
+      message: 'x',
+      files: {
+        'opencode.json': mcp,
+        '.opencode/plugin/a.js': 'a\n',
+        '.claude/settings.json': '{}',
+        '.opencode/b': { mode: '120000', content: 'plugin/a.js' },
+      },
+    });
+    const hash = (text: string) => `sha256:${createHash('sha256').update(text).digest('hex')}`;
+    const off = (await plan(target, 'alice')).text;
+    expect(off).toContain(`  off   ${hash(mcp)}  opencode.json\n`);
+    expect(off).toContain('none of it is read');
+    expect(off).not.toContain('.claude');
+    await writeFile(policy, `${POLICY}agents: { allowConfiguration: ['${hash(mcp)}'] }\n`);
+    const { text } = await plan(target, 'alice');
+    expect(text).toContain(`  read  ${hash(mcp)}  opencode.json\n`);
+    expect(text).toContain(`  off   ${hash('a\n')}  .opencode/plugin/a.js\n`);
+    expect(text).toContain('  off   no plain file, or a large one  .opencode/b\n');
+    expect(text).not.toContain('none of it is read');
   });
 
   it('is refused for who may only read, and for a bot, with what each of them would have been shown', async () => {

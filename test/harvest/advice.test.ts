@@ -3,9 +3,11 @@ import path from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
+import { createHash } from 'node:crypto';
 import { CommitSha } from '../../src/domain/ids.ts';
-import type { RunSpec } from '../../src/domain/run.ts';
-import { adviceOf } from '../../src/main/advice.ts';
+import { readsConfiguration, shownFiles, type RunSpec } from '../../src/domain/run.ts';
+import { configurationOf } from '../../src/agent/agents.ts';
+import { steeringOf } from '../../src/main/steering.ts';
 import { checkoutCommand, shownLines } from '../../src/run/checkout.ts';
 import { commitAll, run, write } from '../git/fixture.ts';
 import { execHere, scene, type Scene } from './fixture.ts';
@@ -20,7 +22,7 @@ afterEach(() => {
 
 function lay(directory: string, files: Files): void {
   for (const [name, content] of Object.entries(files)) {
-    rmSync(path.join(directory, name), { force: true });
+    rmSync(path.join(directory, name), { force: true, recursive: true });
     if (content === null) continue;
     write(directory, { [name]: content });
     if (!content.startsWith('->')) continue;
@@ -30,13 +32,13 @@ function lay(directory: string, files: Files): void {
 }
 
 interface Shown {
-  spec: Pick<RunSpec, 'base' | 'baseRef' | 'advice'>;
+  spec: Pick<RunSpec, 'base' | 'baseRef' | 'advice' | 'configuration'>;
   /** What the agent finds. */
   reads: (name: string) => string | null;
 }
 
 /** A default branch and a pull request of the repository; the product's own clone of its head. */
-async function clonePull(main: Files, pull: Files): Promise<Shown> {
+async function clonePull(main: Files, pull: Files, allowed: string[] = []): Promise<Shown> {
   stage = scene({ 'src/a.ts': 'a\n' });
   const origin = stage.bench.path('origin');
   lay(origin, main);
@@ -47,7 +49,9 @@ async function clonePull(main: Files, pull: Files): Promise<Shown> {
   const base = CommitSha.parse(commitAll(origin, 'topic'));
   run(['push', '-q', stage.mirror.path, 'main', 'topic'], { cwd: origin });
   Object.assign(stage.mirror, { base, baseRef: 'topic' });
-  const { advice } = await adviceOf(stage.mirror, new AbortController().signal);
+  const { signal } = new AbortController();
+  const roots = configurationOf('opencode');
+  const steering = await steeringOf(stage.mirror, { roots, allowed: allowed.map(hashOf), signal });
   const { workspace } = stage;
   rmSync(workspace, { recursive: true });
   const remote = pathToFileURL(stage.mirror.path).href;
@@ -59,15 +63,19 @@ async function clonePull(main: Files, pull: Files): Promise<Shown> {
     },
   });
   const argv = checkoutCommand({ remote, workspace, commit: base });
-  const stdin = Readable.from([shownLines(advice?.files ?? [])]);
+  const stdin = Readable.from([shownLines(shownFiles(steering))]);
   expect([(await execHere({ argv, user: 'agent', stdin, stderr })).exitCode, said]).toEqual([0, []]);
   return {
-    spec: { base, baseRef: 'topic', ...(advice === undefined ? {} : { advice }) },
+    spec: { base, baseRef: 'topic', ...steering },
     reads: (name) => {
       const file = path.join(workspace, name);
       return existsSync(file) ? readFileSync(file, 'utf8') : null;
     },
   };
+}
+
+function hashOf(content: string): string {
+  return `sha256:${createHash('sha256').update(content).digest('hex')}`;
 }
 
 /** What the run's commit changes: `M AGENTS.md`, and the content afterwards. */
@@ -195,22 +203,108 @@ describe('advice for agents on a pull request of the repository', () => {
     expect(await changes(shown)).toEqual({});
   });
 
-  test('nothing of it depends on what the agent does to the lists and the index', async () => {
-    for (const wreck of ['.git/cofferdam-shown', '.git/info/exclude', '.git/index', '.git']) {
+  test.each(['.git/cofferdam-shown', '.git/info/exclude', '.git/index', '.git'])(
+    'nothing of it depends on what the agent does to %s',
+    async (wreck) => {
       const shown = await clonePull(
         { 'AGENTS.md': OURS, 'x/GEMINI.md': OURS },
         { 'AGENTS.md': THEIRS, 'x/GEMINI.md': null, 'CLAUDE.md': THEIRS },
       );
       write(stage.workspace, { 'src/a.ts': 'better\n' });
       rmSync(path.join(stage.workspace, wreck), { recursive: true });
-      expect(await changes(shown), wreck).toEqual({ 'M src/a.ts': 'better' });
-      if (wreck !== '.git') stage.bench.remove();
-    }
-  });
+      expect(await changes(shown)).toEqual({ 'M src/a.ts': 'better' });
+    },
+  );
 
   test('a mode that the agent changed alone is put back, too', async () => {
     const shown = await clonePull({ 'AGENTS.md': OURS }, { 'AGENTS.md': THEIRS });
     chmodSync(path.join(stage.workspace, 'AGENTS.md'), 0o755);
     expect(await changes(shown)).toEqual({});
+  });
+});
+
+describe('configuration of the agent in the repository', () => {
+  const MCP = '{ "mcp": {} }\n';
+  const EVIL = '{ "mcp": { "evil": {} } }\n';
+  const FILE = 'opencode.json';
+
+  test.each<[string, Files, Files, string[], boolean, Files]>([
+    ['is off without a word of the operator', { [FILE]: MCP }, {}, [], false, { [FILE]: MCP }],
+    ['is read as it was allowed', { [FILE]: MCP }, {}, [MCP], true, { [FILE]: MCP }],
+    ['is off with one byte more', { [FILE]: `${MCP} ` }, {}, [MCP], false, { [FILE]: `${MCP} ` }],
+    [
+      'of the pull request gives way to what was allowed',
+      { [FILE]: MCP },
+      { [FILE]: EVIL },
+      [MCP],
+      true,
+      { [FILE]: MCP },
+    ],
+    [
+      'that only the pull request has is not read, though its bytes are allowed',
+      {},
+      { [FILE]: MCP },
+      [MCP],
+      false,
+      { [FILE]: MCP },
+    ],
+    ['that the pull request takes away is there', { [FILE]: MCP }, { [FILE]: null }, [MCP], true, { [FILE]: MCP }],
+    [
+      'beside an allowed file is not there',
+      { [FILE]: MCP, '.opencode/plugin/a.js': 'a\n' },
+      { '.opencode/plugin/b.js': 'b\n', '.OPENCODE/c.json': 'c\n' },
+      [MCP],
+      true,
+      {
+        [FILE]: MCP,
+        '.opencode/plugin/a.js': null,
+        '.opencode/plugin/b.js': null,
+        '.OPENCODE/c.json': null,
+        '.opencode': null,
+      },
+    ],
+    [
+      'is not what a link of the pull request leads to',
+      { '.opencode/a.json': MCP },
+      { '.opencode/a.json': null, '.opencode': '->src' },
+      [MCP],
+      true,
+      { '.opencode/a.json': MCP, '.opencode/b.ts': null },
+    ],
+    ['is no link of the default branch', { [FILE]: '->x.json', 'x.json': MCP }, {}, [MCP], false, { 'x.json': MCP }],
+    [
+      'that is advice, too, counts as configuration',
+      { [FILE]: MCP, '.opencode/skill/a/SKILL.md': OURS },
+      {},
+      [MCP],
+      true,
+      { '.opencode/skill/a/SKILL.md': null },
+    ],
+  ])('%s, and is in no diff', async (_name, main, pull, allowed, read, lies) => {
+    const shown = await clonePull(main, pull, allowed);
+    expect(readsConfiguration(shown.spec)).toBe(read);
+    for (const [name, content] of Object.entries(lies)) expect([name, shown.reads(name)]).toEqual([name, content]);
+    write(stage.workspace, { 'src/a.ts': 'better\n' });
+    expect(await changes(shown)).toEqual({ 'M src/a.ts': 'better' });
+  });
+
+  test('the manifest says what is there, by the hash that allows it', async () => {
+    const { spec } = await clonePull(
+      { [FILE]: MCP, '.opencode/a': 'a\n', '.opencode/b': '->a', '.claude/x': 'x\n' },
+      {},
+      [MCP],
+    );
+    expect(spec.configuration?.files).toEqual([
+      { path: '.opencode/a', sha256: hashOf('a\n'), allowed: false },
+      { path: '.opencode/b', sha256: null, allowed: false },
+      { path: FILE, sha256: hashOf(MCP), allowed: true },
+    ]);
+  });
+
+  test('an edit of it by the agent is a change of its class', async () => {
+    const shown = await clonePull({ [FILE]: MCP }, { [FILE]: EVIL }, [MCP]);
+    write(stage.workspace, { [FILE]: '{}\n' });
+    expect(await changes(shown)).toEqual({ [`M ${FILE}`]: '{}' });
+    expect((await stage.harvest({ spec: shown.spec }))?.files[0]?.protectedClass).toBe('agent_config');
   });
 });

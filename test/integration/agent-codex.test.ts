@@ -49,6 +49,23 @@ base_url = "http://evil.invalid/v1"
     expect(agent.egress()).toEqual([]);
   });
 
+  test("INJ-007: the repository's own settings are read where the operator allowed them", async () => {
+    await using agent = await openSandboxedAgent({
+      machine,
+      agent: 'codex',
+      wire,
+      script: scripted(),
+      configured: true,
+    });
+    await layProject(agent, {
+      '.codex/config.toml': '[mcp_servers.own]\ncommand = "touch"\nargs = ["/tmp/own-mcp"]\n',
+    });
+    const { outcome } = await agent.run('Make the failing test pass.');
+    expect(outcome.stop).toBe('end_turn');
+    expect(await agent.sh('ls /tmp/own-mcp')).toMatchObject({ exitCode: 0 });
+    expect(agent.provider.calls.map((call) => call.model)).toEqual(agent.provider.calls.map(() => 'scripted-model'));
+  });
+
   test('an agent that the image does not have is named with its package', async () => {
     await using agent = await openSandboxedAgent({
       machine,

@@ -78,6 +78,25 @@ describe('opencode in a sandbox', () => {
     expect(await agent.sh('cd repo && git status --short')).toMatchObject({ output: ' M add.js\n?? result.txt\n' });
   });
 
+  test("INJ-007: the repository's own settings are read where the operator allowed them, and name no other model", async () => {
+    await using agent = await openSandboxedAgent({
+      machine,
+      agent: 'opencode',
+      wire: 'anthropic',
+      script: scripted(),
+      configured: true,
+    });
+    const { mcp, provider, model } = hostileSettings('json') as Record<string, unknown>;
+    await layProject(agent, {
+      'opencode.json': JSON.stringify({ mcp, provider, model, plugin: ['./plugin.js'] }),
+      'plugin.js': evil('plugin'),
+    });
+    const { outcome } = await agent.run('Make the failing test pass.');
+    expect(outcome).toMatchObject({ stop: 'end_turn' });
+    expect((await agent.sh('cd /tmp; ls evil-*')).output).toBe('evil-json-mcp\nevil-plugin\n');
+    expect(agent.provider.calls.map((call) => call.model)).toEqual(agent.provider.calls.map(() => 'scripted-model'));
+  });
+
   test('cancel ends a turn that would go on for ever, and the agent with it', async () => {
     const steps = [{ say: 'I wait.' }, { run: 'env > /tmp/waiting; sleep 1000' }];
     await using agent = await openSandboxedAgent({

@@ -1,8 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Digest } from '../../src/domain/ids.ts';
 import { assemble } from '../../src/policy/markdown/assemble.ts';
 import { block, code, link, plainLine, words } from '../../src/policy/markdown/outside.ts';
 import { prose } from '../../src/policy/markdown/prose.ts';
+import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
+import { settings } from '../github/run.ts';
+import { newRunId } from '../queue/requests.ts';
 import { corpus } from './markdown-corpus.ts';
 import { active, invisible, render } from './rendered.ts';
 
@@ -170,4 +174,44 @@ it('the corpus is dangerous where it is not written by these functions', () => {
   expect(
     harmless.map(([name]) => name).filter((name) => /^GH-00[12]/.test(name) && !/encoded|fence/.test(name)),
   ).toEqual([]);
+});
+
+describe('the configuration of the agent in the status comment', () => {
+  const sha256 = Digest.parse(`sha256:${'a'.repeat(64)}`);
+  const said = (configuration: StatusFacts['configuration']): string =>
+    statusComment({
+      runId: newRunId(),
+      actor: { login: 'ann' },
+      command: { verb: 'plan', text: '', flags: {} },
+      agent: 'opencode',
+      limits: settings.limits,
+      configuration,
+      texts: [],
+      hidden: [],
+      phase: {
+        name: 'running',
+        step: 'agent',
+        steps: [],
+        elapsedMs: 1,
+        usage: { cost: 0, turns: 0, inputTokens: 0, outputTokens: 0 },
+        egress: [],
+      },
+    });
+
+  it('names what is off and what is read, with the hash that allows it', () => {
+    const off = { path: 'opencode.json', sha256, allowed: false };
+    expect(said([off])).toContain('in this repository: off');
+    expect(said([off])).toContain(`- off: \`opencode.json\` \`${sha256}\``);
+    const some = said([
+      { ...off, allowed: true },
+      { path: '.opencode/x', sha256: null, allowed: false },
+    ]);
+    expect(some).toContain('in this repository: some is read');
+    expect(some).toContain(`- read: \`opencode.json\` \`${sha256}\`\n- off: \`.opencode/x\``);
+    expect(said(Array.from({ length: 12 }, () => off))).toContain('- and 2 more');
+  });
+
+  it('says nothing where there is none', () => {
+    for (const none of [undefined, []]) expect(said(none)).not.toContain('Configuration of the agent');
+  });
 });

@@ -63,6 +63,7 @@ function status(text: string, phase: StatusFacts['phase']): string {
     ...settings,
     agent: text,
     model: text,
+    configuration: [{ path: text, sha256: digest, allowed: false }],
     texts: [
       {
         kind: 'issue',

@@ -19,6 +19,8 @@ export interface LaunchContext {
   prompt: string;
   /** The clone. */
   cwd: string;
+  /** The repository's own configuration of this agent is read; all that lies there was allowed. */
+  configured: boolean;
 }
 
 /** What a session of the protocol needs with this agent. */
@@ -36,7 +38,9 @@ export interface AgentAdapter {
   /** What it can speak with a model's provider. */
   wires: readonly Wire[];
   /** How it speaks with us. */
-  protocol: { kind: 'acp'; session?: SessionNeeds } | { kind: 'command' };
+  protocol: { kind: 'acp'; session?: (configured: boolean) => SessionNeeds } | { kind: 'command' };
+  /** Files and directories of a repository, in lower case, from its root, by which it configures this agent. */
+  configuration: readonly string[];
   launch(context: LaunchContext): Omit<Launch, 'protocol'>;
 }
 

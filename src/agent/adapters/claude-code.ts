@@ -11,11 +11,16 @@ export const claudeCode: AgentAdapter = {
   wires: ['anthropic'],
   protocol: {
     kind: 'acp',
-    session: {
-      // The repository's own settings may hold hooks and MCP servers: they were not reviewed.
-      meta: { claudeCode: { options: { settingSources: ['user'], strictMcpConfig: true } } },
-    },
+    session: (configured) => ({
+      // The repository's own settings may hold hooks and MCP servers: only what was allowed is read.
+      meta: {
+        claudeCode: {
+          options: { settingSources: configured ? ['user', 'project'] : ['user'], strictMcpConfig: !configured },
+        },
+      },
+    }),
   },
+  configuration: ['.claude', '.claude.json', '.mcp.json'],
   launch: ({ model, baseUrl }) => ({
     argv: fromImage({
       program: 'claude-agent-acp',

@@ -10,15 +10,16 @@ export const codex: AgentAdapter = {
   wires: ['openai-responses'],
   protocol: {
     kind: 'acp',
-    session: {
+    session: (configured) => ({
       // Its other modes start a sandbox of their own for each command, which cannot work inside this one.
       modeId: 'agent-full-access',
       // The adapter declares the session's directory, letter by letter, a trusted project, which would let the
       // repository's own settings change the model and start programs. Spelled like this it is not the name under
       // which codex looks the trust up, and the `untrusted` of our settings holds.
-      cwdSuffix: '/',
-    },
+      cwdSuffix: configured ? '' : '/',
+    }),
   },
+  configuration: ['.codex'],
   launch: (context) => ({
     argv: [`${context.agentsDir}/bin/codex-acp`],
     env: {
@@ -35,7 +36,7 @@ export const codex: AgentAdapter = {
 };
 
 /** A provider of its own: the built-in one tries WebSockets first, and reads its key from a login. */
-function config({ model, baseUrl, cwd }: LaunchContext): string {
+function config({ model, baseUrl, cwd, configured }: LaunchContext): string {
   return `model = ${toml(model.model)}
 model_provider = "cofferdam"
 approval_policy = "never"
@@ -54,7 +55,7 @@ plugins = false
 apps = false
 
 [projects.${toml(cwd)}]
-trust_level = "untrusted"
+trust_level = "${configured ? 'trusted' : 'untrusted'}"
 
 [model_providers.cofferdam]
 name = "cofferdam"

@@ -19,7 +19,7 @@ const PACKAGES: Record<Wire, string> = {
  * given a script to run first; the commands that the agent starts do not inherit it.
  */
 const GUARD_FILE = '.cofferdam/opencode-guard.js';
-const GUARDED = `BUN_INSPECT_PRELOAD="$HOME/${GUARD_FILE}" exec "$@"`;
+const GUARDED = ['/bin/sh', '-c', `BUN_INSPECT_PRELOAD="$HOME/${GUARD_FILE}" exec "$@"`, 'opencode'];
 const GUARD = `delete process.env.BUN_INSPECT_PRELOAD;
 Bun.plugin({
   name: 'cofferdam',
@@ -34,23 +34,25 @@ export const opencode: AgentAdapter = {
   id: 'opencode',
   wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
   protocol: { kind: 'acp' },
+  configuration: ['opencode.json', 'opencode.jsonc', '.opencode'],
   launch: (context) => ({
-    argv: ['/bin/sh', '-c', GUARDED, 'opencode', `${context.agentsDir}/bin/opencode`, 'acp'],
+    argv: [...(context.configured ? [] : GUARDED), `${context.agentsDir}/bin/opencode`, 'acp'],
     env: {
       ...COMMON_ENV,
       OPENCODE_CONFIG_CONTENT: JSON.stringify(config(context)),
-      // The repository's own settings could name plugins, MCP servers and another provider: they were not reviewed.
-      OPENCODE_DISABLE_PROJECT_CONFIG: '1',
-      OPENCODE_PURE: '1',
+      ...(context.configured ? {} : UNCONFIGURED),
       OPENCODE_DISABLE_DEFAULT_PLUGINS: '1',
       OPENCODE_DISABLE_AUTOUPDATE: '1',
       OPENCODE_DISABLE_MODELS_FETCH: '1',
       OPENCODE_DISABLE_LSP_DOWNLOAD: '1',
       OPENCODE_DISABLE_SHARE: '1',
     },
-    files: [...quietFiles(), { path: GUARD_FILE, content: GUARD }],
+    files: [...quietFiles(), ...(context.configured ? [] : [{ path: GUARD_FILE, content: GUARD }])],
   }),
 };
+
+/** The repository's own settings could name plugins, MCP servers and another provider: none of them was allowed. */
+const UNCONFIGURED = { OPENCODE_DISABLE_PROJECT_CONFIG: '1', OPENCODE_PURE: '1' };
 
 function config({ model, baseUrl, cwd }: LaunchContext): Record<string, unknown> {
   const version = model.wire === 'gemini' ? 'v1beta' : 'v1';

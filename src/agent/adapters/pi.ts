@@ -18,6 +18,7 @@ export const pi: AgentAdapter = {
   id: 'pi',
   wires: ['anthropic', 'openai-chat', 'openai-responses', 'gemini'],
   protocol: { kind: 'command' },
+  configuration: ['.pi'],
   launch: (context) =>
     fedThroughStdin(context.prompt, {
       argv: [
@@ -27,8 +28,8 @@ export const pi: AgentAdapter = {
           why: 'the package is not kept up under this name',
         }),
         ...['--print', '--no-session', '--provider', 'cofferdam', '--model', context.model.model],
-        // The repository's own settings were not reviewed; its AGENTS.md is read.
-        ...['--no-extensions', '--no-skills', '--no-prompt-templates', '--no-themes'],
+        // Of the repository's own settings only what was allowed is read; its AGENTS.md is in any case.
+        ...(context.configured ? [] : ['--no-extensions', '--no-skills', '--no-prompt-templates', '--no-themes']),
       ],
       env: { ...COMMON_ENV, PI_OFFLINE: '1', PI_SKIP_VERSION_CHECK: '1' },
       files: [{ path: '.pi/agent/models.json', content: `${JSON.stringify(models(context))}\n` }],

@@ -47,17 +47,53 @@ export function shownAdvice(own: CommitFiles, standard: CommitFiles, counts = is
     if (id === ownText && !foreign) continue;
     // A file of the base stands where a directory of the default branch would.
     if (id !== null && leafAbove(own, path)) continue;
-    const problem = path
-      .split('/')
-      .map(nameProblem)
-      .find((one) => one !== undefined);
-    if (problem !== undefined) throw new RangeError(`the name ${JSON.stringify(path.slice(0, 200))} ${problem}`);
     const { mode, id: ownId } = own.files.get(path) ?? {};
-    shown.push({ path, shown: id, own: mode === undefined || ownId === undefined ? null : { mode, id: ownId } });
+    shown.push({
+      path: layable(path),
+      shown: id,
+      own: mode === undefined || ownId === undefined ? null : { mode, id: ownId },
+    });
   }
   if (shown.length > MAX_SHOWN)
     throw new RangeError(`it differs in more than ${MAX_SHOWN} files with advice for agents`);
   return shown;
+}
+
+/** Is this path one of these files, or in one of these directories? Roots are in canonical form. */
+export function isBelow(roots: readonly string[], path: string): boolean {
+  const canonical = canonicalPath(path);
+  return roots.some((root) => canonical === root || canonical.startsWith(`${root}/`));
+}
+
+/**
+ * The same for files that configure the agent, where it reads some: those that are allowed as the default branch has them, and no
+ * other. Errors: RangeError with what cannot be laid.
+ */
+export function shownConfiguration(
+  own: CommitFiles['files'],
+  standard: CommitFiles['files'],
+  options: { roots: readonly string[]; allowed: ReadonlySet<string> },
+): ShownFile[] {
+  const paths = new Set([...own.keys(), ...options.allowed].filter((path) => isBelow(options.roots, path)));
+  const shown: ShownFile[] = [];
+  for (const path of [...paths].sort()) {
+    const entry = own.get(path) ?? null;
+    const id = options.allowed.has(path) ? (standard.get(path)?.id ?? null) : null;
+    if (entry !== null && entry.id === id && entry.mode.startsWith('100')) continue;
+    shown.push({ path: layable(path), shown: id, own: entry });
+  }
+  if (shown.length > MAX_SHOWN)
+    throw new RangeError(`it differs in more than ${MAX_SHOWN} files that configure agents`);
+  return shown;
+}
+
+function layable(path: string): string {
+  const problem = path
+    .split('/')
+    .map(nameProblem)
+    .find((one) => one !== undefined);
+  if (problem === undefined) return path;
+  throw new RangeError(`the name ${JSON.stringify(path.slice(0, 200))} ${problem}`);
 }
 
 /** The blob that is read under this name; null: there is no file, or the link leads to none of the tree. */

@@ -1,6 +1,15 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
-import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
+import type {
+  Actor,
+  AgentConfiguration,
+  Command,
+  FrozenText,
+  PatchFacts,
+  RunCause,
+  RunResult,
+  Usage,
+} from '../../domain/run.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { heldDiff, heldSections } from './held.ts';
@@ -29,6 +38,8 @@ export interface StatusFacts {
   agent?: string | undefined;
   model?: string | undefined;
   limits?: Limits | undefined;
+  /** Files of the default branch that configure the agent. */
+  configuration?: AgentConfiguration['files'] | undefined;
   texts: FrozenText[];
   hidden: HiddenNote[];
   /** First word of a command; default `/agent`. */
@@ -184,9 +195,26 @@ function patchSections(patch: PatchFacts | undefined): Section[] {
 }
 
 function limitsSection(facts: StatusFacts, used: { usage: Usage; elapsedMs: number }): Section[] {
-  const { limits, agent, model } = facts;
+  const { limits, agent, model, configuration = [] } = facts;
   if (limits === undefined || agent === undefined) return [];
-  return [{ text: limitsTable({ ...used, limits, agent, model }) }];
+  return [
+    { text: limitsTable({ ...used, limits, agent, model }) },
+    ...(configuration.length === 0 ? [] : [{ text: agentFiles(configuration) }]),
+  ];
+}
+
+const MAX_AGENT_FILES = 10;
+
+/** With the hash that an operator would allow. */
+function agentFiles(files: AgentConfiguration['files']): string {
+  const lines = files.slice(0, MAX_AGENT_FILES).map(({ path, sha256, allowed }) => {
+    return `- ${allowed ? 'read' : 'off'}: ${code(path, { max: 200 })}${sha256 === null ? '' : ` \`${sha256}\``}`;
+  });
+  const more = files.length - lines.length;
+  return details(
+    `Configuration of the agent in this repository: ${files.some(({ allowed }) => allowed) ? 'some is read' : 'off'}`,
+    [...lines, ...(more === 0 ? [] : [`- and ${more} more`])].join('\n'),
+  );
 }
 
 /** What the agent says, apart from the facts and marked as what it is. */
