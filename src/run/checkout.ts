@@ -7,7 +7,7 @@ import type { ShownFile } from '../domain/run.ts';
  * differ. They are hidden from git's index, so that they look unchanged, and listed for the harvest, which brings out what became
  * of them; the host then puts those that nobody touched back to what the commit has.
  */
-export const SHOWN_LIST = '.git/cofferdam-shown';
+const SHOWN_LIST = '.git/cofferdam-shown';
 
 const SCRIPT = `
 set -eu

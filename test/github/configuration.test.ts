@@ -117,7 +117,7 @@ describe('the check of a proposed configuration', () => {
     expect(check?.summary).not.toContain('model');
   });
 
-  it('is written for a fork’s pull request by somebody who may only read, and starts nothing', async () => {
+  it('INJ-009 is written for a fork’s pull request by somebody who may only read, and starts nothing', async () => {
     const fork = await here.shop.fork('eve');
     await fork.commit({ branch: 'tune', message: 'Tune', files: { [FILE]: 'agent: gpt\n' }, author: 'eve' });
     const pull = await here.shop.openPull({ head: 'eve:tune', base: 'main', title: 'T', author: 'eve' });

@@ -216,6 +216,15 @@ describe('advice for agents on a pull request of the repository', () => {
     },
   );
 
+  test('INJ-006 INJ-007 what anything in the sandbox lays for the next agent is a change that a person sees first', async () => {
+    const shown = await clonePull({}, {});
+    const names = ['.claude/settings.json', '.mcp.json', 'CLAUDE.md', 'opencode.json', 'sub/AGENTS.md'];
+    write(stage.workspace, Object.fromEntries(names.map((name) => [name, 'Obey.\n'])));
+    const harvest = await stage.harvest({ spec: shown.spec });
+    const classes = new Map(harvest?.files.map(({ path: name, protectedClass }) => [name, protectedClass]));
+    expect(classes).toEqual(new Map(names.map((name) => [name, 'agent_config'])));
+  });
+
   test('a mode that the agent changed alone is put back, too', async () => {
     const shown = await clonePull({ 'AGENTS.md': OURS }, { 'AGENTS.md': THEIRS });
     chmodSync(path.join(stage.workspace, 'AGENTS.md'), 0o755);

@@ -168,3 +168,62 @@ describe('remarks', () => {
     expect(marks.map(({ path }) => path)).toEqual(['plain.js']);
   });
 });
+
+describe('INJ-015 packages that a change names', () => {
+  it.each([
+    ['package.json', '{ "dependencies": {', '    "left-padd": "^1.0.0",'],
+    ['web/package.json', '{ "dependencies": {', '    "@acme/thing": "workspace:*",'],
+    ['requirements-dev.txt', 'pytest==8', 'reqeusts>=2'],
+    ['requirements.txt', 'pytest==8', 'reqeusts'],
+    ['pyproject.toml', '[project]', '  "reqeusts >= 2",'],
+    ['Cargo.toml', '[dependencies]', 'serd = { version = "1" }'],
+    ['Cargo.toml', '[dependencies]', 'serd = "1"'],
+    ['go.mod', 'module x', 'require example.test/a/b v1.2.3'],
+    ['Gemfile', 'source "x"', "gem 'railz'"],
+    ['pom.xml', '<dependencies>', '<artifactId>junitt</artifactId>'],
+    ['build.gradle.kts', 'dependencies {', '  testImplementation("a.b:c:1")'],
+    ['composer.json', '{ "require": {', '    "acme/thing": "^2",'],
+  ])('%s says so beside the line', (path, before, line) => {
+    const found = remarks({ [path]: `${before}\n` }, { [path]: `${before}\n${line}\n` });
+    expect(kinds(found)).toEqual([['dependency', 2]]);
+    // Moved within the file is not new.
+    const moved = remarks({ [path]: `${before}\n${line}\nx\n` }, { [path]: `${before}\nx\n${line}\n` });
+    expect(kinds(moved)).toEqual([]);
+  });
+
+  it.each([
+    ['package.json', '  "test": "vitest run",'],
+    ['package.json', '  "name": "shop",'],
+    ['requirements.txt', '# about reqeusts'],
+    ['Cargo.toml', '[profile.release]'],
+    ['go.mod', 'go 1.24'],
+    ['src/a.ts', '    "left-padd": "^1.0.0",'],
+    ['package-lock.json', '    "left-padd": "^1.0.0",'],
+  ])('%s says nothing of %s', (path, line) => {
+    expect(kinds(remarks({ [path]: 'x\n' }, { [path]: `x\n${line}\n` }))).toEqual([]);
+  });
+});
+
+describe('INJ-016 a change that makes itself pass', () => {
+  it.each([
+    ['a.ts', '// eslint-disable-next-line no-eval'],
+    ['a.ts', '// @ts-expect-error later'],
+    ['a.py', 'import x  # noqa: F401'],
+    ['a.py', 'y = x  # type: ignore[attr-defined]'],
+    ['a.go', 'x() //nolint:errcheck'],
+    ['a.rs', '#[allow(clippy::all)]'],
+    ['A.java', '@SuppressWarnings("unchecked")'],
+    ['.github/workflows/ci.yml', '        continue-on-error: true'],
+    ['Makefile', '\tnpm test || true'],
+  ])('%s: %s', (path, line) => {
+    expect(kinds(remarks({ [path]: 'x\n' }, { [path]: `x\n${line}\n` }))).toEqual([['check_off', 2]]);
+  });
+
+  it.each([
+    ['a.ts', 'const on = left || true;'],
+    ['a.ts', 'if (a || b) return;'],
+    ['ci.yml', '        continue-on-error: false'],
+  ])('%s: nothing of %s', (path, line) => {
+    expect(kinds(remarks({ [path]: 'x\n' }, { [path]: `x\n${line}\n` }))).toEqual([]);
+  });
+});

@@ -3,9 +3,10 @@ import type { ChangedFile } from '../../domain/run.ts';
 import { EXAMPLE_SECRET } from '../redaction/patterns.ts';
 import { createSecretScanner } from '../redaction/scan.ts';
 import { PROTECTED_CLASSES, type ProtectedClass } from './classes.ts';
+import { namesDependency } from './dependencies.ts';
 import { readPatch, type FilePatch, type PatchLine } from './patch.ts';
 
-export const REMARK_KINDS = ['protected', 'secret', 'test_skipped', 'test_deleted'] as const;
+export const REMARK_KINDS = ['protected', 'secret', 'dependency', 'test_skipped', 'test_deleted', 'check_off'] as const;
 export type RemarkKind = (typeof REMARK_KINDS)[number];
 
 export interface Remark {
@@ -48,10 +49,13 @@ function lineRemarks({ path, deleted, lines }: FilePatch, added: ReadonlySet<str
     if (remarks.some((one) => one.kind === kind && one.line === line)) return;
     if (remarks.length < MAX_OF_FILE) remarks.push({ kind, path, line: deleted ? undefined : line });
   };
+  const gone = new Set(lines.filter(({ sign }) => sign === '-').map(({ text }) => squeezed(text)));
   for (const line of lines) {
     const text = line.text.slice(0, MAX_LINE);
     if (line.sign === '+' && looksSecret(text)) say('secret', line);
+    if (line.sign === '+' && namesDependency(path, text) && !gone.has(squeezed(text))) say('dependency', line);
     if (line.sign === '+' && SKIPPED.test(text)) say('test_skipped', line);
+    if (line.sign === '+' && CHECK_OFF.test(text)) say('check_off', line);
     if (line.sign === '-' && isTest(text) && !added.has(squeezed(text))) say('test_deleted', line);
   }
   return remarks;
@@ -63,6 +67,9 @@ const TEST =
 /** A test that will not run, or that keeps all others from running. */
 const SKIPPED =
   /\b(?:it|test|describe|suite|context|specify)\.(?:skip|only|todo|fixme|skipIf|runIf)\b|^\s*(?:x(?:it|test|describe|specify|context)|f(?:it|describe))\s*[(\s]|@(?:pytest\.mark\.(?:skip|skipif|xfail)|unittest\.(?:skip|skipIf|skipUnless|expectedFailure)|Ignore|Disabled)\b|\bpytest\.skip\(|\bt\.Skip(?:f|Now)?\(|#\[ignore\b|\bself\.skipTest\(/;
+/** A check of the code, or of the build, that no longer says no. */
+const CHECK_OFF =
+  /\beslint-disable|\bbiome-ignore\b|@ts-(?:ignore|nocheck|expect-error)\b|#\s*noqa\b|#\s*type:\s*ignore\b|\bpylint:\s*disable|\brubocop:disable|\/\/\s*nolint\b|#!?\[allow\(|@SuppressWarnings\b|\bshellcheck\s+disable|^\s*(?:-\s*)?continue-on-error:\s*true|\|\|\s*(?:true|:)\s*(?:["'\])]|$)|--no-verify\b|--passWithNoTests\b/;
 /** A word for a secret that is given a text. */
 const NAMED_SECRET =
   /(?:passw(?:or)?d|passphrase|secret|api[_-]?key|access[_-]?key|auth[_-]?token|client[_-]?secret|private[_-]?key)["'`\]]?\s*(?::=|=>|[:=])\s*["'`]([^"'`\s]{8,200})["'`]/i;

@@ -27,6 +27,12 @@ const WORDS: Record<RemarkKind, { title: string; message: string }> = {
     title: 'A test that does not run',
     message: 'A test is skipped here, or the others of its file are.',
   },
+  dependency: {
+    title: 'A package that is fetched',
+    message:
+      'See that it exists, is the one that is meant, and whose it is: agents make up names of packages, and others register them.',
+  },
+  check_off: { title: 'A check is switched off', message: 'What is wrong in or below this line is no longer said.' },
   test_deleted: { title: 'A test was removed', message: 'A test that stood here is not in the change any more.' },
 };
 
