@@ -13,6 +13,7 @@ const SYMLINK = '120000';
 const LINK_BYTES = 4_096;
 
 const CONFIGURATION_BYTES = 2 ** 20;
+const CONFIGURATION_FILES = 500;
 
 /**
  * What steers the agent counts as the default branch has it: advice, which is always read, and configuration (hooks, MCP servers,
@@ -57,6 +58,8 @@ async function configurationFiles(
   const found: AgentConfiguration['files'] = [];
   for (const [path, { mode, id }] of files) {
     if (!isBelow(roots, path)) continue;
+    // What is not looked at is off.
+    if (found.length >= CONFIGURATION_FILES) break;
     const bytes = mode.startsWith('100') ? await readBlob(at, id, CONFIGURATION_BYTES).catch(() => null) : null;
     const sha256 = bytes === null ? null : digestBytes(bytes);
     found.push({ path, sha256, allowed: sha256 !== null && allowed.includes(sha256) });

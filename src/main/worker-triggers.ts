@@ -9,6 +9,8 @@ import { publishHeld } from '../run/held.ts';
 import type { AuditLog } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../run/trigger/ports.ts';
+import type { HelpFacts } from '../policy/markdown/replies.ts';
+import { helpOf } from './help-of.ts';
 import { newRunId } from './host.ts';
 import { keepAllowed } from './keep-allowed.ts';
 import type { WorkerParts } from './worker.ts';
@@ -23,6 +25,18 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
   const repository = ({ installationId, repo }: Pick<Trigger, 'installationId' | 'repo'>): GitHubRepository =>
     github.repository({ installationId, ...repo }, { writes: 'answer' });
   const limits = settleLimits(policy.policy, parseRepositoryFile(null), {});
+  const help: HelpFacts = {
+    prefix: policy.policy.prefix,
+    label: policy.policy.label,
+    verbs: SERVED_VERBS,
+    maxCost: limits.maxCost,
+    timeoutMinutes: policy.policy.limits.timeoutMinutes,
+    agent: policy.policy.agent,
+    agents: AGENT_IDS,
+    models: policy.policy.llm.models,
+    mayAdd: policy.policy.egress.mayAdd.map((entry) => (typeof entry === 'string' ? entry : entry.host)),
+    hold: policy.policy.publish.hold,
+  };
   return {
     claim: (trigger, runIds) => triggers.claim(trigger, runIds),
     repository,
@@ -76,16 +90,13 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
         installation: { spent: installation.spent + installation.reserved, cap: limits.installationDailyCost },
       };
     },
-    help: {
-      prefix: policy.policy.prefix,
-      label: policy.policy.label,
-      verbs: SERVED_VERBS,
-      maxCost: limits.maxCost,
-      timeoutMinutes: policy.policy.limits.timeoutMinutes,
-      agent: policy.policy.agent,
-      mayAdd: policy.policy.egress.mayAdd.map((entry) => (typeof entry === 'string' ? entry : entry.host)),
-      hold: policy.policy.publish.hold,
-    },
+    help,
+    helpFor: ({ installationId, repo }) =>
+      helpOf(help, {
+        repository: github.repository({ installationId, ...repo }),
+        defaultBranch: repo.defaultBranch,
+        installation: { policy, agents: AGENT_IDS },
+      }),
     askers: policy.policy.askers,
     mayAdd: policy.policy.egress.mayAdd,
     keepAllowed: keepAllowed({

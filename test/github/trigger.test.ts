@@ -145,6 +145,22 @@ describe('handleTrigger', () => {
     }
   });
 
+  it('answers help with what the repository makes of it', async () => {
+    const { ports } = world();
+    const said: string[] = [];
+    const repository: TriggerPorts['repository'] = (one) => ({
+      ...ports.repository(one),
+      createComment: (_number, body) => Promise.resolve(said.push(body)),
+    });
+    const help = labelled({ commands: [{ verb: 'help', text: '', flags: {} }] });
+    await handleTrigger(
+      { ...ports, repository, helpFor: () => Promise.resolve({ ...ports.help, agent: 'theirs' }) },
+      help,
+    );
+    await handleTrigger({ ...ports, repository }, help);
+    expect(said.map((body) => body.includes('`theirs`'))).toEqual([true, false]);
+  });
+
   it('begins nothing when the right cannot be looked up', async () => {
     const { ports, enqueued } = world({ permission: () => new Error('GitHub is away') });
     await expect(handleTrigger(ports, labelled())).rejects.toThrow('GitHub is away');

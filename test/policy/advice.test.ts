@@ -67,6 +67,13 @@ describe('shownAdvice', () => {
     ['a line break in a name', { 'a\nb/AGENTS.md': '1' }, 'control character'],
     ['a name that is no text', { 'a\ufffd/AGENTS.md': '1' }, 'not UTF-8'],
     [
+      'names too long for the record',
+      Object.fromEntries(
+        Array.from({ length: 900 }, (_, at) => [`${'d'.repeat(200)}/${'e'.repeat(200)}${at}/AGENTS.md`, '1']),
+      ),
+      'too long',
+    ],
+    [
       'a thousand and one',
       Object.fromEntries(Array.from({ length: 1_001 }, (_, at) => [`${at}/AGENTS.md`, '1'])),
       '1000',

@@ -30,6 +30,7 @@ const SYMLINK = '120000';
 const MAX_HOPS = 8;
 /** A pull request that changes more advice than this is none that a person has read. */
 const MAX_SHOWN = 1_000;
+const MAX_PATH_BYTES = 262_144;
 
 /**
  * Which files have to lie otherwise in the workspace than in its base, so that advice reads as the default branch has it. What is
@@ -54,9 +55,7 @@ export function shownAdvice(own: CommitFiles, standard: CommitFiles, counts = is
       own: mode === undefined || ownId === undefined ? null : { mode, id: ownId },
     });
   }
-  if (shown.length > MAX_SHOWN)
-    throw new RangeError(`it differs in more than ${MAX_SHOWN} files with advice for agents`);
-  return shown;
+  return bounded(shown);
 }
 
 /** Is this path one of these files, or in one of these directories? Roots are in canonical form. */
@@ -82,9 +81,14 @@ export function shownConfiguration(
     if (entry !== null && entry.id === id && entry.mode.startsWith('100')) continue;
     shown.push({ path: layable(path), shown: id, own: entry });
   }
-  if (shown.length > MAX_SHOWN)
-    throw new RangeError(`it differs in more than ${MAX_SHOWN} files that configure agents`);
-  return shown;
+  return bounded(shown);
+}
+
+/** The list is part of one line of the record. */
+function bounded(shown: ShownFile[]): ShownFile[] {
+  const bytes = shown.reduce((sum, { path }) => sum + Buffer.byteLength(path), 0);
+  if (shown.length <= MAX_SHOWN && bytes <= MAX_PATH_BYTES) return shown;
+  throw new RangeError(`it differs in more than ${MAX_SHOWN} files that steer agents, or their names are too long`);
 }
 
 function layable(path: string): string {

@@ -86,6 +86,8 @@ export interface HelpFacts {
   mayAdd?: readonly string[] | undefined;
   /** When results wait for a person. */
   hold?: HoldSetting | undefined;
+  /** What is wrong with the repository's file. */
+  problem?: string | undefined;
 }
 
 const USES: Record<Verb, string> = {
@@ -120,6 +122,9 @@ export function helpReply(facts: HelpFacts): string {
     ...named('Models', facts.models),
     ...named('Hosts and presets that `allow` may add', facts.mayAdd),
     ...(facts.hold === undefined ? [] : ['', HOLDS[facts.hold]]),
+    ...(facts.problem === undefined
+      ? []
+      : ['', `Runs are refused here: \`.github/cofferdam.yml\` is not valid, ${code(facts.problem, { max: 300 })}.`]),
   ].join('\n');
 }
 

@@ -92,7 +92,7 @@ async function obey(handling: Handling, command: Command, at: { index: number; l
   }
   switch (command.verb) {
     case 'help':
-      return reply(handling, helpReply(ports.help), key);
+      return reply(handling, helpReply((await ports.helpFor?.(trigger)) ?? ports.help), key);
     case 'budget':
       return reply(handling, budgetReply(await ports.budget(trigger)), key);
     case 'status':

@@ -106,6 +106,8 @@ export interface TriggerPorts {
   /** Absent: results cannot wait here, and `publish` is not served. */
   held?: TriggerHeld;
   help: HelpFacts;
+  /** The same for the trigger's repository, as its own file narrows it. May fail with `github`. */
+  helpFor?(trigger: Trigger): Promise<HelpFacts>;
   runUrl?: (runId: RunId) => string;
   /** ISO 8601. */
   now(): string;
