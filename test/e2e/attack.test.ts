@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { incomplete } from '../audit/complete.ts';
 import { lastLine, product, type Product } from './product.ts';
 
 let p: Product;
@@ -39,6 +40,7 @@ describe('cofferdam attack', () => {
     const page = await readFile(report, 'utf8');
     expect(page).not.toMatch(/<script|https?:\/\/|src=|href=/);
     for (const id of ids.split(',')) expect(page).toContain(`<td>${id}</td>`);
+    expect(await incomplete(join(p.dir, 'data'))).toEqual([]);
   });
 
   it('a rule that lets an attack through makes it fail, and only it', async () => {
