@@ -12,6 +12,7 @@ import { prepareMachine, type Machine } from '../../src/local/machine/machine.ts
 import { runCommand, type CommandResult } from '../../src/local/machine/process.ts';
 import { ensureProductImage } from '../../src/local/machine/product-image.ts';
 import { TOOLBOX_AGENTS } from '../../src/local/machine/toolbox.ts';
+import { incomplete } from '../audit/complete.ts';
 import { composeStage, KEY, type ComposeStage } from './compose-stage.ts';
 
 interface ComposeFile {
@@ -224,5 +225,6 @@ describe('the compose project', () => {
     expect(audit).not.toContain(KEY);
     const verified = await stage.compose('exec', '-T', 'worker', 'node', 'src/main/cofferdam.ts', 'verify', run);
     expect(verified).toMatchObject({ exitCode: 0 });
+    expect(await incomplete(stage.dataDir, stage.provider.calls.length)).toEqual([]);
   });
 });
