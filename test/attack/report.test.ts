@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Outcome } from '../../src/attack/battery.ts';
 import { CASES } from '../../src/attack/cases.ts';
@@ -41,4 +43,25 @@ test('AUD-014 what a sandbox said is text in the report', () => {
 test('each case is one row of the catalogue, of the class that its id says', () => {
   expect(new Set(CASES.map(({ id }) => id)).size).toBe(CASES.length);
   expect(CASES.filter((one) => !one.id.startsWith(`${one.class}-`))).toEqual([]);
+});
+
+/** The catalogue's rows of the classes that the battery is about. */
+const ROWS: Record<string, number[]> = {
+  ESC: [1, 2, 4, 5, 6, 7, 8, 10, 11, 13, 15, 16, 17, 19, 20, 21, 22],
+  NET: [1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 18, 20, 21, 22, 23, 25, 26, 27, 28, 29, 30, 32],
+  DNS: [1, 2, 3, 5, 6, 8, 10, 12],
+  TLS: [1, 2, 4, 5, 7, 9, 10, 12, 14, 15, 16, 17, 20, 22],
+  RES: [1, 2, 3, 5, 6, 7, 9, 11, 12, 13],
+};
+
+test('each row of the catalogue is a case, or the documentation says why not and which test tries it', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../docs/attack.md'), 'utf8');
+  const [, table = ''] = page.split('## What is not in it');
+  const told: string[] = table.split('\n## ')[0]?.match(/[A-Z]{3}-\d{3}/g) ?? [];
+  const all = Object.entries(ROWS).flatMap(([name, numbers]) =>
+    numbers.map((number) => `${name}-${String(number).padStart(3, '0')}`),
+  );
+  const cases: string[] = CASES.map(({ id }) => id);
+  expect(all.filter((id) => !cases.includes(id) && !told.includes(id))).toEqual([]);
+  expect(cases.filter((id) => !all.includes(id))).toEqual([]);
 });
