@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { SecureContext } from 'node:tls';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
@@ -39,8 +40,8 @@ export interface ForwardContext extends ExchangeContext {
   policy: EgressPolicy;
   dialer: Dialer;
   authority: RunAuthority;
-  /** PEM bundle that upstreams are verified with; the host's when undefined. */
-  ca: string | undefined;
+  /** What upstreams are verified with. */
+  trusted: SecureContext;
 }
 
 export interface Forward {
@@ -85,7 +86,7 @@ export function createForward(context: ForwardContext): Forward {
       target: { host, port, allowPrivate: opened.allowPrivate },
       dialer: context.dialer,
       first: opened.upstream,
-      tls: opened.tls ? { ca: context.ca, timeoutMs: context.limits.dialMs } : undefined,
+      tls: opened.tls ? { trusted: context.trusted, timeoutMs: context.limits.dialMs } : undefined,
     });
     const closed = new Promise<void>((resolve) => {
       if (client.destroyed) resolve();

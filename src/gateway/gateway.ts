@@ -6,6 +6,7 @@
  * says about itself counts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { SecureContext } from 'node:tls';
 import type { AuditEntry } from '../domain/audit.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
@@ -22,6 +23,7 @@ import { createRecorder, type Recorder } from './recorder.ts';
 import { createRedirects } from './redirects.ts';
 import { createServices, SELF, type Service } from './services.ts';
 import { createRunAuthority } from './tls/authority.ts';
+import { trustedContext } from './tls/handshake.ts';
 import { handleConnect, type TunnelContext } from './tunnel.ts';
 
 export interface GatewaySettings {
@@ -32,8 +34,8 @@ export interface GatewaySettings {
   services?: Readonly<Record<string, Service>>;
   /** Values of the credentials that rules name, by the name of their variable. */
   credentials?: Readonly<Record<string, string>>;
-  /** PEM bundle that upstreams are verified with; default: the host's. */
-  ca?: string;
+  /** What upstreams are verified with; default: what this Node trusts. */
+  trusted?: SecureContext;
   /** Names the run in its authority's certificate. */
   runName?: string;
   limits?: Partial<GatewayLimits>;
@@ -58,7 +60,7 @@ const LAST_WORDS_MS = 2_000;
 
 /** Preconditions: the policy has passed `lintPolicy`. */
 export async function createGateway(settings: GatewaySettings): Promise<RunningGateway> {
-  const { credentials = {}, ca } = settings;
+  const { credentials = {}, trusted = trustedContext() } = settings;
   const policy = withGithubAssets(settings.policy);
   const limits: GatewayLimits = { ...GATEWAY_LIMITS, ...settings.limits };
   const stop = new AbortController();
@@ -70,7 +72,7 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
   const dialer = createDialer({ resolve: settings.resolve, dial: settings.dial, limits, signal: stop.signal });
   const budget = createBudget(limits);
   const shared = { policy, limits, recorder, names, dialer, budget };
-  const reading = { ...shared, credentials, ca, authority, redirects: createRedirects() };
+  const reading = { ...shared, credentials, trusted, authority, redirects: createRedirects() };
   const forward = createForward(reading);
   const context: TunnelContext = { ...shared, internal: services, http: forward.tunnel };
   const direct = createHttpFront({

@@ -1,6 +1,7 @@
 /** Connections to one host for the requests of one tunnel: one at a time, the one that was dialled for CONNECT first. */
 import { Agent } from 'node:http';
 import type { Socket } from 'node:net';
+import type { SecureContext } from 'node:tls';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { Dialer, Target } from './dialer.ts';
 import { CertificateInvalid, openHandshake } from './tls/handshake.ts';
@@ -24,7 +25,7 @@ export interface UpstreamOptions {
   dialer: Dialer;
   /** Dialled already, with its addresses judged; TLS has not begun on it. */
   first?: Socket | undefined;
-  tls: { ca: string | undefined; timeoutMs: number } | undefined;
+  tls: { trusted: SecureContext; timeoutMs: number } | undefined;
 }
 
 export function createUpstream(options: UpstreamOptions): Upstream {

@@ -23,6 +23,7 @@ import { dialledRequests } from '../gateway/llm/dialled.ts';
 import { createLlmHandler, type LlmHandler } from '../gateway/llm/handler.ts';
 import { LlmReserveAnswer } from '../gateway/llm/port.ts';
 import type { Service } from '../gateway/services.ts';
+import { trustedContext } from '../gateway/tls/handshake.ts';
 import { javaTrustStore } from '../gateway/tls/trust-store.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import {
@@ -149,7 +150,8 @@ async function compose(
 ): Promise<Running> {
   const audit = (entry: AuditEntry): Promise<void> =>
     child.calls.call((id) => ({ type: 'audit', id, entry })).then(() => undefined);
-  const llm = settings.llm ? composeLlm(child, settings, settings.llm) : undefined;
+  const trusted = trustedContext(settings.ca);
+  const llm = settings.llm ? composeLlm(child, { settings: settings.llm, trusted }) : undefined;
   const services: Record<string, Service> = llm ? { llm } : {};
   if (Object.keys(repositories).length > 0) {
     services['git'] = createGitProxy({ repositories, audit, signal: child.stopped.signal });
@@ -159,7 +161,7 @@ async function compose(
     audit,
     services,
     credentials: settings.credentials,
-    ca: settings.ca,
+    trusted,
     runName: settings.runId,
     limits: settings.limits,
     onEgress: () => egressSoon(child),
@@ -168,7 +170,13 @@ async function compose(
   return { gateway, llm };
 }
 
-function composeLlm(child: Child, settings: GatewayStart, llm: NonNullable<GatewayStart['llm']>): LlmHandler {
+function composeLlm(
+  child: Child,
+  {
+    settings: llm,
+    trusted,
+  }: { settings: NonNullable<GatewayStart['llm']>; trusted: ReturnType<typeof trustedContext> },
+): LlmHandler {
   const dialer = createDialer({ ...child.outside, limits: GATEWAY_LIMITS, signal: child.stopped.signal });
   return createLlmHandler({
     providers: llm.providers,
@@ -176,7 +184,7 @@ function composeLlm(child: Child, settings: GatewayStart, llm: NonNullable<Gatew
     prices: llm.prices as PriceTable,
     runHash: llm.runHash,
     placeholderKey: PLACEHOLDER_KEY,
-    request: dialledRequests({ dialer, ca: settings.ca }).request,
+    request: dialledRequests({ dialer, trusted }).request,
     ask: {
       reserve: async (call) => LlmReserveAnswer.parse(await child.calls.call((id) => ({ type: 'reserve', id, call }))),
       settle: (settlement) => child.calls.call((id) => ({ type: 'settle', id, settlement })).then(() => undefined),

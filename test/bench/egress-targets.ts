@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import type { NetConnectOpts } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { debianArchives, hostRelease, sourceLines } from '../../src/local/machine/sources.ts';
@@ -69,7 +70,8 @@ export async function cofferdam(upstream: Upstream): Promise<Target & { record()
   const { passed, read, flood } = upstream.ports;
   const directory = temporary();
   const caFile = join(directory.path, 'ca.pem');
-  writeFileSync(caFile, upstream.ca);
+  // Beside all that a host trusts, since reading that is a part of the work.
+  writeFileSync(caFile, [upstream.ca, ...getCACertificates('system')].join('\n'));
   const rule = { host: HOST, allowPrivate: true, source: 'bench' };
   const gateway = await startGateway({
     ledger: createMemoryLedger(),

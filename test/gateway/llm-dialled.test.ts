@@ -9,6 +9,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { createDialer } from '../../src/gateway/dialer.ts';
 import { dialledRequests } from '../../src/gateway/llm/dialled.ts';
+import { trustedContext } from '../../src/gateway/tls/handshake.ts';
 
 const undo: (() => void)[] = [];
 afterEach(() => {
@@ -26,7 +27,7 @@ function requests(ca?: string): ReturnType<typeof dialledRequests> {
   const resolve = (host: string): Promise<string[]> =>
     Promise.resolve(host === 'metadata.example' ? ['169.254.169.254'] : ['127.0.0.1']);
   const dialer = createDialer({ limits, resolve, signal: new AbortController().signal });
-  const made = dialledRequests({ dialer, ca });
+  const made = dialledRequests({ dialer, trusted: ca === undefined ? undefined : trustedContext(ca) });
   undo.push(() => made.close());
   return made;
 }

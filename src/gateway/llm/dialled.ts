@@ -7,7 +7,7 @@ import type { AgentOptions } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as tlsConnect } from 'node:tls';
+import { connect as tlsConnect, type SecureContext } from 'node:tls';
 import type { Dialer } from '../dialer.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
@@ -19,15 +19,15 @@ export interface Dialled {
   close(): void;
 }
 
-/** `ca`: what is trusted upstream in place of the host's own certificates. */
-export function dialledRequests({ dialer, ca }: { dialer: Dialer; ca?: string | undefined }): Dialled {
+/** `trusted`: what providers are verified with; default: what this Node trusts. */
+export function dialledRequests({ dialer, trusted }: { dialer: Dialer; trusted?: SecureContext | undefined }): Dialled {
   const pool: AgentOptions = { keepAlive: true, timeout: IDLE_MS, maxFreeSockets: 8 };
   const plain = new HttpAgent(pool);
   const secure = new HttpsAgent(pool);
   plain.createConnection = connecting(({ host, port }) => dial(dialer, host, port));
   secure.createConnection = connecting(async ({ host, port }) => {
     const socket = await dial(dialer, host, port);
-    return await handshake(socket, host, ca);
+    return await handshake(socket, host, trusted);
   });
   return {
     request: (url, { method, headers, signal }) => {
@@ -76,13 +76,13 @@ async function dial(dialer: Dialer, host: string, port: number): Promise<Duplex>
   return socket;
 }
 
-function handshake(socket: Duplex, host: string, ca: string | undefined): Promise<Duplex> {
+function handshake(socket: Duplex, host: string, trusted: SecureContext | undefined): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const options = {
       socket,
       host,
       ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...(ca === undefined ? {} : { ca }),
+      ...(trusted === undefined ? {} : { secureContext: trusted }),
     };
     const secured = tlsConnect(options, () => {
       secured.off('error', reject);

@@ -3,7 +3,7 @@
  * certificate is verified, always, for exactly the canonical name.
  */
 import type { Socket } from 'node:net';
-import { connect, TLSSocket, type SecureContext } from 'node:tls';
+import { connect, createSecureContext, TLSSocket, type SecureContext } from 'node:tls';
 
 /** HTTP/1.1 is what the gateway reads. */
 const PROTOCOLS = ['http/1.1'];
@@ -26,14 +26,22 @@ export function answerHandshake(options: {
   return finished(secured, 'secure', timeoutMs);
 }
 
+/**
+ * What hosts are verified with: a PEM bundle, or what this Node trusts. Made once: reading a host's hundreds of certificates
+ * takes as long as dozens of handshakes.
+ */
+export function trustedContext(ca?: string): SecureContext {
+  return createSecureContext({ minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) });
+}
+
 /** Rejects with `CertificateInvalid` when the host does not prove its name, with another error when it does not speak. */
 export async function openHandshake(options: {
   socket: Socket;
   host: string;
-  ca: string | undefined;
+  trusted: SecureContext;
   timeoutMs: number;
 }): Promise<TLSSocket> {
-  const { socket, host, ca, timeoutMs } = options;
+  const { socket, host, trusted, timeoutMs } = options;
   // Of an end that has come already nobody would hear.
   if (socket.destroyed || socket.readableEnded) {
     socket.destroy();
@@ -43,8 +51,7 @@ export async function openHandshake(options: {
     socket,
     servername: host,
     ALPNProtocols: PROTOCOLS,
-    minVersion: 'TLSv1.2',
-    ...(ca === undefined ? {} : { ca }),
+    secureContext: trusted,
   });
   // One that has come and was not read yet is told to the socket below only.
   const gone = (): void => void secured.destroy();
