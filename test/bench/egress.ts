@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
-import { clientHello, drain, get, open, secure } from './egress-client.ts';
+import type { SecureContext } from 'node:tls';
+import { clientHello, drain, get, open, secure, trusting } from './egress-client.ts';
 import {
   cofferdam,
   direct,
@@ -28,9 +29,13 @@ const TUNNELS = 1_000;
 /** A connection whose bytes nobody reads, or whose requests the proxy reads. */
 type Way = 'passed' | 'read';
 
+const trusted = new Map<string, SecureContext>();
+
 async function opened(target: Target, upstream: Upstream, way: Way): Promise<Socket> {
   const ca = way === 'read' ? (target.readingCa ?? '') : upstream.ca;
-  return secure(await open(target, upstream.ports[way]), ca);
+  const context = trusted.get(ca) ?? trusting(ca);
+  trusted.set(ca, context);
+  return secure(await open(target, upstream.ports[way]), context);
 }
 
 async function fetched(socket: Socket, upstream: Upstream, way: Way, bytes: number): Promise<number> {
