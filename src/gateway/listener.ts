@@ -109,6 +109,8 @@ function listen(server: Server, socketPath: string): Promise<void> {
     reject(new CofferdamError('gateway', 'gateway.listen', `cannot listen on ${socketPath}`, cause)),
   );
   server.listen(socketPath, () => {
+    // Of one connection that could not be accepted (no file descriptor left); the next one may be.
+    server.on('error', () => undefined);
     chmod(socketPath, 0o666).then(() => resolve(undefined), reject);
   });
   return promise;
