@@ -1,10 +1,17 @@
 import type { ChangedFile } from '../domain/run.ts';
-import { git } from '../git/git.ts';
 import { aliasesOf, resolveLinks, type ResolvedLinks } from '../policy/diff/aliases.ts';
-import { classify, classRules, weightier, type ClassRules, type ProtectedClass } from '../policy/diff/classes.ts';
+import {
+  classify,
+  classRules,
+  PROTECTED_CLASSES,
+  weightier,
+  type ClassRules,
+  type ProtectedClass,
+} from '../policy/diff/classes.ts';
 import { symlinkProblem } from '../policy/diff/path.ts';
+import { checkLfs } from './lfs.ts';
 import { refused } from './limits.ts';
-import { blobSizes, readObjects, type Store } from './objects.ts';
+import { blobSizes, listTree, readObjects, type Leaf, type Store } from './objects.ts';
 import { refuseSecrets } from './secrets.ts';
 import { GITLINK, SYMLINK, type TreeEntry } from './tree-object.ts';
 import { changesBetween, type Change } from './tree-walk.ts';
@@ -19,7 +26,7 @@ export interface Inspection {
 }
 
 /**
- * Every check of the difference between two trees: names, modes, limits, links, secrets; then each file's class.
+ * Every check of the difference between two trees: names, modes, limits, links, Git LFS, secrets; then each file's class.
  * Errors: `harvest` with what was refused.
  */
 export async function inspect(
@@ -28,8 +35,9 @@ export async function inspect(
 ): Promise<Inspection> {
   const { changes, files } = await classified(store, options);
   await checkSizes(store, changes);
+  const outOfLfs = await checkLfs(store, options.base, changes);
   const binary = await refuseSecrets(store, changes, options.secrets);
-  return { changes, files, binary };
+  return { changes, files: files.map((file) => (outOfLfs.has(file.path) ? ofLfs(file) : file)), binary };
 }
 
 /**
@@ -67,29 +75,7 @@ async function checkSizes(store: Store, changes: readonly Change[]): Promise<voi
   if (total > totalBytes) throw refused(`its new files have ${total} bytes together, ${totalBytes} are accepted`);
 }
 
-/** All leaves of a tree: path → mode and id. */
-async function listTree(store: Store, tree: string): Promise<Map<string, { mode: string; id: string }>> {
-  const output = await git({
-    op: 'harvest.listTree',
-    code: 'harvest',
-    gitDir: store.repository,
-    args: ['ls-tree', '-r', '-z', '--full-tree', '--end-of-options', tree],
-    maxOutputBytes: 256 * 2 ** 20,
-    limits: { memoryBytes: store.limits.memoryBytes, cpuSeconds: store.limits.cpuSeconds },
-    signal: store.signal,
-  });
-  const leaves = new Map<string, { mode: string; id: string }>();
-  for (const record of output.toString('utf8').split('\0')) {
-    const [, mode, id, path] = /^(\d{6}) \w+ ([0-9a-f]+)\t(.*)$/s.exec(record) ?? [];
-    if (mode !== undefined && id !== undefined && path !== undefined) leaves.set(path, { mode, id });
-  }
-  return leaves;
-}
-
-async function readLinks(
-  store: Store,
-  leaves: ReadonlyMap<string, { mode: string; id: string }>,
-): Promise<Map<string, string>> {
+async function readLinks(store: Store, leaves: ReadonlyMap<string, Leaf>): Promise<Map<string, string>> {
   const links = [...leaves].filter(([, { mode }]) => mode === SYMLINK);
   if (links.length > store.limits.files) throw refused(`it has more than ${store.limits.files} symlinks`);
   const ids = [...new Set(links.map(([, { id }]) => id))];
@@ -114,6 +100,11 @@ function changedFile(change: Change, rules: ClassRules, links: ResolvedLinks): C
     deletions: 0,
     ...(protectedClass === undefined ? {} : { protectedClass }),
   };
+}
+
+function ofLfs(file: ChangedFile): ChangedFile {
+  const own = PROTECTED_CLASSES.find((one) => one === file.protectedClass);
+  return { ...file, protectedClass: weightier(own, 'lfs') ?? 'lfs' };
 }
 
 function statusOf(before: TreeEntry | undefined, after: TreeEntry | undefined): ChangedFile['status'] {

@@ -10,6 +10,7 @@ export const PROTECTED_CLASSES = [
   'attributes',
   'submodules',
   'protected',
+  'lfs',
   'ci_code',
 ] as const;
 export type ProtectedClass = (typeof PROTECTED_CLASSES)[number];
@@ -22,6 +23,7 @@ export const CLASS_TEXT: Record<ProtectedClass, string> = {
   attributes: 'git attributes',
   submodules: 'submodule',
   protected: 'protected by the repository',
+  lfs: 'belongs in Git LFS, is an ordinary file here',
   ci_code: 'executes in CI',
 };
 
@@ -40,6 +42,8 @@ export interface ClassRules {
 export function classRules(options: { protectedPaths: readonly string[]; paths: readonly string[] }): ClassRules {
   const classes = PROTECTED_CLASSES.map((name) => {
     if (name === 'protected') return { class: name, globs: options.protectedPaths.map((one) => compileGlob(one)) };
+    // Content decides, not the name: the harvest finds these.
+    if (name === 'lfs') return { class: name, globs: [] };
     return { class: name, globs: CLASS_TABLE[name].map((one) => compileGlob(one, { files: true })) };
   });
   const actions = options.paths.map(canonicalPath).filter((path) => /(?:^|\/)action\.ya?ml$/.test(path));
