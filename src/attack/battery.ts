@@ -213,7 +213,7 @@ function describe(seen: Seen): string[] {
   ];
 }
 
-export function short(value: unknown, length = 300): string {
+function short(value: unknown, length = 300): string {
   const text = typeof value === 'string' ? value : value === undefined ? 'no answer' : JSON.stringify(value);
   return text.length > length ? `${text.slice(0, length)}…` : text;
 }

@@ -63,7 +63,7 @@ function heading({ outline, spending, network, elapsedMs }: RunStory): string[] 
 }
 
 /** The story as lines for a terminal. */
-export function storyLines(story: RunStory, reading: Reading, seal: string | null, colour: boolean): string[] {
+function storyLines(story: RunStory, reading: Reading, seal: string | null, colour: boolean): string[] {
   const lines = heading(story);
   let current: string | undefined;
   for (const entry of story.activity.entries) {

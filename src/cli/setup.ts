@@ -33,7 +33,7 @@ button{font:inherit;padding:.6rem 1.2rem;border-radius:.5rem;border:1px solid}co
 }
 
 /** The App's manifest: `app.yml` with this installation's addresses. */
-export async function manifest(options: { publicUrl: string; redirectUrl: string }): Promise<Record<string, unknown>> {
+async function manifest(options: { publicUrl: string; redirectUrl: string }): Promise<Record<string, unknown>> {
   const file = fileURLToPath(new URL('../../app.yml', import.meta.url));
   const app = parse(await readFile(file, 'utf8')) as Record<string, unknown>;
   return {

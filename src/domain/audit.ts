@@ -29,7 +29,7 @@ export const DURABLE_EVENTS = [
 ] as const;
 
 /** Any class, also one of another version: what a file may hold. */
-export const AuditType = z.string().regex(/^[a-z_]+(?:\.[a-z_]+)*$/);
+const AuditType = z.string().regex(/^[a-z_]+(?:\.[a-z_]+)*$/);
 
 export const AuditDecision = z.union([
   z.object({ allow: z.literal(true), rule: Text }),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Digest } from './ids.ts';
 
 /** What makes CI dangerous for a pushed branch, or keeps it from being judged. */
-export const CI_RISKS = [
+const CI_RISKS = [
   'secrets',
   'write_permission',
   'default_permission',

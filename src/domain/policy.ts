@@ -9,7 +9,7 @@ const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?$/;
 const BYTES = z.number().meta({ minimum: 1 });
 
 /** A size such as `4GiB`, `512MiB` or a plain number of bytes; parsed to bytes. */
-export const ByteSize = z.union([BYTES, z.string().meta({ pattern: SIZE.source })]).transform((value, context) => {
+const ByteSize = z.union([BYTES, z.string().meta({ pattern: SIZE.source })]).transform((value, context) => {
   const match = SIZE.exec(String(value));
   const scale = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 }[match?.[2] ?? 'B'] ?? 1;
   const bytes = Math.floor(Number(match?.[1]) * scale);
@@ -20,7 +20,7 @@ export const ByteSize = z.union([BYTES, z.string().meta({ pattern: SIZE.source }
   return bytes;
 });
 
-export const PRESETS = ['npm', 'pip', 'cargo', 'go', 'maven', 'apt', 'github'] as const;
+const PRESETS = ['npm', 'pip', 'cargo', 'go', 'maven', 'apt', 'github'] as const;
 export const PresetName = z.enum(PRESETS);
 export type PresetName = z.infer<typeof PresetName>;
 /** The presets that stand for package registries; `github` is the git proxy. */
@@ -30,7 +30,7 @@ export type RegistryName = z.infer<typeof RegistryName>;
 /** Canonical checks (IDNA, public suffixes) are in `policy/`. */
 const HostPattern = z.string().min(1).max(253).describe('An exact name, or *. and a suffix.');
 
-export const Credential = z.strictObject({
+const Credential = z.strictObject({
   header: z
     .string()
     .regex(/^[A-Za-z0-9-]{1,64}$/)
@@ -93,7 +93,7 @@ export type OperatorEgress = z.infer<typeof OperatorEgress>;
 
 const DAY_MINUTES = 24 * 60;
 
-export const OperatorLimits = z.strictObject({
+const OperatorLimits = z.strictObject({
   maxCostUsd: z.number().nonnegative().default(5).describe('Of one run, in dollars.'),
   timeoutMinutes: z.number().positive().max(DAY_MINUTES).default(30).describe('Of one run.'),
   maxTurns: z.number().int().positive().default(100).describe('Model calls of one run.'),

@@ -21,12 +21,12 @@ const STATUS: Partial<Record<DenyReason, number>> = {
   audit_unavailable: 503,
 };
 
-export function denialStatus(denial: Denial): number {
+function denialStatus(denial: Denial): number {
   return STATUS[denial.reason] ?? 403;
 }
 
 /** What the client reads: the reason, the rule, and what would change it. Never a secret, an address or another host. */
-export function denialBody(denial: Denial, hint?: string): string {
+function denialBody(denial: Denial, hint?: string): string {
   const body = {
     error: 'denied by cofferdam',
     reason: denial.reason,

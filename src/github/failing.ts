@@ -102,7 +102,7 @@ async function jobLog(call: Call, run: Run): Promise<string | undefined> {
 }
 
 /** Up to the last error that the runner marked, without its time stamps: what comes behind it is tidying up. */
-export function relevantPart(log: string): string {
+function relevantPart(log: string): string {
   const lines = log
     .replace(/\r\n?/g, '\n')
     .split('\n')

@@ -44,7 +44,7 @@ export interface EnclosureOptions {
 const MAX_TAIL = 8_192;
 
 /** The sandbox outlives the work by this time, so that the tree can be brought out after a limit. */
-export const GRACE_MS = 10 * 60_000;
+const GRACE_MS = 10 * 60_000;
 
 /** 80 and 443 always, and whatever port a rule names: the portal listens on these. */
 function portsOf(policy: EgressPolicy): number[] {

@@ -54,7 +54,7 @@ export function facts(notes: Notes): { usage: Usage; egress: EgressEntryFact[] }
 }
 
 /** The weakest of all sandboxes' records; undefined without a sandbox. */
-export function processRecord(notes: Notes): ProcessRecord | undefined {
+function processRecord(notes: Notes): ProcessRecord | undefined {
   const records = notes.enclosures.map(({ sandbox }) => sandbox.processRecord());
   return (['none', 'gaps', 'complete'] as const).find((record) => records.includes(record));
 }

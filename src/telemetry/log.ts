@@ -2,8 +2,7 @@ import { pino, type DestinationStream, type Logger } from 'pino';
 
 export type { Logger };
 
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
 /** Keys that hold secrets wherever they appear in a log line. Values that are secret for other reasons never reach a logger. */
 const REDACTED = ['token', 'apiKey', 'privateKey', 'secret', 'password', 'authorization'];

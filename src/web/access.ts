@@ -54,7 +54,7 @@ const LOOPBACK_PEER = /^(?:::ffff:)?127(?:\.\d{1,3}){3}$|^::1$/;
 const FORWARDED = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via'];
 
 /** Is this request from this machine, for this machine, and through nobody else? A name that points here is somebody else's. */
-export function isLocal(request: IncomingMessage): boolean {
+function isLocal(request: IncomingMessage): boolean {
   return (
     LOOPBACK.test((request.headers.host ?? '').toLowerCase()) &&
     LOOPBACK_PEER.test(request.socket.remoteAddress ?? '') &&

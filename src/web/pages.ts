@@ -113,13 +113,7 @@ async function route(pages: Pages, exchange: Exchange): Promise<void> {
   return serveRun(pages, { ...exchange, runId: runId.data, rest });
 }
 
-export function say(
-  pages: Pages,
-  response: ServerResponse,
-  status: number,
-  title: string,
-  lines: (Markup | string)[],
-): void {
+function say(pages: Pages, response: ServerResponse, status: number, title: string, lines: (Markup | string)[]): void {
   const body = messageBody(title, ...lines, html`<a href="/runs">Runs</a>`);
   sendPage(response, status, frame({ title, viewer: undefined, assets: pages.assets.version, body }));
 }

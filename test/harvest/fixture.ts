@@ -9,7 +9,7 @@ import type { ExecOptions, ExecResult, Mirror } from '../../src/run/ports.ts';
 import { bare, project, run, workbench, type Workbench } from '../git/fixture.ts';
 
 export const IDENTITY = { name: 'cofferdam[bot]', email: 'bot@cofferdam.test' };
-export const TRAILERS: [string, string][] = [
+const TRAILERS: [string, string][] = [
   ['Co-authored-by', 'ada <1+ada@users.noreply.github.com>'],
   ['Cofferdam-Run', 'r0123456789ab'],
   ['Cofferdam-Audit', `sha256:${'a'.repeat(64)}`],

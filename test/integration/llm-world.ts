@@ -109,7 +109,7 @@ export function limitsOf({ caps, maxTurns }: Schedule): Limits {
   };
 }
 
-export function dayOf(index: number): string {
+function dayOf(index: number): string {
   return `2026-11-2${4 + index}`;
 }
 

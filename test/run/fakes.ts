@@ -17,7 +17,7 @@ import type {
   Sandbox,
 } from '../../src/run/ports.ts';
 
-export const RUN = RunId.parse('r0123456789ab');
+const RUN = RunId.parse('r0123456789ab');
 const BASE = CommitSha.parse('a'.repeat(40));
 const HEAD = CommitSha.parse('b'.repeat(40));
 const DIGEST = Digest.parse(`sha256:${'c'.repeat(64)}`);

@@ -56,7 +56,7 @@ export function context({
   );
 }
 
-export function exit(errno = 0, result = 0): Buffer {
+function exit(errno = 0, result = 0): Buffer {
   return field(2, Buffer.concat([field(1, result), ...(errno === 0 ? [] : [field(2, errno)])]));
 }
 

@@ -21,7 +21,7 @@ export interface PagesStage extends AsyncDisposable {
 }
 
 /** Values in memory, as the store of the product keeps them in Redis. */
-export function memoryStore(values: Map<string, string>): ShortLived {
+function memoryStore(values: Map<string, string>): ShortLived {
   return {
     put: (key, value) => Promise.resolve(void values.set(key, value)),
     get: (key) => Promise.resolve(values.get(key) ?? null),

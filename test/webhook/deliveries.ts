@@ -21,7 +21,7 @@ export const allExamples: Example[] = (examples as unknown as { name: string; ex
 );
 
 /** An official example of an event, as a copy. */
-export function example(name: string, action: string): Payload {
+function example(name: string, action: string): Payload {
   const found = allExamples.find((entry) => entry.name === name && entry.payload['action'] === action);
   if (found === undefined) throw new Error(`no example of ${name}.${action}`);
   return structuredClone(found.payload);

@@ -1,22 +1,20 @@
 import type { AuditEvent } from '../../domain/audit.ts';
 import { listAt, numberAt, textAt, textsAt } from './field.ts';
 
-export const ENTRY_KINDS = [
-  'message',
-  'thought',
-  'plan',
-  'tool',
-  'command',
-  'model',
-  'network',
-  'denied',
-  'git',
-  'check',
-  'publish',
-  'kernel',
-  'run',
-] as const;
-export type EntryKind = (typeof ENTRY_KINDS)[number];
+export type EntryKind =
+  | 'message'
+  | 'thought'
+  | 'plan'
+  | 'tool'
+  | 'command'
+  | 'model'
+  | 'network'
+  | 'denied'
+  | 'git'
+  | 'check'
+  | 'publish'
+  | 'kernel'
+  | 'run';
 
 /** One thing that happened, for people: several events where they belong together. */
 export interface Entry {

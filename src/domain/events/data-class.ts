@@ -4,7 +4,7 @@ import { z } from 'zod';
  * What kind of data a field of an event holds. It says how the field is redacted before it is written (`policy/redaction`) and
  * stands in its JSON Schema as `x-data-class`.
  */
-export const DATA_CLASSES = [
+const DATA_CLASSES = [
   /** Numbers, yes or no, and words of a closed list. */
   'fact',
   /** Digests and commits. */

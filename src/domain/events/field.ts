@@ -30,7 +30,6 @@ export const Ms = z.number().nonnegative().describe('Milliseconds');
 export const Role = Id.describe('Which sandbox of the run: agent, verify or exec');
 export const Commit = classed('hash', z.string().regex(/^[0-9a-f]{40}(?:[0-9a-f]{24})?$/));
 export const Sha256 = classed('hash', z.string().regex(/^sha256:[0-9a-f]{64}$/));
-export const Why = Text;
 
 /** What a run used. */
 export const Spent = z.strictObject({

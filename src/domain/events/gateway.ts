@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { classed } from './data-class.ts';
-import { as, Count, Host, Id, Method, Ms, Text, UrlPath, Why } from './field.ts';
+import { as, Count, Host, Id, Method, Ms, Text, UrlPath } from './field.ts';
 
 const Port = as('server.port', z.number().int().min(0).max(65535));
 
@@ -36,17 +36,17 @@ export const GATEWAY_EVENTS = {
     })
     .describe('A connection'),
   'egress.tls': z
-    .strictObject({ ...at, ...denied, sni: as('tls.client.server_name', Host).optional(), what: Why.optional() })
+    .strictObject({ ...at, ...denied, sni: as('tls.client.server_name', Host).optional(), what: Text.optional() })
     .describe('A connection whose first bytes were refused'),
   'egress.request': z
-    .strictObject({ ...at, ...denied, method: Method.optional(), path: UrlPath.optional(), what: Why.optional() })
+    .strictObject({ ...at, ...denied, method: Method.optional(), path: UrlPath.optional(), what: Text.optional() })
     .describe('A request that the gateway read; the query is never recorded'),
   'egress.upgrade': z
-    .strictObject({ ...at, ...denied, method: Method.optional(), path: UrlPath.optional(), what: Why.optional() })
+    .strictObject({ ...at, ...denied, method: Method.optional(), path: UrlPath.optional(), what: Text.optional() })
     .describe('A change to another protocol'),
   'egress.limit': z.strictObject({ ...at, ...denied }).describe('A limit of bytes ended a connection'),
   'egress.handshake': z
-    .strictObject({ ...at, problem: Why, hint: Text })
+    .strictObject({ ...at, problem: Text, hint: Text })
     .describe("A client did not take the run's certificate, or sent nothing"),
   'egress.aborted': z
     .strictObject({ ...at, method: Method.optional(), path: UrlPath.optional() })
@@ -78,5 +78,5 @@ export const GATEWAY_EVENTS = {
       'url.query': classed('query', z.string()),
     })
     .describe("A request to the run's own git server"),
-  'gateway.lost': z.strictObject({ message: Why }).describe('The gateway process ended'),
+  'gateway.lost': z.strictObject({ message: Text }).describe('The gateway process ended'),
 };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { EndReason } from '../run.ts';
-import { as, Command, Count, Id, Method, Micro, Ms, Text, UrlPath, Why } from './field.ts';
+import { as, Command, Count, Id, Method, Micro, Ms, Text, UrlPath } from './field.ts';
 
 const callId = as('gen_ai.response.id', Id).describe('Ours: one for each call');
 const provider = as('gen_ai.provider.name', Id);
@@ -79,7 +79,7 @@ export const MODEL_EVENTS = {
       provider,
       model,
       status: as('http.response.status_code', z.number().int()),
-      problem: Why.optional(),
+      problem: Text.optional(),
     })
     .describe('A provider failed, or did not answer'),
 };
@@ -106,6 +106,6 @@ export const AGENT_EVENTS = {
     })
     .describe('Its plan'),
   'agent.end': z
-    .strictObject({ stop: Text, summary: Text, error: Why.optional(), dropped: Count.optional() })
+    .strictObject({ stop: Text, summary: Text, error: Text.optional(), dropped: Count.optional() })
     .describe('It ended'),
 };

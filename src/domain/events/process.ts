@@ -11,7 +11,7 @@ export const MAX_PATHS = 20;
 /** Names that one line of a burst tells apart. */
 export const MAX_NAMES = 20;
 
-export const GAP_REASONS = [
+const GAP_REASONS = [
   /** gVisor could not hand them over: the collector was too slow, or an event was larger than the socket takes. */
   'dropped',
   /** A program was started, but the event with its arguments did not come. */

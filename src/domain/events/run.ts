@@ -15,7 +15,6 @@ import {
   Spent,
   Text,
   Whole,
-  Why,
 } from './field.ts';
 
 /** Effects of unknown outcome that one line names. */
@@ -104,7 +103,7 @@ export const SANDBOX_EVENTS = {
     })
     .describe('What the sandbox observed of its own isolation, before the task'),
   'sandbox.ended': z
-    .strictObject({ role: Role, reason: Id, message: Why })
+    .strictObject({ role: Role, reason: Id, message: Text })
     .describe('A sandbox ended without being asked to'),
   'sandbox.destroy': z
     .strictObject({ role: Role, container: as('container.id', Id) })

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RunId } from '../ids.ts';
 import { classed } from './data-class.ts';
-import { Commit, Count, Id, Method, Sha256, Text, Why } from './field.ts';
+import { Commit, Count, Id, Method, Sha256, Text } from './field.ts';
 
 /** Who asked, where: on every decision about a trigger, in the log of the worker. */
 const by = {
@@ -34,7 +34,7 @@ export const TRIGGER_EVENTS = {
   'trigger.refused': z
     .strictObject({
       ...by,
-      why: Why.optional().describe("GitHub's refusal, which keeps people from being told there"),
+      why: Text.optional().describe("GitHub's refusal, which keeps people from being told there"),
     })
     .describe('Nothing begins, and the person is told why'),
   'trigger.allow': z

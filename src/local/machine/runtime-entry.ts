@@ -20,7 +20,7 @@ export function runtimeEntries(options: {
 }
 
 /** Where gVisor's configuration lies below the directory of the collector's socket. */
-export function kernelSessionFile(kernelDir: string): string {
+function kernelSessionFile(kernelDir: string): string {
   return path.join(kernelDir, 'session.json');
 }
 

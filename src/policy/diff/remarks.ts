@@ -6,7 +6,7 @@ import { PROTECTED_CLASSES, type ProtectedClass } from './classes.ts';
 import { namesDependency } from './dependencies.ts';
 import { readPatch, type FilePatch, type PatchLine } from './patch.ts';
 
-export const REMARK_KINDS = ['protected', 'secret', 'dependency', 'test_skipped', 'test_deleted', 'check_off'] as const;
+const REMARK_KINDS = ['protected', 'secret', 'dependency', 'test_skipped', 'test_deleted', 'check_off'] as const;
 export type RemarkKind = (typeof REMARK_KINDS)[number];
 
 export interface Remark {

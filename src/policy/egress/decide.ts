@@ -30,7 +30,7 @@ export function ruleName(rule: PolicyRule): string {
   return `${rule.source}: ${rule.host}`;
 }
 
-export function rulesOf(policy: EgressPolicy, host: string, port?: number): PolicyRule[] {
+function rulesOf(policy: EgressPolicy, host: string, port?: number): PolicyRule[] {
   return policy.rules.filter(
     (rule) => matchesAllow(rule.host, host) && (port === undefined || (rule.ports ?? DEFAULT_PORTS).includes(port)),
   );
@@ -120,9 +120,4 @@ function fitsPath(policy: EgressPolicy, rule: PolicyRule, question: RequestQuest
 /** Of several rules that allow a request the one that adds a credential wins. */
 function preferCredential(rules: PolicyRule[], first: PolicyRule): PolicyRule {
   return rules.find((rule) => rule.credential !== undefined) ?? first;
-}
-
-/** Ports on which the portal listens: those of all rules, and the plain ones of the internal services. */
-export function policyPorts(policy: EgressPolicy): number[] {
-  return [...new Set([80, 443, ...policy.rules.flatMap((rule) => rule.ports ?? DEFAULT_PORTS)])].sort((a, b) => a - b);
 }

@@ -68,7 +68,7 @@ function lintPath(pattern: string): string | undefined {
 }
 
 /** A suffix below which strangers can have names: the public suffix list, both of its parts; unknown top-level domains count too. */
-export function isSharedSuffix(suffix: string): boolean {
+function isSharedSuffix(suffix: string): boolean {
   return getPublicSuffix(suffix, { allowPrivateDomains: true }) === suffix;
 }
 

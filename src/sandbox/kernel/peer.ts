@@ -20,7 +20,7 @@ export function containerOfPeer(pid: number): string | undefined {
 }
 
 /** `runsc … create … <id>`, or `runsc … trace create … <id>` for a sandbox that is attached to again. */
-export function containerOfCommand(argv: readonly string[]): string | undefined {
+function containerOfCommand(argv: readonly string[]): string | undefined {
   const words = argv.filter((argument) => argument !== '');
   const id = words.at(-1) ?? '';
   if (path.basename(words[0] ?? '') !== 'runsc' || !words.includes('create')) return undefined;
