@@ -31,6 +31,7 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
   'git.push': { by: ['branch', 'commit'], outcomes: ['git.push_end'] },
   'publish.pull': { by: ['branch'], outcomes: ['publish.pull_end'] },
   'publish.check_run': { by: ['commit'], outcomes: ['publish.check_run_end'] },
+  'publish.local': { by: [], outcomes: [], step: 'publish' },
 };
 
 /** Effects under way that are told apart; a run that has more at once than this has lost count already. */

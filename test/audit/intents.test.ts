@@ -45,6 +45,12 @@ describe('an effect without an outcome', () => {
       ['1 process.start'],
     ],
     ['a push', [entry('git.push', { branch: 'b' })], ['1 git.push']],
+    ['a branch and patch on this machine', [entry('publish.local', { branch: 'b' })], ['1 publish.local']],
+    [
+      'such a branch, once its step has ended',
+      [entry('publish.local', { branch: 'b' }), entry('run.step', { step: 'publish', state: 'failed' })],
+      [],
+    ],
     [
       'a push that has its outcome, and a pull request without',
       [
