@@ -72,6 +72,16 @@ describe('a finished run', () => {
     }
   });
 
+  it('says that it does not have the patch of a change', async () => {
+    await using dir = await directory();
+    await finished(dir);
+    await using here = await pagesStage(dir);
+    expect(await text(here, PAGE)).toContain('This server does not have the patch');
+    await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'diff --git a/x b/x\n+1\n');
+    await using again = await pagesStage(dir);
+    expect(await text(again, PAGE)).not.toContain('does not have the patch');
+  });
+
   it('shows a tool call folded: what it was given, what it gave, without what would steer a terminal', async () => {
     await using dir = await directory();
     await finished(dir);

@@ -72,10 +72,23 @@ function diffLine(line: string): Markup {
   return html`<span class="${sort}">${line} </span>`;
 }
 
+/** A change whose patch is not here: it was larger than what servers share, or it is gone. */
+function noDiff({ story }: RunView): Markup {
+  const { commit, outcome } = story?.outline ?? {};
+  if (commit === undefined || outcome === undefined) return html`<section id="diff" data-part hidden></section>`;
+  return html`<section id="diff" data-part class="card" aria-labelledby="diff-title">
+    <header><h2 id="diff-title">Diff</h2></header>
+    <p class="quiet pad">
+      This server does not have the patch: it is larger than what hosts share, or was not kept. Commit
+      <code>${commit}</code> has the change.
+    </p>
+  </section>`;
+}
+
 /** The diff as it was kept, one block for each file. */
 export function diffPart(view: RunView): Markup {
   const { patch, runId } = view;
-  if (patch === null) return html`<section id="diff" data-part hidden></section>`;
+  if (patch === null) return noDiff(view);
   const lines = patch.split('\n');
   const shown = lines.slice(0, MAX_DIFF_LINES);
   const blocks: string[][] = [];
