@@ -30,6 +30,7 @@ const EFFECTS: Readonly<Record<string, Effect>> = {
   'git.commit': { by: [], outcomes: ['harvest.done'], step: 'harvest' },
   'git.push': { by: ['branch', 'commit'], outcomes: ['git.push_end'] },
   'publish.pull': { by: ['branch'], outcomes: ['publish.pull_end'] },
+  'publish.ask': { by: ['pull'], outcomes: ['publish.ask_end'] },
   'publish.check_run': { by: ['commit'], outcomes: ['publish.check_run_end'] },
   'publish.local': { by: [], outcomes: [], step: 'publish' },
 };

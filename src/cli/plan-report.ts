@@ -103,6 +103,7 @@ function rules({ rules: found }: RunPlan): string[][] {
       `  verify     ${list(settings.verify)}`,
       `  env        ${list(Object.keys(settings.env))}`,
       `  hold       ${settings.hold}${settings.protected.length === 0 ? '' : `; protected: ${list(settings.protected)}`}`,
+      `  pull       labels: ${list(settings.pull.labels)}; reviewers: ${list(settings.pull.reviewers)}`,
     ],
     agentFiles(found.agentFiles),
     [

@@ -4,6 +4,7 @@ import { REPOSITORY_FILE } from '../domain/configuration.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest } from '../domain/ids.ts';
 import { OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import { ownLabel } from '../policy/authority/labels.ts';
 import { enterpriseProblem } from '../policy/egress/github.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';
 import type { GitHubAddress } from './environment.ts';
@@ -64,7 +65,17 @@ function rulesOf({ value, at }: YamlFile<OperatorPolicy>, enterprise: string | u
       message: `egress.deny, ${pattern}: ${message}`,
     })),
   );
-  return [...ofRules, ...ofDenials];
+  const own = ownLabel(value.publish.labels, value.label);
+  const ofLabels =
+    own === undefined
+      ? []
+      : [
+          {
+            ...at(['publish', 'labels', value.publish.labels.indexOf(own)]),
+            message: `publish.labels: ${JSON.stringify(own)} is one of the labels that start a run or show its state; take another`,
+          },
+        ];
+  return [...ofRules, ...ofDenials, ...ofLabels];
 }
 
 function enterpriseHost(github: GitHubAddress | undefined): string | undefined {

@@ -5,7 +5,7 @@ import { RepositoryFile, type OperatorPolicy } from '../domain/policy.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';
 import { patternMatches } from '../policy/llm/judge.ts';
 import type { LoadedPolicy } from './policy-file.ts';
-import { settleEgress, settleHold, settleLimits, settleProtected } from './settle.ts';
+import { settleEgress, settleHold, settleLimits, settleProtected, settlePull } from './settle.ts';
 import { describeProblems, readYaml } from './yaml.ts';
 
 /** What the file is measured by. */
@@ -67,6 +67,7 @@ function slips(file: RepositoryFile, installation: Installation): Slip[] {
       () => settleProtected({ ...file, protected: [pattern] }),
     ]),
     [['publish', 'hold'], () => settleHold(policy, file)],
+    [['publish', 'labels'], () => settlePull(policy, file)],
   ];
   const settled = parts.flatMap(([path, settle]) => {
     const message = lintOf(file, path) ?? problemOf(settle);
@@ -131,5 +132,6 @@ function effectiveSettings(file: RepositoryFile, policy: OperatorPolicy): Effect
     added: file.egress.allow,
     protected: settleProtected(file),
     hold: settleHold(policy, file),
+    pull: settlePull(policy, file),
   };
 }

@@ -1,9 +1,17 @@
 import { CofferdamError } from '../domain/errors.ts';
 import { microUsd } from '../domain/ids.ts';
 import { mayAdd, operatorLine, readWaysOut, type WayOut } from '../policy/authority/may-add.ts';
+import { ownLabel } from '../policy/authority/labels.ts';
 import { compileGlob } from '../policy/diff/glob.ts';
 import { stricterHold } from '../policy/diff/hold.ts';
-import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, RepositoryFile } from '../domain/policy.ts';
+import type {
+  EgressEntry,
+  HoldSetting,
+  Limits,
+  OperatorPolicy,
+  PullSettings,
+  RepositoryFile,
+} from '../domain/policy.ts';
 import { DEFAULT_METHODS, DEFAULT_PORTS } from '../policy/egress/decide.ts';
 import { matchesAllow } from '../policy/egress/host.ts';
 import type { LoadedPolicy } from './policy-file.ts';
@@ -119,6 +127,21 @@ export function settleHold(policy: OperatorPolicy, file: RepositoryFile): HoldSe
     'repository_file',
     'config.settleHold',
     `publish.hold: "${wanted}" is looser than the operator's "${least}"; a repository may only make it stricter`,
+  );
+}
+
+/**
+ * Labels and reviewers of a new pull request: the repository's, or else the operator's. Errors: `repository_file` for a label by which
+ * people ask for a run, or by which the App says how one goes.
+ */
+export function settlePull(policy: OperatorPolicy, file: Pick<RepositoryFile, 'publish'>): PullSettings {
+  const { labels = policy.publish.labels, reviewers = policy.publish.reviewers } = file.publish;
+  const own = ownLabel(labels, policy.label);
+  if (own === undefined) return { labels, reviewers };
+  throw new CofferdamError(
+    'repository_file',
+    'config.settlePull',
+    `publish.labels: ${JSON.stringify(own)} is one of the labels that start a run or show its state; take another`,
   );
 }
 

@@ -23,6 +23,7 @@ export const DURABLE_EVENTS = [
   'git.commit',
   'git.push',
   'publish.pull',
+  'publish.ask',
   'publish.check_run',
   'sandbox.destroy',
   'seal',

@@ -1,4 +1,4 @@
-import type { EgressEntry, HoldSetting, Limits } from './policy.ts';
+import type { EgressEntry, HoldSetting, Limits, PullSettings } from './policy.ts';
 
 /** Where a repository says what its runs get. */
 export const REPOSITORY_FILE = '.github/cofferdam.yml';
@@ -26,6 +26,8 @@ export interface EffectiveSettings {
   added: EgressEntry[];
   protected: string[];
   hold: HoldSetting;
+  /** Of a new pull request. */
+  pull: PullSettings;
 }
 
 /** The file measured by the operator's policy. */

@@ -182,6 +182,27 @@ export const HOLD_SETTINGS = ['never', 'protected', 'always'] as const;
 export const HoldSetting = z.enum(HOLD_SETTINGS);
 export type HoldSetting = z.infer<typeof HoldSetting>;
 
+/** Who is asked to review a pull request: whoever asked for the run, the code owners of its files. */
+export const REVIEWERS = ['requester', 'codeowners'] as const;
+export const Reviewer = z.enum(REVIEWERS);
+export type Reviewer = z.infer<typeof Reviewer>;
+
+const Reviewers = z
+  .array(Reviewer)
+  .max(REVIEWERS.length)
+  .describe('Who is asked to review a new pull request: requester, codeowners.');
+
+const Labels = z
+  .array(z.string().regex(/^\S(?:.{0,48}\S)?$/, 'expected a label of 1 to 50 characters'))
+  .max(10)
+  .describe('Labels of a new pull request.');
+
+/** What a new pull request gets besides its text. */
+export interface PullSettings {
+  labels: string[];
+  reviewers: Reviewer[];
+}
+
 const Asker = z
   .string()
   .regex(
@@ -224,6 +245,9 @@ export const OperatorPolicy = z.strictObject({
   publish: z
     .strictObject({
       hold: HoldSetting.default('protected').describe('When a result waits for a person instead of being pushed.'),
+      labels: Labels.default([]),
+      // A draft asks nobody by itself; GitHub asks the code owners when somebody marks it ready.
+      reviewers: Reviewers.default([]),
     })
     .prefault({})
     .describe('How results reach GitHub.'),
@@ -275,7 +299,11 @@ export const RepositoryFile = z.strictObject({
     .default([])
     .describe('Paths, such as infra/**, whose change makes a result wait for a person.'),
   publish: z
-    .strictObject({ hold: HoldSetting.optional().describe("May only be stricter than the operator's.") })
+    .strictObject({
+      hold: HoldSetting.optional().describe("May only be stricter than the operator's."),
+      labels: Labels.optional(),
+      reviewers: Reviewers.optional(),
+    })
     .default({})
     .describe('How results reach GitHub.'),
 });

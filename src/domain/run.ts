@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { CommitSha, Digest, RunId } from './ids.ts';
-import type { EgressPolicy, HoldSetting, Limits, Wire } from './policy.ts';
+import type { EgressPolicy, HoldSetting, Limits, PullSettings, Wire } from './policy.ts';
 import type { RunError } from './errors.ts';
 import type { HeldFacts } from './held.ts';
 
@@ -155,6 +155,8 @@ export interface RunSpec {
   protectedPaths: string[];
   /** When the result waits for a person instead of being pushed. */
   hold: HoldSetting;
+  /** Labels and reviewers of a new pull request; absent: none. */
+  pull?: PullSettings;
   /** Set when `base` is the head of a pull request from a fork; `baseRef` is then the branch that it asks to be merged into. */
   fork?: ForkBase;
   /** Advice for agents that is shown as this commit of the default branch has it, instead of as the base has it. */

@@ -5,6 +5,7 @@ import { GitHubError } from './failure.ts';
 const ENDS = {
   'git.push': 'git.push_end',
   'publish.pull': 'publish.pull_end',
+  'publish.ask': 'publish.ask_end',
   'publish.check_run': 'publish.check_run_end',
 } as const;
 
@@ -16,6 +17,8 @@ export async function recorded<T>(
   audit: Pick<AuditLog, 'append'>,
   effect: { type: keyof typeof ENDS; data: Record<string, unknown> },
   act: () => Promise<T>,
+  /** What the record of its end says besides. */
+  tell: (done: T) => Record<string, unknown> = () => ({}),
 ): Promise<T> {
   const { type, data } = effect;
   await audit.append({ zone: 'github', type, data });
@@ -27,6 +30,6 @@ export async function recorded<T>(
     await ended({ outcome: error === 'unavailable' ? 'unknown' : 'failed', error }).catch(() => undefined);
     throw thrown;
   });
-  await ended({ outcome: 'done' });
+  await ended({ outcome: 'done', ...tell(done) });
   return done;
 }

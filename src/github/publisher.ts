@@ -12,13 +12,21 @@ import {
 } from '../domain/run.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
-import { checkSummary, checkText, checkTitle, runningSummary, supersededSummary } from '../policy/markdown/check.ts';
+import {
+  checkSummary,
+  checkText,
+  checkTitle,
+  runningSummary,
+  supersededSummary,
+  type Asked,
+} from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
 import { annotations } from '../policy/markdown/remarks.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { ask } from './ask.ts';
 import { answerThreads } from './answer-threads.ts';
 import { checkAuthority } from './authority.ts';
 import { recorded } from './effect.ts';
@@ -113,6 +121,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   let pushed: CommitSha | undefined;
   /** On the change that was pushed. */
   let remarks: Remark[] = [];
+  let asked: Asked | undefined;
   const comment = createStatusComment({
     repository,
     progress: shown,
@@ -175,6 +184,12 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     });
   }
 
+  /** It is published without this; but without its record it was not tried, and the run ends. */
+  function without(what: string, thrown: unknown): undefined {
+    if (thrown instanceof CofferdamError && thrown.code === 'audit') throw thrown;
+    log.warn({ runId, kind: kindOf(thrown) }, what);
+  }
+
   async function closeChecks(end: FinishOptions): Promise<void> {
     const { result } = end;
     const { conclusion } = stateRow(result.state);
@@ -195,6 +210,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       receipt,
       steps,
       remarks,
+      asked,
     };
     const buttons = endButtons(result, options.mayAdd ?? []);
     const output = {
@@ -244,13 +260,16 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
         recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),
       );
       if (pull instanceof GitHubError) return asPatch({ spec, harvest, audit, branch }, pull);
+      // A follow-up's pull request was given its own when it was new.
+      if (expected === undefined) {
+        const asking = ask({ repository, request, spec, harvest, audit, pull: pull.number, signal });
+        asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
+      }
       const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
       const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
-      await recorded(audit, checking, () => putCheck(repository, commit, check(output))).catch((thrown: unknown) => {
-        // Without its record it was not tried, and the run ends.
-        if (thrown instanceof CofferdamError && thrown.code === 'audit') throw thrown;
-        log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
-      });
+      await recorded(audit, checking, () => putCheck(repository, commit, check(output))).catch((thrown: unknown) =>
+        without('check run not opened', thrown),
+      );
       return { branch, head: commit, pull, baseMoved };
     },
     async finish(end) {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { CommitSha } from '../domain/ids.ts';
 import { repoKey, type PullHead, type ReactionTarget } from '../domain/run.ts';
 import { Permission } from '../domain/trigger.ts';
+import { askVerbs, type AskVerbs } from './ask.ts';
 import { authorityVerbs, type AuthorityVerbs } from './authority.ts';
 import { GitHubError, githubError, unless } from './failure.ts';
 import { lineVerbs, type LineVerbs } from './line-comments.ts';
@@ -39,7 +40,7 @@ export interface PullState extends PullHead {
 
 /** The few verbs of GitHub that are used on one repository. All fail with `GitHubError`. */
 export interface GitHubRepository
-  extends AuthorityVerbs, LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
+  extends AskVerbs, AuthorityVerbs, LineVerbs, CheckVerbs, ConfigurationVerbs, LookVerbs, ProposalVerbs {
   /** Null: GitHub knows no such person, or with `id`, the name belongs to another account by now. */
   permission(login: string, id?: number): Promise<Permission | null>;
   /** A locked conversation takes none; that is no failure. */
@@ -107,6 +108,7 @@ export function createRepository(parts: RepositoryParts): GitHubRepository {
   const talk = talkVerbs(call, parts);
   return {
     ...talk,
+    ...askVerbs(call),
     ...authorityVerbs(call, { repository: parts.repository, permission: talk.permission }),
     ...pullVerbs(call, parts),
     ...lineVerbs(call, parts),

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import { AGENT_IDS, configurationOf } from '../agent/agents.ts';
-import { settleEgress, settleHold, settleLimits, settleProtected, type SettledEntry } from '../config/settle.ts';
+import {
+  settleEgress,
+  settleHold,
+  settleLimits,
+  settleProtected,
+  settlePull,
+  type SettledEntry,
+} from '../config/settle.ts';
 import type { LoadedPolicy } from '../config/policy-file.ts';
 import { readRepositoryFile } from '../config/repository-file.ts';
 import { MAX_REPOSITORY_FILE, REPOSITORY_FILE } from '../domain/configuration.ts';
@@ -88,6 +95,7 @@ export function createPlanner(options: {
         ...(options.repositoryName === undefined ? await steering(agent, mirror, signal) : {}),
         // A local repository has no CI that a push would start.
         hold: options.repositoryName === undefined ? settleHold(policy, file) : ('never' as const),
+        ...(options.repositoryName === undefined ? { pull: settlePull(policy, file) } : {}),
       };
       return {
         spec,

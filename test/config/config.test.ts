@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { parseCommands } from '../../src/command/parse.ts';
 import { readEnvironment, readSecret } from '../../src/config/environment.ts';
 import { parsePolicy, parseRepositoryFile } from '../../src/config/policy-file.ts';
-import { parseDuration, settleEgress, settleHold, settleLimits, settleProtected } from '../../src/config/settle.ts';
+import {
+  parseDuration,
+  settleEgress,
+  settleHold,
+  settleLimits,
+  settleProtected,
+  settlePull,
+} from '../../src/config/settle.ts';
 
 function problem(action: () => unknown): string {
   try {
@@ -234,6 +241,27 @@ describe('protected', () => {
       '"/" is not a usable pattern',
     );
     expect(settleProtected(parseRepositoryFile('protected: ["infra/**"]'))).toEqual(['infra/**']);
+  });
+});
+
+describe('labels and reviewers of pull requests', () => {
+  const settled = (operator: string, repository: string) =>
+    settlePull(parsePolicy(`egress: { allow: [] }\n${operator}`, 'p').policy, parseRepositoryFile(repository));
+
+  it.each([
+    ['', '', [], []],
+    ['publish: { labels: [bot], reviewers: [requester] }', '', ['bot'], ['requester']],
+    ['publish: { labels: [bot] }', 'publish: { labels: [], reviewers: [codeowners] }', [], ['codeowners']],
+    ['label: run', 'publish: { labels: [agent] }', ['agent'], []],
+  ])('%j and %j', (operator, repository, labels, reviewers) => {
+    expect(settled(operator, repository)).toEqual({ labels, reviewers });
+  });
+
+  it.each(['agent', 'Agent:plan', 'agent:working'])('%s would say what nobody said', (label) => {
+    expect(problem(() => settled('', `publish: { labels: ['${label}'] }`))).toContain('labels that start a run');
+    expect(problem(() => parsePolicy(`egress: { allow: [] }\npublish: { labels: ['${label}'] }`, 'p'))).toContain(
+      'labels that start a run',
+    );
   });
 });
 

@@ -62,6 +62,7 @@ describe('what a file comes to', () => {
         verify: ['npm test'],
         added: [],
         hold: 'protected',
+        pull: { labels: [], reviewers: [] },
       },
     });
   });

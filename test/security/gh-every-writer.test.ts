@@ -25,6 +25,7 @@ const effective: EffectiveSettings = {
   added: [],
   protected: [],
   hold: 'protected',
+  pull: { labels: [], reviewers: [] },
 };
 
 /** Every place of the file that a pull request may fill. */
@@ -38,6 +39,7 @@ function configuration(text: string, after?: ConfigurationFacts['after']): Confi
     verify: [text, text],
     added: [{ host: text, methods: [text], paths: [text] }],
     protected: [text],
+    pull: { labels: [text, text], reviewers: [] },
   };
   return {
     before: effective,

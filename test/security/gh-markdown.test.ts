@@ -106,6 +106,7 @@ function checkFacts(text: string): CheckFacts {
     receipt: { ok: false, checks: [{ name: text, ok: false, observed: text }] },
     steps: [],
     remarks: [{ kind: 'protected', path: text, line: 1, protectedClass: 'workflow' }],
+    asked: { labels: [text, text], reviewers: [text], refused: [text] },
   };
 }
 

@@ -116,6 +116,7 @@ const SENTENCES: Record<string, [EntryKind, (data: Record<string, unknown>) => s
   'publish.held': ['publish', () => 'Held: nothing is pushed before a person agrees'],
   'publish.local': ['publish', () => 'Branch and patch written on this machine', 'ok'],
   'publish.pull': ['publish', () => 'Pull request'],
+  'publish.ask': ['publish', () => 'Labels and reviewers'],
   'publish.check_run': ['publish', () => 'Check run'],
   seal: ['run', () => 'Record sealed', 'ok'],
 };
@@ -123,6 +124,7 @@ const SENTENCES: Record<string, [EntryKind, (data: Record<string, unknown>) => s
 const EFFECTS: Record<string, string> = {
   'git.push_end': 'Push',
   'publish.pull_end': 'Pull request',
+  'publish.ask_end': 'Labels and reviewers',
   'publish.check_run_end': 'Check run',
 };
 

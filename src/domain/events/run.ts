@@ -124,6 +124,12 @@ const ended = {
   error: as('error.type', Id).optional().describe('The kind of failure'),
 };
 
+const asked = {
+  labels: z.array(Id),
+  reviewers: z.array(Id).describe('Logins'),
+  teams: z.array(Id).describe('Slugs'),
+};
+
 /** From the tree in the sandbox to the pull request. */
 export const RESULT_EVENTS = {
   'git.commit': z
@@ -174,6 +180,20 @@ export const RESULT_EVENTS = {
   'publish.check_run_end': z
     .strictObject({ commit: as('vcs.ref.head.revision', Commit), pull: as('vcs.change.id', Count), ...ended })
     .describe('Whether the check run is there'),
+  'publish.ask': z
+    .strictObject({ pull: as('vcs.change.id', Count), ...asked })
+    .describe('A new pull request is about to get its labels and reviewers'),
+  'publish.ask_end': z
+    .strictObject({
+      pull: as('vcs.change.id', Count),
+      ...asked,
+      refused: z
+        .array(Id)
+        .optional()
+        .describe('Labels and names that GitHub did not take; the publication goes on without them'),
+      ...ended,
+    })
+    .describe('Which labels and reviewers the pull request has'),
   'publish.patch': z
     .strictObject({
       commit: as('vcs.ref.head.revision', Commit),

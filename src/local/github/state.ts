@@ -73,6 +73,8 @@ export interface PullData {
   mergeCommitSha: string | null;
   maintainerCanModify: boolean;
   requestedReviewers: string[];
+  /** Slugs of teams of the owner. */
+  requestedTeams?: string[];
 }
 
 /** An issue, or a pull request when `pull` is there. */

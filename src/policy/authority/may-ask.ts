@@ -3,7 +3,7 @@ import type { Actor } from '../../domain/run.ts';
 import type { Permission } from '../../domain/trigger.ts';
 
 /** Is this an account that a program uses? */
-function isBot(actor: Pick<Actor, 'login' | 'type'>): boolean {
+export function isBot(actor: Pick<Actor, 'login' | 'type'>): boolean {
   return actor.type !== 'User' || /\[bot\]$/i.test(actor.login);
 }
 

@@ -45,8 +45,11 @@ export function globReachesInto(glob: Glob, path: string): boolean {
   );
 }
 
-// Each `**` is tried at each position at most once: the table makes it linear in pattern × path, whatever the pattern.
-function matchSegments(segments: readonly string[], names: readonly string[]): boolean {
+/**
+ * Do these segments name all of the path? Case counts. Each `**` is tried at each position at most once: the table makes it linear in
+ * pattern × path, whatever the pattern.
+ */
+export function matchSegments(segments: readonly string[], names: readonly string[]): boolean {
   let reachable = new Set([0]);
   for (const segment of segments) {
     const next = new Set<number>();

@@ -20,6 +20,15 @@ import { block, code, link, plainLine } from './outside.ts';
 import { remarksList } from './remarks.ts';
 import { agentWords, auditLine } from './status.ts';
 
+/** What a new pull request got besides its text. */
+export interface Asked {
+  labels: readonly string[];
+  /** Logins, and slugs of teams. */
+  reviewers: readonly string[];
+  /** Labels and names that GitHub did not take. */
+  refused: readonly string[];
+}
+
 export interface CheckFacts {
   runId: RunId;
   result: RunResult;
@@ -36,6 +45,7 @@ export interface CheckFacts {
   /** What to look at in the change. */
   remarks?: readonly Remark[] | undefined;
   steps: { step: string; durationMs: number }[];
+  asked?: Asked | undefined;
 }
 
 /** Title of the check run: one line, plain. */
@@ -82,6 +92,7 @@ export function checkText(facts: CheckFacts): string | undefined {
   const tails = verificationTails(result.verification);
   const sections: (Section | undefined)[] = [
     heldDiff(result),
+    facts.asked === undefined ? undefined : { text: askedText(facts.asked), optional: true },
     receipt === undefined ? undefined : { text: details(receiptLine(receipt), receiptTable(receipt)), optional: true },
     tails.length === 0 ? undefined : { text: tails.join('\n\n'), optional: true },
     rules === undefined ? undefined : { text: rules, optional: true },
@@ -92,6 +103,24 @@ export function checkText(facts: CheckFacts): string | undefined {
   ];
   const text = assemble(sections);
   return text === '' ? undefined : text;
+}
+
+function askedText({ labels, reviewers, refused }: Asked): string {
+  const rows: [string, readonly string[]][] = [
+    ['Labels', labels],
+    ['Asked for a review', reviewers],
+    ['Not taken by GitHub (no such collaborator, or a missing permission)', refused],
+  ];
+  return rows
+    .filter(([, names]) => names.length > 0)
+    .map(
+      ([what, names]) =>
+        `- ${what}: ${names
+          .slice(0, 30)
+          .map((name) => code(name, { max: 110 }))
+          .join(', ')}`,
+    )
+    .join('\n');
 }
 
 /** What a check run says while the run goes on. */

@@ -109,6 +109,8 @@ const ROWS: readonly Row[] = [
   ['egress.allow, all within `mayAdd`', ({ added }) => list(added.map(entryText))],
   ['protected', (settings) => list(settings.protected)],
   ['publish.hold', ({ hold }) => word(hold)],
+  ['publish.labels', ({ pull }) => list(pull.labels)],
+  ['publish.reviewers', ({ pull }) => list(pull.reviewers)],
 ];
 
 /** A table row for each setting that changes. */

@@ -5,12 +5,14 @@ import { distance, mergeBase, readRef, writeRef } from '../git.ts';
 import { userJson } from '../json/people.ts';
 import type { Repository } from '../state.ts';
 import {
+  associationOf,
   findRepository,
+  findUser,
   nextId,
   now,
   repositoryById,
   repositoryDir,
-  userOf,
+  sameName,
   type PullThread,
   type World,
 } from '../world.ts';
@@ -156,15 +158,32 @@ export async function changeBase(world: World, thread: PullThread, actor: Actor,
   await emitThread(world, thread, { action: 'edited', sender: actor.login, extra: { changes } });
 }
 
+const NOT_COLLABORATOR =
+  'Reviews may only be requested from collaborators. One or more of the users or teams you specified is not a collaborator of the repository.';
+
 export async function requestReviewers(
   world: World,
   thread: PullThread,
   actor: Actor,
-  logins: readonly string[],
+  who: { reviewers: readonly string[]; teams: readonly string[] },
 ): Promise<void> {
-  for (const wanted of logins) {
-    const { login } = userOf(world, wanted);
-    if (login === thread.author) throw new GitHubError(422, 'Review cannot be requested from pull request author.');
+  const repository = repositoryById(world, thread.repoId);
+  const users = who.reviewers.map((wanted) => findUser(world, wanted));
+  if (users.some((user) => user?.login === thread.author))
+    throw new GitHubError(422, 'Review cannot be requested from pull request author.');
+  const teams = who.teams.map((slug) =>
+    world.state.teams.find((team) => sameName(team.org, repository.owner) && sameName(team.slug, slug)),
+  );
+  // One who is no collaborator, and nobody is asked.
+  const strangers = users.some((user) => user === undefined || associationOf(world, repository, user.login) === 'NONE');
+  if (strangers || teams.includes(undefined)) throw new GitHubError(422, NOT_COLLABORATOR);
+  for (const team of teams) {
+    const slugs = (thread.pull.requestedTeams ??= []);
+    if (team === undefined || slugs.includes(team.slug)) continue;
+    slugs.push(team.slug);
+    thread.updatedAt = now(world);
+  }
+  for (const { login } of users.filter((user) => user !== undefined)) {
     if (thread.pull.requestedReviewers.includes(login)) continue;
     thread.pull.requestedReviewers.push(login);
     thread.updatedAt = now(world);

@@ -134,3 +134,24 @@ export function installationJson(world: World, installation: Installation): Sche
     suspended_at: installation.suspendedAt,
   };
 }
+
+/** A team of an organisation, in the form with its parent. */
+export function teamJson(world: World, org: string, slug: string): NonNullable<Schemas['team']> {
+  const id = world.state.teams.find((team) => team.org === org && team.slug === slug)?.id ?? 0;
+  const url = apiUrl(world, `/organizations/${userOf(world, org).id}/team/${id}`);
+  return {
+    id,
+    node_id: nodeId('T', id),
+    name: slug,
+    slug,
+    description: null,
+    privacy: 'closed',
+    permission: 'pull',
+    url,
+    html_url: `${world.origin}/orgs/${org}/teams/${slug}`,
+    members_url: `${url}/members{/member}`,
+    repositories_url: `${url}/repos`,
+    type: 'organization',
+    parent: null,
+  };
+}

@@ -3,7 +3,7 @@ import { distance, git, isAncestor } from '../git.ts';
 import type { Schemas } from '../openapi/types.ts';
 import type { Repository, Review, ReviewComment } from '../state.ts';
 import { associationOf, nodeId, repositoryById, repositoryDir, type PullThread, type World } from '../world.ts';
-import { userJson } from './people.ts';
+import { teamJson, userJson } from './people.ts';
 import { repositoryJson, repositoryUrl } from './repository.ts';
 import { commonJson, rollupJson, threadPage } from './thread.ts';
 
@@ -59,7 +59,7 @@ export function pullSimpleJson(world: World, thread: PullThread): Schemas['pull-
     merge_commit_sha: pull.mergeCommitSha,
     auto_merge: null,
     requested_reviewers: pull.requestedReviewers.map((login) => userJson(world, login)),
-    requested_teams: [],
+    requested_teams: (pull.requestedTeams ?? []).map((slug) => teamJson(world, base.owner, slug)),
     head: branchJson(world, repositoryById(world, pull.headRepoId), pull.headRef, pull.headSha),
     base: branchJson(world, base, pull.baseRef, pull.baseSha),
   };

@@ -160,7 +160,9 @@ function pullSection(context: Context, repository: Repository, thread: PullThrea
     </section>
     <section>
       <h2>Reviewers</h2>
-      <span class="note">${thread.pull.requestedReviewers.join(', ') || 'Nobody asked'}</span>
+      <span class="note"
+        >${[...thread.pull.requestedReviewers, ...(thread.pull.requestedTeams ?? []).map((slug) => `${repository.owner}/${slug}`)].join(', ') || 'Nobody asked'}</span
+      >
     </section>
     ${
       actions &&

@@ -180,7 +180,10 @@ export const pullHandlers = {
   },
   'pulls/request-reviewers': async ({ world, repository, path, body, actor }) => {
     const thread = findPull(world, repository, path.pull_number);
-    await requestReviewers(world, thread, actor, body?.reviewers ?? []);
+    await requestReviewers(world, thread, actor, {
+      reviewers: body?.reviewers ?? [],
+      teams: body?.team_reviewers ?? [],
+    });
     return created(pullSimpleJson(world, thread));
   },
 } satisfies Partial<Handlers>;
