@@ -5,6 +5,7 @@ import { GitHubError } from './failure.ts';
 import { uponFork } from './fork.ts';
 import type { RunSettings } from './publisher.ts';
 import type { GitHubRepository } from './repository.ts';
+import { templateOf } from './template.ts';
 
 /**
  * The pull request of a run's branch: the one that exists, or a new draft; a plain one where drafts are not to be had.
@@ -21,6 +22,7 @@ export async function openPull(options: {
   approvedBy?: string | undefined;
   baseMoved?: boolean | undefined;
   redact: (text: string) => string;
+  signal: AbortSignal;
 }): Promise<{ number: number; url: string }> {
   const { repository, request, spec, redact } = options;
   const existing = await repository.pullOf(spec.branch);
@@ -37,6 +39,8 @@ export async function openPull(options: {
     approvedBy: options.approvedBy,
     baseMoved: options.baseMoved,
     upon: uponFork(request),
+    // One that cannot be read is none: the pull request is what counts.
+    template: await templateOf(spec, options.harvest, options.signal).catch(() => undefined),
   });
   const pull = { branch: spec.branch, base: spec.baseRef, title: redact(pullTitle(spec.title)), body: redact(body) };
   for (const draft of [true, false]) {

@@ -254,7 +254,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       pushed = commit;
       remarks = remarksOn(harvest);
       const baseMoved = expected === undefined && (await moved(options, spec));
-      const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, baseMoved, redact };
+      const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, baseMoved, redact, signal };
       const pull = await unlessRefused(
         request,
         recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),

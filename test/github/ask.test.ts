@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CommitSha } from '../../src/domain/ids.ts';
@@ -18,13 +18,18 @@ const OWNERS = '# owners\n* @eve @mallory\n/src/ @alice @eve @octo-owner/core @o
 /** The base branch gets a CODEOWNERS, and the organisation a team. */
 function withOwners(here: Stage, text = OWNERS): void {
   here.standIn.setTeam('octo-owner', 'core', { alice: 'active' });
-  const work = join(here.dir, 'owners');
+  withFile(here, 'CODEOWNERS', text);
+}
+
+function withFile(here: Stage, path: string, text: string): void {
+  const work = join(here.dir, 'base');
   const git = (...args: string[]): void =>
     void execFileSync('git', ['-c', 'user.name=b', '-c', 'user.email=b@x.test', ...args], { cwd: work });
   execFileSync('git', ['clone', '--quiet', here.shop.gitDir, work]);
-  writeFileSync(join(work, 'CODEOWNERS'), text);
+  mkdirSync(dirname(join(work, path)), { recursive: true });
+  writeFileSync(join(work, path), text);
   git('add', '-A');
-  git('commit', '--quiet', '-m', 'chore: owners');
+  git('commit', '--quiet', '-m', 'chore: file');
   git('push', '--quiet', 'origin', 'HEAD:main');
 }
 
@@ -69,6 +74,7 @@ async function publish(here: Stage, pull: PullSettings | undefined, { again = fa
   const [opened] = here.shop.pulls();
   return {
     head: opened?.pull.headSha ?? '',
+    body: opened?.body ?? '',
     labels: opened?.labels,
     reviewers: opened?.pull.requestedReviewers,
     teams: opened?.pull.requestedTeams,
@@ -138,5 +144,24 @@ describe('labels and reviewers of a new pull request', () => {
     const made = await publish(here, { labels: ['bug'], reviewers: ['requester'] });
     expect(made.asks.at(-1)?.data).toMatchObject({ outcome: 'unknown', error: 'unavailable' });
     expect(made.labels).toEqual([]);
+  });
+});
+
+describe('the template of the base', () => {
+  it.each([
+    ['.github/PULL_REQUEST_TEMPLATE.md', true],
+    ['pull_request_template.md', true],
+    ['docs/Pull_Request_Template.md', true],
+    ['.github/PULL_REQUEST_TEMPLATE/default.md', true],
+    ['src/pull_request_template.md', false],
+  ])('%s: %s', async (path, used) => {
+    await using here = await stage();
+    withFile(here, path, '## Description\n\n## House rules\n- [ ] read\n');
+    const { body } = await publish(here, undefined);
+    expect(/## Description\n\n[^#]*I made `add` add\./.test(body)).toBe(used);
+    expect(body.includes('## House rules\n\n- [ ] read')).toBe(used);
+    expect(body.includes('## What and why')).toBe(!used);
+    expect(body).toContain('Fixes #1');
+    expect(body).toContain('## Verification');
   });
 });

@@ -29,6 +29,7 @@ const own = [
   /<\/?(?:details|summary)>/g,
   /^<!-- cofferdam:[a-z]+(?: [\w-]+)? -->/,
   /(?:Fixes|For) #7\b/,
+  /<input type="checkbox" disabled="" \/>/g,
 ];
 
 /** Every place of a result that text from outside can reach, filled with the attack. */
@@ -139,6 +140,18 @@ const writers: [string, (text: string) => string][] = [
         result: hostile(text),
         agent: text,
         model: text,
+      }),
+  ],
+  [
+    'pull request by a template',
+    (text) =>
+      pullBody({
+        ...facts,
+        runId: request().runId,
+        source,
+        requester: text,
+        result: hostile(text),
+        template: `${text}\n# ${text}\n${text}\n## Description\n- [ ] ${text}\n${text}\n## Tests\n${text}`,
       }),
   ],
   ['check run', (text) => checkSummary(checkFacts(text))],
@@ -267,9 +280,12 @@ describe('GH-006 everything at its largest', () => {
       ok: false,
       checks: Array.from({ length: 500 }, () => ({ name: text, ok: false, observed: text })),
     };
+    const line = `- [ ] ${text.replaceAll('\n', ' ')}\n`;
+    const template = `## Description\n${text}\n## Notes\n${line.repeat(300)}\n## Related issue\n${line.repeat(300)}`;
     const bodies = [
       status(text, { name: 'done', result: many, elapsedMs: 1 }),
       pullBody({ ...facts, runId: request().runId, source, requester: text, result: many }),
+      pullBody({ ...facts, runId: request().runId, source, requester: text, result: many, template }),
       checkSummary({ ...facts, runId: request().runId, result: many, receipt, steps: [] }),
       checkText({ ...facts, runId: request().runId, result: many, receipt, steps: [] }) ?? '',
     ];

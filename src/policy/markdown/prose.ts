@@ -50,7 +50,7 @@ function paragraph(line: string): string {
 }
 
 /** Code spans and bold are kept; what is between them is words. */
-function inline(line: string): string {
+export function inline(line: string): string {
   const parts = line.split(/(`+)/);
   let out = '';
   for (let index = 0; index < parts.length; index += 1) {

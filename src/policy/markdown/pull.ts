@@ -5,6 +5,7 @@ import { assemble } from './assemble.ts';
 import { filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { code, link, plainLine } from './outside.ts';
 import { agentWords } from './status.ts';
+import { fillTemplate } from './template.ts';
 
 export interface PullFacts {
   runId: RunId;
@@ -22,6 +23,8 @@ export interface PullFacts {
   upon?: number | undefined;
   /** Who let a held result go. */
   approvedBy?: string | undefined;
+  /** The repository's pull request template. */
+  template?: string | undefined;
 }
 
 /** By this line the pull request of a run is known again. */
@@ -47,12 +50,17 @@ export function pullBody(facts: PullFacts): string {
   const words =
     agentWords(result.agentSummary, { maxChars: 12_000, maxLines: 200 })?.text ??
     'The agent said nothing about its change.';
+  const ours = { issue: about, what: words, testing: verification(result.verification, { tails: true }) };
+  const sections = fillTemplate(facts.template ?? '', ours);
+  const placed = new Set(sections.map(({ holds }) => holds));
   return assemble([
     { text: `${pullMarker(facts.runId)}\n**${headline(result)}**` },
-    { text: about },
-    { text: `## What and why\n\n${words}`, optional: true },
+    placed.has('issue') ? undefined : { text: about },
+    placed.has('what') ? undefined : { text: `## What and why\n\n${words}`, optional: true },
+    // The line that closes the issue has to be in it, however long the rest is.
+    ...sections.map(({ text, holds }) => ({ text, optional: holds !== 'issue' })),
     { text: `## Files\n\n${filesList(result.files)}`, optional: true },
-    { text: `## Verification\n\n${verification(result.verification, { tails: true })}`, optional: true },
+    placed.has('testing') ? undefined : { text: `## Verification\n\n${ours.testing}`, optional: true },
     { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
     { text: `## Network\n\n${network(result.egress)}`, optional: true },
     { text: `## Not done\n\n${notDone(facts)}` },
