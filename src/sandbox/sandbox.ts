@@ -52,6 +52,9 @@ const DISK_LOOK_MS = 1_000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** How long a killed container may take to be gone before its host process is ended. */
 const KILL_MS = 10_000;
+/** How long Docker may take to remove what runs no more; after a fork bomb it took 105 s here. */
+const REMOVAL_MS = 180_000;
+const REMOVAL_PAUSE_MS = 1_000;
 
 /** Takes a started container over: watches it, runs commands in it and removes it. */
 export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
@@ -183,7 +186,12 @@ async function killContainer(options: { docker: Docker; id: string; exited: Prom
 export async function removeContainer(docker: Docker, id: string): Promise<void> {
   if (await removed(docker, id)) return;
   const ended = await endSandboxProcesses(id);
-  if (await removed(docker, id)) return;
+  // Nothing of it runs any more, and Docker may still take its time to see that.
+  const patient = AbortSignal.timeout(REMOVAL_MS);
+  do {
+    if (await removed(docker, id)) return;
+    await delay(REMOVAL_PAUSE_MS);
+  } while (!patient.aborted);
   const seen = ended === 0 ? ', and its host process cannot be seen from here' : '';
   const message = `the container ${id.slice(0, 12)} cannot be removed${seen}; take this host out of service and remove it by hand`;
   throw new CofferdamError('sandbox', 'sandbox.destroy', message);
