@@ -45,6 +45,11 @@ describe('a pull request template', () => {
     ['no heading', 'Be kind.', ['Be kind.']],
     ['a heading in a code block', '```\n# Description\n- [x] a\n```', ['```\n# Description\n- [x] a\n```']],
     ['a box that is ticked', '- [X] I have read it', ['- [ ] I have read it']],
+    [
+      'a link',
+      'See [the guide](../guide.md), [site](https://x.test).',
+      ['See the guide `(../guide.md),` site `(https://x.test).`'],
+    ],
     ['Windows line ends', '## Notes\r\n\r\nx\r\n', ['## Notes\n\nx']],
   ])('%s', (_name, template, sections) => {
     expect(filled(template)).toEqual({ sections, placed: new Set() });

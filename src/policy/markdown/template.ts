@@ -66,10 +66,15 @@ function partsOf(template: string): Part[] {
   for (const line of text.split('\n').slice(0, MAX_LINES)) {
     if (FENCE.test(line)) fenced = !fenced;
     const heading = fenced ? undefined : /^\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$/.exec(line)?.[1];
-    if (heading === undefined) parts.at(-1)?.lines.push(line);
+    if (heading === undefined) parts.at(-1)?.lines.push(fenced ? line : linksAsText(line));
     else parts.push({ heading: heading.replaceAll('**', ''), lines: [] });
   }
   return parts;
+}
+
+/** Links do not pass; a label and an address beside each other are easier to read than what is left of their syntax. */
+function linksAsText(line: string): string {
+  return line.replace(/!?\[([^[\]]{1,200})\]\((\S{1,500}?)\)/g, '$1 ($2)');
 }
 
 /** Boxes are a person's word, so none is ticked. */
