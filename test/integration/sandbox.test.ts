@@ -100,6 +100,26 @@ describe('commands', () => {
   });
 });
 
+describe('what a run leaves behind', () => {
+  it('INJ-017 is nothing that another run would find: no note, no cache, no setting', async () => {
+    const note = `note-${randomBytes(6).toString('hex')}`;
+    const places =
+      '~ ~/.cache ~/.config /tmp /var/tmp /dev/shm /workspace /root /etc /usr/local/bin /opt /opt/cofferdam /run /var/cache';
+    const leave = `for d in ${places}; do mkdir -p $d && touch $d/${note}; done 2>/dev/null; true`;
+    const look = `for d in ${places} /home/*; do ls $d/${note}; done 2>/dev/null | wc -l`;
+    const first = await bench.create();
+    for (const user of ['agent', 'root'] as const) await run(first, ['sh', '-c', leave], { user });
+    // The twin: the run itself finds its own.
+    expect(Number((await run(first, ['sh', '-c', look], { user: 'root' })).text)).toBeGreaterThan(10);
+    const beside = await bench.create();
+    expect((await run(beside, ['sh', '-c', look], { user: 'root' })).text).toBe('0\n');
+    await Promise.all([first.destroy(), beside.destroy()]);
+    const next = await bench.create();
+    expect((await run(next, ['sh', '-c', look], { user: 'root' })).text).toBe('0\n');
+    await next.destroy();
+  });
+});
+
 describe('the host', () => {
   it('is looked at by doctor: everything there', async () => {
     const found = await checkSandboxHost({
