@@ -183,8 +183,8 @@ export const HoldSetting = z.enum(HOLD_SETTINGS);
 export type HoldSetting = z.infer<typeof HoldSetting>;
 
 /** Who is asked to review a pull request: whoever asked for the run, the code owners of its files. */
-export const REVIEWERS = ['requester', 'codeowners'] as const;
-export const Reviewer = z.enum(REVIEWERS);
+const REVIEWERS = ['requester', 'codeowners'] as const;
+const Reviewer = z.enum(REVIEWERS);
 export type Reviewer = z.infer<typeof Reviewer>;
 
 const Reviewers = z
