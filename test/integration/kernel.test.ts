@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdtempDisposable, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -228,7 +229,8 @@ describe('a collector that goes', () => {
 
   it('cannot be had: no sandbox, and nothing of one', async () => {
     await bench.host.sweep({ remove: () => Promise.resolve(true) });
-    const script = path.join('/tmp', `cofferdam-no-collector-${process.pid}.mjs`);
+    await using dir = await mkdtempDisposable(path.join(tmpdir(), 'cofferdam-no-collector-'));
+    const script = path.join(dir.path, 'collector.mjs');
     await writeFile(script, 'console.error("no library"); process.exit(3);');
     const kernel = createKernelRecorder({ script });
     await expect(recorded({ host: hostWith(kernel) })).rejects.toMatchObject({
