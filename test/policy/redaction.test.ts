@@ -91,5 +91,7 @@ test('maskTokens takes out what is known by its shape, and leaves examples and w
   expect(maskTokens(`use ${token}, or AKIAIOSFODNN7EXAMPLE; AKIA${'ABCD2345'.repeat(2)}`)).toBe(
     'use [redacted], or AKIAIOSFODNN7EXAMPLE; [redacted]',
   );
+  // An example of one shape around a secret of another.
+  expect(maskTokens(`xoxb-EXAMPLE-AKIA${'ABCD2345'.repeat(2)}`)).toBe('xoxb-EXAMPLE-[redacted]');
   expect(maskTokens('a plain sentence, 0123456789abcdef')).toBe('a plain sentence, 0123456789abcdef');
 });

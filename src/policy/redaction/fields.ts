@@ -9,8 +9,7 @@ import { MARK, maskTokens } from './mask.ts';
 import { isSecretName } from './names.ts';
 
 /** GitHub's tokens, whose length varies: some hold a whole JWT. */
-const GITHUB_TOKEN =
-  /\b(?:[Gg][Hh][pousrPOUSR]_[A-Za-z0-9_.-]{16,}|[Gg][Ii][Tt][Hh][Uu][Bb]_[Pp][Aa][Tt]_[A-Za-z0-9_]{16,})/g;
+const GITHUB_TOKEN = /\b(?:gh[pousr]_[a-z0-9_.-]{16,}|github_pat_[a-z0-9_]{16,})/gi;
 const USERINFO = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)([^\s/?#"'<>]{1,512})@/gi;
 /** Someone's name, not a token: `git@`. */
 const PLAIN_USER = /^[a-z][a-z0-9._-]{0,31}$/i;
