@@ -10,14 +10,24 @@ export interface TreeFile {
 
 /** Every file, symlink and submodule of a commit or tree, by path. */
 export async function listFiles(at: At, treeish: string): Promise<Map<string, TreeFile>> {
-  const args = ['ls-tree', '-r', '-z', '--full-tree', '--end-of-options', treeish];
-  const output = await git({ ...at, args, maxOutputBytes: 256 * 2 ** 20 });
-  const files = new Map<string, TreeFile>();
+  return list(at, ['-r', '--end-of-options', treeish], 256 * 2 ** 20);
+}
+
+/** What stands in one directory, directories too, by name. `directory` is empty for the root, or ends with a slash. */
+export async function listDirectory(at: At, treeish: string, directory: string): Promise<Map<string, TreeFile>> {
+  const args = ['--end-of-options', treeish, ...(directory === '' ? [] : ['--', directory])];
+  const entries = await list(at, args, 16 * 2 ** 20);
+  return new Map([...entries].map(([path, entry]) => [path.slice(directory.length), entry]));
+}
+
+async function list(at: At, args: readonly string[], maxOutputBytes: number): Promise<Map<string, TreeFile>> {
+  const output = await git({ ...at, args: ['ls-tree', '-z', '--full-tree', ...args], maxOutputBytes });
+  const entries = new Map<string, TreeFile>();
   for (const record of output.toString('utf8').split('\0')) {
     const [, mode, id, path] = /^(\d{6}) \w+ ([0-9a-f]+)\t(.*)$/s.exec(record) ?? [];
-    if (mode !== undefined && id !== undefined && path !== undefined) files.set(path, { mode, id });
+    if (mode !== undefined && id !== undefined && path !== undefined) entries.set(path, { mode, id });
   }
-  return files;
+  return entries;
 }
 
 /** Content of a blob. Errors: `at.code` above `maxBytes`. */

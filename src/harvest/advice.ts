@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { ShownFile } from '../domain/run.ts';
 import { listFiles, replaceFiles, type TreeFile } from '../git/tree.ts';
-import type { Store } from './objects.ts';
+import { inStore, type Store } from './objects.ts';
 
 /**
  * The result with those files as the base has them that lay in the workspace as the default branch has them, and that the agent
@@ -15,14 +15,7 @@ export async function withOwnAdvice(
 ): Promise<string> {
   const { tree, shown, quarantine } = options;
   if (shown.length === 0) return tree;
-  const { memoryBytes, cpuSeconds } = store.limits;
-  const at = {
-    gitDir: store.repository,
-    op: 'harvest.withOwnAdvice',
-    code: 'harvest' as const,
-    limits: { memoryBytes, cpuSeconds },
-    signal: store.signal,
-  };
+  const at = inStore(store, 'harvest.withOwnAdvice');
   const result = await listFiles(at, tree);
   const untouched = shown.filter((file) => (result.get(file.path)?.id ?? null) === file.shown);
   if (untouched.length === 0) return tree;

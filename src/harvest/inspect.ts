@@ -1,4 +1,5 @@
 import type { ChangedFile } from '../domain/run.ts';
+import { listFiles, type TreeFile } from '../git/tree.ts';
 import { aliasesOf, resolveLinks, type ResolvedLinks } from '../policy/diff/aliases.ts';
 import {
   classify,
@@ -11,7 +12,7 @@ import {
 import { symlinkProblem } from '../policy/diff/path.ts';
 import { checkLfs } from './lfs.ts';
 import { refused } from './limits.ts';
-import { blobSizes, listTree, readObjects, type Leaf, type Store } from './objects.ts';
+import { blobSizes, inStore, readObjects, type Store } from './objects.ts';
 import { refuseSecrets } from './secrets.ts';
 import { GITLINK, SYMLINK, type TreeEntry } from './tree-object.ts';
 import { changesBetween, type Change } from './tree-walk.ts';
@@ -49,7 +50,7 @@ export async function classified(
   options: { base: string; result: string; protectedPaths: readonly string[] },
 ): Promise<Pick<Inspection, 'changes' | 'files'>> {
   const changes = await changesBetween(store, options.base, options.result);
-  const paths = await listTree(store, options.result);
+  const paths = await listFiles(inStore(store, 'harvest.inspect'), options.result);
   const links = await readLinks(store, paths);
   for (const { path, after } of changes) {
     const problem = after?.mode === SYMLINK ? symlinkProblem(path, links.get(path) ?? '') : undefined;
@@ -75,7 +76,7 @@ async function checkSizes(store: Store, changes: readonly Change[]): Promise<voi
   if (total > totalBytes) throw refused(`its new files have ${total} bytes together, ${totalBytes} are accepted`);
 }
 
-async function readLinks(store: Store, leaves: ReadonlyMap<string, Leaf>): Promise<Map<string, string>> {
+async function readLinks(store: Store, leaves: ReadonlyMap<string, TreeFile>): Promise<Map<string, string>> {
   const links = [...leaves].filter(([, { mode }]) => mode === SYMLINK);
   if (links.length > store.limits.files) throw refused(`it has more than ${store.limits.files} symlinks`);
   const ids = [...new Set(links.map(([, { id }]) => id))];

@@ -7,9 +7,10 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { git } from '../git/git.ts';
+import { listFiles, type TreeFile } from '../git/tree.ts';
 import { isPointer, MAX_POINTER_BYTES } from '../policy/diff/lfs.ts';
 import { refused } from './limits.ts';
-import { blobSizes, listTree, readObjects, type Leaf, type Store } from './objects.ts';
+import { blobSizes, inStore, readObjects, type Store } from './objects.ts';
 import type { Change } from './tree-walk.ts';
 
 const MAX_NAMED = 10;
@@ -23,7 +24,7 @@ export async function checkLfs(store: Store, base: string, changes: readonly Cha
   const added = changes.filter(({ before, after }) => after?.mode.startsWith('100') && after.id !== before?.id);
   if (added.length === 0) return new Set();
   const pointers = await pointersAmong(store, new Set(added.map(({ after }) => after?.id ?? '')));
-  const leaves = await listTree(store, base);
+  const leaves = await listFiles(inStore(store, 'harvest.lfs'), base);
   const there = new Set([...leaves.values()].map(({ id }) => id));
   const news = added.filter(({ after }) => after !== undefined && pointers.ids.has(after.id) && !there.has(after.id));
   if (news.length > 0) throw refused(newPointers(news.map((change) => change.path)));
@@ -55,7 +56,7 @@ async function pointersAmong(store: Store, ids: ReadonlySet<string>): Promise<Re
 /** Those of the paths that the attributes in a tree give to Git LFS, as git itself reads them. */
 async function tracked(
   store: Store,
-  leaves: ReadonlyMap<string, Leaf>,
+  leaves: ReadonlyMap<string, TreeFile>,
   paths: readonly string[],
 ): Promise<Set<string>> {
   const rules = [...leaves].filter(
@@ -63,16 +64,8 @@ async function tracked(
   );
   if (rules.length === 0 || paths.length === 0) return new Set();
   const indexFile = path.join(store.repository, 'attributes.index');
-  const { memoryBytes, cpuSeconds } = store.limits;
-  const at = {
-    op: 'harvest.lfs',
-    code: 'harvest' as const,
-    gitDir: store.repository,
-    // Of the base there is only what says attributes: they need no other file.
-    env: { GIT_INDEX_FILE: indexFile },
-    limits: { memoryBytes, cpuSeconds },
-    signal: store.signal,
-  };
+  // Of the base there is only what says attributes: they need no other file.
+  const at = { ...inStore(store, 'harvest.lfs'), env: { GIT_INDEX_FILE: indexFile } };
   try {
     const entries = rules.map(([name, { mode, id }]) => `${mode} ${id}\t${name}\0`).join('');
     await git({ ...at, args: ['update-index', '-z', '--index-info'], stdin: entries });

@@ -14,10 +14,16 @@ export interface StoredObject {
   content: Buffer;
 }
 
-/** A file, symlink or submodule of a tree. */
-export interface Leaf {
-  mode: string;
-  id: string;
+/** How git is run on a store: within the harvest's limits. */
+export function inStore(store: Store, op: string) {
+  const { memoryBytes, cpuSeconds } = store.limits;
+  return {
+    op,
+    code: 'harvest' as const,
+    gitDir: store.repository,
+    limits: { memoryBytes, cpuSeconds },
+    signal: store.signal,
+  };
 }
 
 /** Reads objects. Errors: `harvest` when one is missing, or together they exceed `maxBytes`. */
@@ -54,36 +60,12 @@ export async function blobSizes(store: Store, ids: readonly string[]): Promise<M
   return sizes;
 }
 
-/** All leaves of a tree: path → mode and id. */
-export async function listTree(store: Store, tree: string): Promise<Map<string, Leaf>> {
-  const output = await git({
-    op: 'harvest.listTree',
-    code: 'harvest',
-    gitDir: store.repository,
-    args: ['ls-tree', '-r', '-z', '--full-tree', '--end-of-options', tree],
-    maxOutputBytes: 256 * 2 ** 20,
-    limits: { memoryBytes: store.limits.memoryBytes, cpuSeconds: store.limits.cpuSeconds },
-    signal: store.signal,
-  });
-  const leaves = new Map<string, Leaf>();
-  for (const record of output.toString('utf8').split('\0')) {
-    const [, mode, id, path] = /^(\d{6}) \w+ ([0-9a-f]+)\t(.*)$/s.exec(record) ?? [];
-    if (mode !== undefined && id !== undefined && path !== undefined) leaves.set(path, { mode, id });
-  }
-  return leaves;
-}
-
 function batch(store: Store, args: string[], ids: readonly string[], maxOutputBytes: number): Promise<Buffer> {
-  const { memoryBytes, cpuSeconds } = store.limits;
   return git({
-    op: 'harvest.objects',
-    code: 'harvest',
-    gitDir: store.repository,
+    ...inStore(store, 'harvest.objects'),
     args,
     stdin: ids.map((id) => `${id}\n`).join(''),
     maxOutputBytes,
-    limits: { memoryBytes, cpuSeconds },
-    timeoutMs: cpuSeconds * 1000,
-    signal: store.signal,
+    timeoutMs: store.limits.cpuSeconds * 1000,
   });
 }
