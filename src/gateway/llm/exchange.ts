@@ -3,17 +3,18 @@
  * price. Trust: the client is the hostile sandbox and may leave, stall or never read; the provider may be slow, break
  * off, or send forms that nobody expects.
  */
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Readable, Transform } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
 import type { LlmCall } from '../../policy/llm/judge.ts';
 import type { TokenUsage } from '../../policy/llm/prices.ts';
 import { sendError } from './answers.ts';
+import { decoded } from './decode.ts';
 import { createMeter } from './meter.ts';
 import type { Meter } from './meter.ts';
 import type { LlmHandlerLimits, LlmProvider } from './port.ts';
-import { answerHeaders, upstreamHeaders, upstreamUrl } from './upstream.ts';
+import { open, send } from './opened.ts';
+import type { Opened } from './opened.ts';
+import { answerHeaders } from './upstream.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 /** What became of a call. `charged` is false when the provider certainly charged nothing. */
@@ -66,28 +67,6 @@ export function prepareExchange(options: ExchangeOptions): Prepared {
     },
     drop: () => opened?.abort.abort(),
   };
-}
-
-interface Opened {
-  upstream: ClientRequest;
-  abort: AbortController;
-  /** As `now` said. */
-  at: number;
-  /** Before it was sent. */
-  failed(): boolean;
-}
-
-function open({ call, provider, request, signal, now }: ExchangeOptions): Opened {
-  const abort = new AbortController();
-  const upstream = request(upstreamUrl(provider, call.wire, call.path), {
-    method: 'POST',
-    headers: upstreamHeaders(provider, call),
-    signal: AbortSignal.any([signal, abort.signal]),
-  });
-  let failed = false;
-  // Stays on: whoever waits for the answer is told by listeners of its own.
-  upstream.on('error', () => (failed = true));
-  return { upstream, abort, at: now(), failed: () => failed };
 }
 
 async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opened }): Promise<Exchanged> {
@@ -143,28 +122,6 @@ async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opene
     clearTimeout(drain);
     res.off('close', clientGone);
   }
-}
-
-type Reply = { ok: true; response: IncomingMessage } | { ok: false; sent: boolean };
-
-/** Sends the request; `sent` tells whether any byte may have reached the provider. */
-function send(upstream: ClientRequest, body: Buffer): Promise<Reply> {
-  return new Promise((resolve) => {
-    let sent = false;
-    const connected = (socket: Socket): void => {
-      const secure = 'secureConnecting' in socket && socket.secureConnecting === true;
-      if (!socket.connecting && !secure) sent = true;
-      else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => (sent = true));
-    };
-    if (upstream.socket) connected(upstream.socket);
-    else upstream.once('socket', connected);
-    upstream.once('response', (response) => resolve({ ok: true, response }));
-    // Stays on: errors after the answer are seen on the answer.
-    upstream.on('error', () => resolve({ ok: false, sent }));
-    upstream.once('close', () => resolve({ ok: false, sent }));
-    upstream.setHeader('content-length', body.length);
-    upstream.end(body);
-  });
 }
 
 function answerLost(
@@ -275,38 +232,6 @@ async function pass({
 /** A provider that goes on far beyond the limit that it was given is cut off. */
 function tooMuch(meter: Meter, call: LlmCall): boolean {
   return meter.textBytes() > call.output * BYTES_PER_TOKEN + 65_536;
-}
-
-/** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
-function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abort: () => void): Readable {
-  const decoder = decoderOf(response.headers['content-encoding']);
-  if (decoder === undefined) return response;
-  let packed = 0;
-  let plain = 0;
-  response.on('data', (chunk: Buffer) => (packed += chunk.length));
-  decoder.on('data', (chunk: Buffer) => {
-    plain += chunk.length;
-    if (plain > limits.maxMeteredBytes && plain > packed * limits.maxExpansion) abort();
-  });
-  response.once('error', (error) => decoder.destroy(error));
-  response.once('close', () => {
-    if (!response.complete) decoder.destroy();
-  });
-  return response.pipe(decoder);
-}
-
-function decoderOf(encoding: string | undefined): Transform | undefined {
-  switch (encoding?.trim().toLowerCase()) {
-    case 'gzip':
-    case 'x-gzip':
-      return createGunzip();
-    case 'deflate':
-      return createInflate();
-    case 'br':
-      return createBrotliDecompress();
-    default:
-      return undefined;
-  }
 }
 
 /** Reads a stream to its end; false when it broke off. */

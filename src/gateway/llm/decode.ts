@@ -1,0 +1,37 @@
+/* Trust: a provider may send what unpacks to far more than it is. */
+import type { IncomingMessage } from 'node:http';
+import type { Readable, Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { LlmHandlerLimits } from './port.ts';
+
+/** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
+export function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abort: () => void): Readable {
+  const decoder = decoderOf(response.headers['content-encoding']);
+  if (decoder === undefined) return response;
+  let packed = 0;
+  let plain = 0;
+  response.on('data', (chunk: Buffer) => (packed += chunk.length));
+  decoder.on('data', (chunk: Buffer) => {
+    plain += chunk.length;
+    if (plain > limits.maxMeteredBytes && plain > packed * limits.maxExpansion) abort();
+  });
+  response.once('error', (error) => decoder.destroy(error));
+  response.once('close', () => {
+    if (!response.complete) decoder.destroy();
+  });
+  return response.pipe(decoder);
+}
+
+function decoderOf(encoding: string | undefined): Transform | undefined {
+  switch (encoding?.trim().toLowerCase()) {
+    case 'gzip':
+    case 'x-gzip':
+      return createGunzip();
+    case 'deflate':
+      return createInflate();
+    case 'br':
+      return createBrotliDecompress();
+    default:
+      return undefined;
+  }
+}
