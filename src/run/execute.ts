@@ -1,6 +1,7 @@
 import { toRunError } from '../domain/errors.ts';
 import type { Digest } from '../domain/ids.ts';
 import { shownFiles, type RunResult } from '../domain/run.ts';
+import { commitMessage } from './commit-message.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { sandboxLives, watchLimits } from './limits.ts';
 import { holdResult } from './hold.ts';
@@ -166,7 +167,7 @@ async function deliver(
       mirror,
       exec: enclosure.exec,
       workspace: WORKSPACE,
-      message: (tree) => commitMessage(run, plan, tree),
+      message: (tree) => commitMessage({ ...run, spec: plan.spec }, tree),
       signal: unlessKept(run.signal, signal),
     });
   });
@@ -225,40 +226,6 @@ async function check(run: Run, plan: RunPlan, harvest: Harvest, signal: AbortSig
   } catch (thrown) {
     if (!run.signal.aborted) throw thrown;
   }
-}
-
-/** Records the checkpoint "commit made" first, so that the trailer can name it. */
-async function commitMessage(
-  run: Run,
-  plan: RunPlan,
-  facts: { tree: string; files: RunResult['files'] },
-): Promise<{ title: string; body: string; trailers: [string, string][] }> {
-  const { audit, job, notes } = run;
-  const recorded = audit.append({
-    zone: 'worker',
-    type: 'git.commit',
-    data: { tree: facts.tree, base: plan.spec.base, files: facts.files.length },
-  });
-  // Others may write while this line is synced, and the trailer names this one.
-  const checkpoint = audit.head();
-  await recorded;
-  const requester = job.requester;
-  return {
-    title: plan.spec.title,
-    body: notes.reason === undefined ? '' : `Partial work: the run ended early (${notes.reason}).`,
-    trailers: [
-      ...(requester === undefined
-        ? []
-        : [
-            ['Co-authored-by', `${requester.login} <${requester.id}+${requester.login}@users.noreply.github.com>`] as [
-              string,
-              string,
-            ],
-          ]),
-      ['Cofferdam-Run', job.runId],
-      ['Cofferdam-Audit', checkpoint],
-    ],
-  };
 }
 
 async function destroy(run: Run): Promise<void> {
