@@ -14,7 +14,8 @@ import {
 } from '../domain/configuration.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { freezeText } from '../domain/freeze.ts';
-import type { Actor, AgentConfiguration, RepoRef } from '../domain/run.ts';
+import type { Actor, RepoRef } from '../domain/run.ts';
+import type { AgentConfiguration } from '../domain/shown.ts';
 import type { OperatorPolicy } from '../domain/policy.ts';
 import type { Trigger } from '../domain/trigger.ts';
 import { priceTable } from '../gateway/llm/prices.ts';

@@ -1,7 +1,8 @@
 /** `.github/cofferdam.yml` against the operator's policy: what is wrong in it and where, or what it comes to. */
 import { CofferdamError } from '../domain/errors.ts';
 import { REPOSITORY_FILE, type EffectiveSettings, type RepositoryProblem } from '../domain/configuration.ts';
-import { RepositoryFile, type OperatorPolicy } from '../domain/policy.ts';
+import { type OperatorPolicy } from '../domain/policy.ts';
+import { RepositoryFile } from '../domain/repository-file.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';
 import { patternMatches } from '../policy/llm/judge.ts';
 import type { LoadedPolicy } from './policy-file.ts';

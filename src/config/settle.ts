@@ -4,14 +4,8 @@ import { mayAdd, operatorLine, readWaysOut, type WayOut } from '../policy/author
 import { ownLabel } from '../policy/authority/labels.ts';
 import { compileGlob } from '../policy/diff/glob.ts';
 import { stricterHold } from '../policy/diff/hold.ts';
-import type {
-  EgressEntry,
-  HoldSetting,
-  Limits,
-  OperatorPolicy,
-  PullSettings,
-  RepositoryFile,
-} from '../domain/policy.ts';
+import type { EgressEntry, HoldSetting, Limits, OperatorPolicy, PullSettings } from '../domain/policy.ts';
+import type { RepositoryFile } from '../domain/repository-file.ts';
 import { DEFAULT_METHODS, DEFAULT_PORTS } from '../policy/egress/decide.ts';
 import { matchesAllow } from '../policy/egress/host.ts';
 import type { LoadedPolicy } from './policy-file.ts';

@@ -3,6 +3,8 @@ import { CommitSha, Digest, RunId } from './ids.ts';
 import type { EgressPolicy, HoldSetting, Limits, PullSettings, Wire } from './policy.ts';
 import type { RunError } from './errors.ts';
 import type { HeldFacts } from './held.ts';
+import type { EndReason, FinalState } from './final-state.ts';
+import type { Steering } from './shown.ts';
 
 export const RepoRef = z.object({
   id: z.number().int().optional(),
@@ -132,7 +134,7 @@ export const RunRequest = z.object({
 export type RunRequest = z.infer<typeof RunRequest>;
 
 /** The run manifest: frozen before anything starts, hashable. */
-export interface RunSpec {
+export interface RunSpec extends Steering {
   runId: RunId;
   /** `owner/name` for reports and ledgers. */
   repository: string;
@@ -159,98 +161,6 @@ export interface RunSpec {
   pull?: PullSettings;
   /** Set when `base` is the head of a pull request from a fork; `baseRef` is then the branch that it asks to be merged into. */
   fork?: ForkBase;
-  /** Advice for agents that is shown as this commit of the default branch has it, instead of as the base has it. */
-  advice?: { commit: CommitSha; files: ShownFile[] };
-  /** Files of the default branch that configure the agent of this run. */
-  configuration?: AgentConfiguration;
-}
-
-/** What a repository has to configure an agent with: hooks, MCP servers, settings. */
-export interface AgentConfiguration {
-  /** Of the default branch. */
-  commit: CommitSha;
-  /** `sha256`: of the bytes; null: no plain file, or one that is too large. */
-  files: { path: string; sha256: Digest | null; allowed: boolean }[];
-  /** Where one is allowed: what lies in the workspace otherwise than in the base. The agent reads its configuration then. */
-  shown: ShownFile[];
-}
-
-/** Does the agent read what the repository configures it with? */
-export function readsConfiguration({ configuration }: Pick<RunSpec, 'configuration'>): boolean {
-  return configuration?.files.some(({ allowed }) => allowed) === true;
-}
-
-/** All files that lie in the agent's workspace otherwise than in its base. */
-export function shownFiles({ advice, configuration }: Pick<RunSpec, 'advice' | 'configuration'>): ShownFile[] {
-  return [...(advice?.files ?? []), ...(configuration?.shown ?? [])];
-}
-
-/** A file that lies in the workspace otherwise than in the base that was checked out. */
-export interface ShownFile {
-  path: string;
-  /** The blob that lies there; null: no file does. */
-  shown: string | null;
-  /** What the base has; null: nothing. */
-  own: { mode: string; id: string } | null;
-}
-
-export const FINAL_STATES = [
-  'succeeded',
-  'unverified',
-  'verify_failed',
-  'no_change',
-  'partial',
-  'timed_out',
-  'over_budget',
-  'held',
-  'needs_input',
-  'cancelled',
-  'refused',
-  'failed',
-] as const;
-export const FinalState = z.enum(FINAL_STATES);
-export type FinalState = z.infer<typeof FinalState>;
-
-/** Why a run ended early. */
-export const EndReason = z.enum([
-  'max_cost',
-  'max_turns',
-  'timeout',
-  'disk',
-  'oom',
-  'pids',
-  'stopped',
-  'portal_lost',
-  'gateway_lost',
-  'record_lost',
-  'idle',
-]);
-export type EndReason = z.infer<typeof EndReason>;
-
-interface StateRow {
-  /** Conclusion of the check run; `none` means that no check run is written. */
-  conclusion: 'success' | 'neutral' | 'failure' | 'timed_out' | 'action_required' | 'cancelled' | 'none';
-  exitCode: number;
-}
-
-const states: Record<FinalState, StateRow> = {
-  succeeded: { conclusion: 'success', exitCode: 0 },
-  unverified: { conclusion: 'neutral', exitCode: 0 },
-  verify_failed: { conclusion: 'failure', exitCode: 4 },
-  no_change: { conclusion: 'neutral', exitCode: 3 },
-  partial: { conclusion: 'neutral', exitCode: 5 },
-  timed_out: { conclusion: 'timed_out', exitCode: 124 },
-  over_budget: { conclusion: 'action_required', exitCode: 126 },
-  held: { conclusion: 'action_required', exitCode: 6 },
-  needs_input: { conclusion: 'action_required', exitCode: 6 },
-  cancelled: { conclusion: 'cancelled', exitCode: 130 },
-  refused: { conclusion: 'none', exitCode: 2 },
-  failed: { conclusion: 'failure', exitCode: 1 },
-};
-
-/** Conclusion of the check run and exit code of `cofferdam run` for a final state. */
-export function stateRow(state: FinalState): StateRow {
-  return states[state];
 }
 
 export interface Usage {

@@ -1,15 +1,9 @@
 import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
-import {
-  askedBy,
-  ownBranch,
-  stateRow,
-  type Actor,
-  type AgentConfiguration,
-  type RunRequest,
-  type RunResult,
-} from '../domain/run.ts';
+import { askedBy, ownBranch, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
+import { stateRow } from '../domain/final-state.ts';
+import { type AgentConfiguration } from '../domain/shown.ts';
 import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
 import {

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { ShownFile } from '../domain/run.ts';
+import type { ShownFile } from '../domain/shown.ts';
 import { listFiles, replaceFiles, type TreeFile } from '../git/tree.ts';
 import { inStore, type Store } from './objects.ts';
 

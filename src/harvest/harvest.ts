@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CommitSha, Digest } from '../domain/ids.ts';
-import { shownFiles } from '../domain/run.ts';
+import { shownFiles } from '../domain/shown.ts';
 import { git } from '../git/git.ts';
 import { commitTree, diffNumstat, diffPatch, readCommit, updateRef, type Person } from '../git/plumbing.ts';
 import type { Harvest, Harvester } from '../run/ports.ts';

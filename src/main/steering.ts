@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CofferdamError } from '../domain/errors.ts';
 import { CommitSha, Digest } from '../domain/ids.ts';
-import type { AgentConfiguration, RunSpec } from '../domain/run.ts';
+import type { AgentConfiguration, Steering } from '../domain/shown.ts';
 import { gitText } from '../git/git.ts';
 import type { At } from '../git/plumbing.ts';
 import { listFiles, readBlob } from '../git/tree.ts';
@@ -23,7 +23,7 @@ const CONFIGURATION_FILES = 500;
 export async function steeringOf(
   mirror: Mirror,
   options: { roots: readonly string[]; allowed: readonly string[]; signal: AbortSignal },
-): Promise<Pick<RunSpec, 'advice' | 'configuration'>> {
+): Promise<Steering> {
   const { roots, allowed, signal } = options;
   const at = { gitDir: mirror.path, op: 'main.steeringOf', code: 'clone' as const, signal };
   const ref = `refs/heads/${mirror.defaultBranch}^{commit}`;

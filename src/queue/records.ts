@@ -2,7 +2,8 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
-import { FinalState, ownBranch, repoKey, RunRequest } from '../domain/run.ts';
+import { ownBranch, repoKey, RunRequest } from '../domain/run.ts';
+import { FinalState } from '../domain/final-state.ts';
 import { STEPS, type RunRecord, type RunRecords } from '../run/ports.ts';
 
 /** Finished runs stay readable this long. */

@@ -1,7 +1,8 @@
 import { DelayedError, Worker, type Job } from 'bullmq';
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
-import type { FinalState, RunRequest } from '../domain/run.ts';
+import type { RunRequest } from '../domain/run.ts';
+import type { FinalState } from '../domain/final-state.ts';
 import type { RunRecord } from '../run/ports.ts';
 import { isFinal } from './records.ts';
 import { StopRequest, type RunEnd, type RunQueue } from './runs.ts';

@@ -1,4 +1,4 @@
-import type { ShownFile } from '../domain/run.ts';
+import type { ShownFile } from '../domain/shown.ts';
 
 /**
  * What runs inside the sandbox, as the agent's user, to make the clone. It is convenience, not defence.

@@ -1,6 +1,7 @@
 import { toRunError } from '../domain/errors.ts';
 import type { Digest } from '../domain/ids.ts';
-import { shownFiles, type RunResult } from '../domain/run.ts';
+import { type RunResult } from '../domain/run.ts';
+import { shownFiles } from '../domain/shown.ts';
 import { commitMessage } from './commit-message.ts';
 import { openEnclosure, type Enclosure } from './enclosure.ts';
 import { sandboxLives, watchLimits } from './limits.ts';

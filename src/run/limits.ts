@@ -1,4 +1,4 @@
-import type { EndReason } from '../domain/run.ts';
+import type { EndReason } from '../domain/final-state.ts';
 import type { Gateway, Sandbox } from './ports.ts';
 
 /** Aborts once, with the first reason that ends a run's work. */

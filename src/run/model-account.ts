@@ -1,6 +1,7 @@
 import type { AuditEntry } from '../domain/audit.ts';
 import type { Limits } from '../domain/policy.ts';
-import type { EndReason, Usage } from '../domain/run.ts';
+import type { Usage } from '../domain/run.ts';
+import type { EndReason } from '../domain/final-state.ts';
 import { formatUsd } from '../domain/ids.ts';
 import { ledgerDay } from '../policy/llm/budget.ts';
 import type { CapName } from '../policy/llm/budget.ts';

@@ -1,4 +1,4 @@
-import type { EndReason, FinalState } from '../domain/run.ts';
+import type { EndReason, FinalState } from '../domain/final-state.ts';
 import type { ErrorCode } from '../domain/errors.ts';
 
 /** What is known when a run has ended. */

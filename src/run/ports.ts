@@ -6,8 +6,6 @@ import type { EgressPolicy, Limits, SandboxSettings } from '../domain/policy.ts'
 import type {
   ChangedFile,
   EgressEntryFact,
-  EndReason,
-  FinalState,
   PatchFacts,
   ProcessRecord,
   RunRequest,
@@ -15,6 +13,7 @@ import type {
   RunSpec,
   Usage,
 } from '../domain/run.ts';
+import type { EndReason, FinalState } from '../domain/final-state.ts';
 import type { HeldFacts } from '../domain/held.ts';
 
 /** The single writer of one run's audit file. `append` writes before it returns, and resolves when the line is as durable as it has to be (synced for `DURABLE_EVENTS`). */

@@ -1,5 +1,6 @@
 import type { RunError } from '../domain/errors.ts';
-import type { CommandFact, EgressEntryFact, EndReason, ProcessRecord, RunResult, Usage } from '../domain/run.ts';
+import type { CommandFact, EgressEntryFact, ProcessRecord, RunResult, Usage } from '../domain/run.ts';
+import type { EndReason } from '../domain/final-state.ts';
 import type { HeldFacts } from '../domain/held.ts';
 import type { Enclosure } from './enclosure.ts';
 import { finalState } from './outcome.ts';

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { CofferdamError } from '../domain/errors.ts';
-import { readsConfiguration, type CommandFact, type RunSpec, type ShownFile } from '../domain/run.ts';
+import { type CommandFact, type RunSpec } from '../domain/run.ts';
+import { readsConfiguration, type ShownFile } from '../domain/shown.ts';
 import { checkoutCommand, shownLines, type Checkout } from './checkout.ts';
 import type { Enclosure } from './enclosure.ts';
 import type { AgentMessage, AgentOutcome, Agents, AuditLog } from './ports.ts';

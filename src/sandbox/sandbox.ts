@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { CofferdamError } from '../domain/errors.ts';
 import type { ErrorCode } from '../domain/errors.ts';
-import type { EndReason } from '../domain/run.ts';
+import type { EndReason } from '../domain/final-state.ts';
 import type { ExecOptions, ExecResult, Sandbox, SandboxOptions, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { demultiplex } from './demultiplex.ts';

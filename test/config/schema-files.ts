@@ -6,7 +6,8 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { format } from 'prettier';
 import { z } from 'zod';
-import { OperatorPolicy, ProviderSettings, RepositoryFile } from '../../src/domain/policy.ts';
+import { OperatorPolicy, ProviderSettings } from '../../src/domain/policy.ts';
+import { RepositoryFile } from '../../src/domain/repository-file.ts';
 
 export const DIRECTORY = join(import.meta.dirname, '../../docs/schemas');
 

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import type { HoldSetting } from '../../src/domain/policy.ts';
 import { createHarvester } from '../../src/harvest/harvest.ts';
 import { createRepositories } from '../../src/git/mirror.ts';
-import type { ShownFile } from '../../src/domain/run.ts';
+import type { ShownFile } from '../../src/domain/shown.ts';
 import { steeringOf } from '../../src/main/steering.ts';
 import { checkoutCommand, shownLines, type Checkout } from '../../src/run/checkout.ts';
 import { deliveredAs } from '../../src/run/held.ts';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { allowableHosts, buttonCommand, endButtons, RUNNING_BUTTONS } from '../../src/policy/authority/buttons.ts';
 import type { EgressEntry } from '../../src/domain/policy.ts';
-import { FINAL_STATES, type RunResult } from '../../src/domain/run.ts';
+import { type RunResult } from '../../src/domain/run.ts';
+import { FINAL_STATES } from '../../src/domain/final-state.ts';
 import { digest } from '../github/run.ts';
 
 const permitted: EgressEntry[] = [{ host: '*.docs.test', methods: ['GET'] }];

@@ -2,7 +2,8 @@ import type { AuditEntry } from '../../src/domain/audit.ts';
 import { CofferdamError } from '../../src/domain/errors.ts';
 import { CommitSha, Digest, RunId } from '../../src/domain/ids.ts';
 import { SandboxSettings } from '../../src/domain/policy.ts';
-import type { ChangedFile, EndReason, RunResult, RunSpec } from '../../src/domain/run.ts';
+import type { ChangedFile, RunResult, RunSpec } from '../../src/domain/run.ts';
+import type { EndReason } from '../../src/domain/final-state.ts';
 import type { HeldFacts } from '../../src/domain/held.ts';
 import type {
   AgentOutcome,

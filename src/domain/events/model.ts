@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { EndReason } from '../run.ts';
+import { EndReason } from '../final-state.ts';
 import { as, Command, Count, Id, Method, Micro, Ms, Text, UrlPath } from './field.ts';
 
 const callId = as('gen_ai.response.id', Id).describe('Ours: one for each call');

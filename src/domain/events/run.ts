@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { EndReason, FinalState } from '../run.ts';
+import { EndReason, FinalState } from '../final-state.ts';
 import {
   Arguments,
   as,

@@ -1,4 +1,4 @@
-import type { ShownFile } from '../../domain/run.ts';
+import type { ShownFile } from '../../domain/shown.ts';
 import { compileGlob, globMatches } from './glob.ts';
 import { canonicalPath, nameProblem, resolveTarget } from './path.ts';
 

@@ -1,14 +1,7 @@
 import { formatUsd } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
-import type {
-  ChangedFile,
-  CommandFact,
-  EgressEntryFact,
-  EndReason,
-  FinalState,
-  RunResult,
-  Usage,
-} from '../../domain/run.ts';
+import type { ChangedFile, CommandFact, EgressEntryFact, RunResult, Usage } from '../../domain/run.ts';
+import type { EndReason, FinalState } from '../../domain/final-state.ts';
 import type { DenyReason } from '../../domain/decision.ts';
 import { errorRow } from '../../domain/errors.ts';
 import { classOf, type DenialClass } from '../egress/report.ts';

@@ -1,7 +1,8 @@
 import type { DenyReason } from '../../domain/decision.ts';
 import { formatUsd } from '../../domain/ids.ts';
 import type { HoldSetting } from '../../domain/policy.ts';
-import type { FinalState, Verb } from '../../domain/run.ts';
+import type { Verb } from '../../domain/run.ts';
+import type { FinalState } from '../../domain/final-state.ts';
 import type { CommandProblem } from '../../domain/trigger.ts';
 import { assemble } from './assemble.ts';
 import { code, link } from './outside.ts';

@@ -1,15 +1,7 @@
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
-import type {
-  Actor,
-  AgentConfiguration,
-  Command,
-  FrozenText,
-  PatchFacts,
-  RunCause,
-  RunResult,
-  Usage,
-} from '../../domain/run.ts';
+import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
+import type { AgentConfiguration } from '../../domain/shown.ts';
 import { assemble, type Section } from './assemble.ts';
 import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { heldDiff, heldSections } from './held.ts';
