@@ -4,11 +4,8 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CommitSha } from '../../src/domain/ids.ts';
 import type { PullSettings } from '../../src/domain/policy.ts';
-import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
-import type { RunRequest } from '../../src/domain/run.ts';
-import { createLogger } from '../../src/telemetry/log.ts';
 import { active, render } from '../policy/rendered.ts';
-import { digest, harvestOf, memoryAudit, pushTo, requestOn, resultOf, settings, specOf } from './run.ts';
+import { digest, harvestOf, memoryAudit, publisherOf, requestOn, resultOf, specOf } from './run.ts';
 import { stage, type Stage } from './stage.ts';
 
 const { signal } = new AbortController();
@@ -42,18 +39,6 @@ function amended(gitDir: string, files: Record<string, string>): CommitSha {
   git('add', '-A');
   git('commit', '--quiet', '--amend', '--no-edit');
   return CommitSha.parse(git('rev-parse', 'HEAD'));
-}
-
-function publisherOf(here: Stage, request: RunRequest): GitHubPublisher {
-  return createPublisher({
-    repository: here.repository,
-    request,
-    push: pushTo(here),
-    settings,
-    hidden: [],
-    intervalMs: 0,
-    log: createLogger({ level: 'silent' }),
-  });
 }
 
 /** A whole publication; twice with `again`, as after a crash. */

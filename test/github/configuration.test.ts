@@ -4,13 +4,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parsePolicy } from '../../src/config/policy-file.ts';
 import { checkRepositoryFile } from '../../src/config/repository-file.ts';
 import type { Trigger } from '../../src/domain/trigger.ts';
-import { createPublisher } from '../../src/github/publisher.ts';
 import type { CheckRun } from '../../src/local/github/state.ts';
 import { checkConfiguration } from '../../src/run/trigger/configuration.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
 import { active, invisible, render } from '../policy/rendered.ts';
-import { pushTo, requestOn, resultOf, settings } from './run.ts';
+import { publisherOf, requestOn, resultOf } from './run.ts';
 import { branch, stage, type Stage } from './stage.ts';
 
 const FILE = '.github/cofferdam.yml';
@@ -205,15 +204,7 @@ describe('a configuration that is wrong on the default branch', () => {
     const message = `${FILE}:3:1: unknown key "verfy"; did you mean "verify"?`;
     for (let turn = 0; turn < 3; turn += 1) {
       const request = requestOn(here, { number });
-      const publisher = createPublisher({
-        repository: here.repository,
-        request,
-        push: pushTo(here),
-        settings,
-        hidden: [],
-        intervalMs: 0,
-        log: createLogger({ level: 'silent' }),
-      });
+      const publisher = publisherOf(here, request);
       await publisher.queued({ ahead: 0 });
       const error = { code: 'repository_file' as const, op: 'config.readRepositoryFile', message };
       await publisher.finish({ result: resultOf(request, { state: 'refused', files: [], error }) });

@@ -2,18 +2,10 @@ import { expect, it } from 'vitest';
 import { parsePolicy } from '../../src/config/policy-file.ts';
 import { helpOf } from '../../src/main/help-of.ts';
 import { helpReply, type HelpFacts } from '../../src/policy/markdown/replies.ts';
-import { SERVED_VERBS } from '../../src/run/trigger/ports.ts';
+import { HELP } from './installation.ts';
 import { stage } from './stage.ts';
 
-const base: HelpFacts = {
-  prefix: '/agent',
-  label: 'agent',
-  verbs: SERVED_VERBS,
-  maxCost: 5_000_000,
-  timeoutMinutes: 30,
-  agent: 'opencode',
-  hold: 'protected',
-};
+const base: HelpFacts = { ...HELP, hold: 'protected' };
 const policy = parsePolicy('egress: { allow: [] }\nllm: { providers: { anthropic: {} } }\n', 'p');
 const installation = { policy, agents: ['opencode', 'codex'] };
 

@@ -20,6 +20,7 @@ import { publishHeld } from '../../src/run/held.ts';
 import type { HeldResults } from '../../src/run/ports.ts';
 import { endedWithoutWorker } from '../../src/run/trigger/ended.ts';
 import { handleTrigger } from '../../src/run/trigger/handle.ts';
+import type { HelpFacts } from '../../src/policy/markdown/replies.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../../src/run/trigger/ports.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { createWebhookHandler } from '../../src/webhook/handler.ts';
@@ -30,6 +31,16 @@ import { harvestOf, memoryAudit, pushTo, resultOf, settings, specOf } from './ru
 import { stage, type Stage } from './stage.ts';
 
 const SECRET = 'a secret of the test';
+
+/** What help says of an installation, before a repository's own file is looked at. */
+export const HELP: HelpFacts = {
+  prefix: '/agent',
+  label: 'agent',
+  verbs: SERVED_VERBS,
+  maxCost: 5_000_000,
+  timeoutMinutes: 30,
+  agent: 'opencode',
+};
 
 export interface AuditedDecision {
   type: string;
@@ -170,14 +181,7 @@ export async function install(
       },
     }),
     budget: () => Promise.resolve({ maxCost: 1, repository: { spent: 0, cap: 1 }, installation: { spent: 0, cap: 1 } }),
-    help: {
-      prefix: '/agent',
-      label: 'agent',
-      verbs: SERVED_VERBS,
-      maxCost: 5_000_000,
-      timeoutMinutes: 30,
-      agent: 'opencode',
-    },
+    help: HELP,
     now: () => new Date().toISOString(),
   });
   let handling = 0;

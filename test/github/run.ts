@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { CommitSha, Digest, type RunId } from '../../src/domain/ids.ts';
 import type { Limits } from '../../src/domain/policy.ts';
 import { RunRequest, type RunResult, type RunSpec } from '../../src/domain/run.ts';
-import type { PushBranch } from '../../src/github/publisher.ts';
+import { createPublisher, type GitHubPublisher, type PushBranch } from '../../src/github/publisher.ts';
+import { createLogger } from '../../src/telemetry/log.ts';
 import { pushTo as pushWith } from '../../src/github/push.ts';
 import type { AuditEntry } from '../../src/domain/audit.ts';
 import type { AuditLog, Harvest } from '../../src/run/ports.ts';
@@ -147,4 +148,17 @@ export function memoryAudit(): AuditLog & { entries: AuditEntry[] } {
     seal: () => Promise.resolve({ count: entries.length, head: digest }),
     close: () => Promise.resolve(),
   };
+}
+
+/** A publisher that waits for nothing and says nothing to a log. */
+export function publisherOf(here: Stage, request: RunRequest): GitHubPublisher {
+  return createPublisher({
+    repository: here.repository,
+    request,
+    push: pushTo(here),
+    settings,
+    hidden: [],
+    intervalMs: 0,
+    log: createLogger({ level: 'silent' }),
+  });
 }

@@ -8,18 +8,16 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { AuditEntry } from '../../src/domain/audit.ts';
-import { runId, type Digest } from '../../src/domain/ids.ts';
+import { runId } from '../../src/domain/ids.ts';
 import type { EgressPolicy } from '../../src/domain/policy.ts';
-import { createGateways, type GatewayHost } from '../../src/main/gateway-client.ts';
-import { createMemoryLedger } from '../../src/run/ledger.ts';
-import type { AgentMessage, AuditLog, Gateway, GatewayOptions } from '../../src/run/ports.ts';
+import type { GatewayHost } from '../../src/main/gateway-client.ts';
+import type { AgentMessage, GatewayOptions } from '../../src/run/ports.ts';
 import { Raw, connectTo, denials, policyOf } from '../gateway/hermetic.ts';
+import { auditOf, openGateway, type OpenedGateway } from '../gateway/process.ts';
 
 const run = promisify(execFile);
 /** A process that misbehaves waits as long, so that it has started even where others keep the processors busy. */
 const START_MS = 4_000;
-const CA = '/etc/ssl/certs/ca-certificates.crt';
 let dir: string;
 let open: { close: () => Promise<void> }[] = [];
 
@@ -34,50 +32,10 @@ afterEach(async () => {
   open = [];
 });
 
-interface Opened {
-  gateway: Gateway;
-  events: AuditEntry[];
-  socket: string;
-}
-
-function auditOf(events: AuditEntry[]): AuditLog {
-  return {
-    file: '',
-    append: (entry) => {
-      events.push(entry);
-      return Promise.resolve();
-    },
-    head: () => 'sha256:0' as Digest,
-    seal: () => Promise.reject(new Error('not here')),
-    close: () => Promise.resolve(),
-  };
-}
-
-async function start(options: Partial<GatewayOptions> = {}, host: Partial<GatewayHost> = {}): Promise<Opened> {
-  const events: AuditEntry[] = [];
-  const gateways = createGateways({ dataDir: dir, ledger: createMemoryLedger(), caFile: CA, llm: undefined, ...host });
-  const limits = {
-    maxCost: 1_000_000,
-    repositoryDailyCost: 1_000_000,
-    installationDailyCost: 1_000_000,
-    timeoutMs: 60_000,
-    maxTurns: 10,
-    stepMs: 60_000,
-    idleMs: 60_000,
-  };
-  const gateway = await gateways.open({
-    runId: runId(crypto.getRandomValues(new Uint8Array(12))),
-    policy: policyOf([{ host: 'allowed.test' }]),
-    git: {},
-    llm: false,
-    limits,
-    account: { repository: 'o/r', installation: 'i' },
-    audit: auditOf(events),
-    signal: new AbortController().signal,
-    ...options,
-  });
-  open.push(gateway);
-  return { gateway, events, socket: join(gateway.socketDir, 'gateway.sock') };
+async function start(options: Partial<GatewayOptions> = {}, host: Partial<GatewayHost> = {}): Promise<OpenedGateway> {
+  const opened = await openGateway(dir, policyOf([{ host: 'allowed.test' }]), options, host);
+  open.push(opened.gateway);
+  return opened;
 }
 
 async function nameStatus(socket: string, name: string): Promise<number> {

@@ -1,5 +1,6 @@
 import { micromark } from 'micromark';
 import { gfm, gfmHtml } from 'micromark-extension-gfm';
+import { expect } from 'vitest';
 
 /** Markdown as GitHub's dialect renders it, with dangerous protocols left in, so that they are found. */
 export function render(markdown: string): string {
@@ -47,4 +48,13 @@ export function invisible(text: string): string[] {
       (code >= 0xe0000 && code <= 0xe0fff)
     );
   });
+}
+
+/** What any text that is sent to GitHub must be, whatever came into it; `own`: elements that its writer makes. */
+export function expectHarmless(markdown: string, own: readonly RegExp[]): void {
+  expect(active(render(markdown), own)).toEqual([]);
+  expect(invisible(markdown)).toEqual([]);
+  expect(markdown).not.toMatch(/^\s*(?:>\s*)?::\w|##\[/m);
+  expect(render(markdown)).not.toMatch(/language-(?:mermaid|geojson|math|topojson|stl)/);
+  expect(markdown.length).toBeLessThan(65_000);
 }
