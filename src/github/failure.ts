@@ -155,3 +155,8 @@ export async function unless<T>(kinds: readonly GitHubError['kind'][], promise: 
     throw thrown;
   }
 }
+
+/** Which kind of failure this is, for logs. */
+export function failureKind(thrown: unknown): string {
+  return thrown instanceof GitHubError ? thrown.kind : 'unknown';
+}

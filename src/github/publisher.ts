@@ -2,20 +2,10 @@ import { CofferdamError } from '../domain/errors.ts';
 import type { CommitSha, Digest } from '../domain/ids.ts';
 import type { EgressEntry, Limits } from '../domain/policy.ts';
 import { askedBy, ownBranch, type Actor, type RunRequest, type RunResult } from '../domain/run.ts';
-import { stateRow } from '../domain/final-state.ts';
 import { type AgentConfiguration } from '../domain/shown.ts';
-import { endButtons, RUNNING_BUTTONS, type Button } from '../policy/authority/buttons.ts';
 import { remarksOn, type Remark } from '../policy/diff/remarks.ts';
-import {
-  checkSummary,
-  checkText,
-  checkTitle,
-  runningSummary,
-  supersededSummary,
-  type Asked,
-} from '../policy/markdown/check.ts';
+import type { Asked } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
-import { annotations } from '../policy/markdown/remarks.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
 import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
@@ -24,11 +14,11 @@ import { ask } from './ask.ts';
 import { answerThreads } from './answer-threads.ts';
 import { checkAuthority } from './authority.ts';
 import { recorded } from './effect.ts';
-import { GitHubError, unless } from './failure.ts';
+import { failureKind, GitHubError, unless } from './failure.ts';
 import { asPatch, moved, pushResult, unlessRefused, uponFork } from './fork.ts';
 import { openPull } from './open-pull.ts';
-import { putCheck, type Check } from './check-run.ts';
 import type { GitHubRepository } from './repository.ts';
+import { createRunChecks, elapsed } from './run-checks.ts';
 import { stateAfter, type ThreadState } from './state-label.ts';
 import { createStatusComment } from './status.ts';
 
@@ -124,6 +114,8 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     log,
   });
 
+  const checks = createRunChecks({ ...options, shown, followUp, redact });
+
   function facts(phase: StatusFacts['phase']): string {
     const { actor, command, input, cause } = request;
     const base = {
@@ -141,82 +133,25 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     return redact(statusComment({ ...base, ...settings, phase }));
   }
 
-  function check(output: Check['output'], conclusion?: Check['conclusion'], buttons?: readonly Button[]): Check {
-    const actions = buttons ?? (conclusion === undefined ? RUNNING_BUTTONS : []);
-    const { title, summary, text } = output;
-    // A path that had to be changed names no file any more.
-    const marks = output.annotations?.filter(({ path }) => redact(path) === path);
-    return {
-      externalId: runId,
-      actions,
-      detailsUrl: runUrl,
-      output: {
-        title: redact(title),
-        summary: redact(summary),
-        text: text === undefined ? undefined : redact(text),
-        annotations: marks,
-      },
-      conclusion,
-    };
-  }
-
-  /** A follow-up shows on its pull request from the beginning. */
-  function openCheck(step: string): Promise<void> {
-    if (followUp === undefined) return Promise.resolve();
-    const output = { title: 'Cofferdam is working', summary: runningSummary({ runId, runUrl, step }) };
-    return putCheck(shown, followUp.sha, check(output)).catch((thrown: unknown) => {
-      log.warn({ runId, kind: kindOf(thrown) }, 'check run not opened');
-    });
-  }
-
   /** Never fails: the labels are a convenience. */
   async function showState(state: ThreadState | undefined): Promise<void> {
     const label = options.label ?? 'agent';
     const by = state === 'working' ? shown : repository;
     await by.setStateLabel(source.number, { label, state }).catch((thrown: unknown) => {
-      log.warn({ runId, kind: kindOf(thrown) }, 'state label not set');
+      log.warn({ runId, kind: failureKind(thrown) }, 'state label not set');
     });
   }
 
   /** It is published without this; but without its record it was not tried, and the run ends. */
   function without(what: string, thrown: unknown): undefined {
     if (thrown instanceof CofferdamError && thrown.code === 'audit') throw thrown;
-    log.warn({ runId, kind: kindOf(thrown) }, what);
+    log.warn({ runId, kind: failureKind(thrown) }, what);
   }
 
-  async function closeChecks(end: FinishOptions): Promise<void> {
-    const { result } = end;
-    const { conclusion } = stateRow(result.state);
+  async function closeChecks({ result, seal, receipt }: FinishOptions): Promise<void> {
     pushed ??= result.branch === undefined ? undefined : result.head;
-    const sha = pushed ?? followUp?.sha;
     await opening;
-    if (sha === undefined || conclusion === 'none') return;
-    const { seal, receipt } = end;
-    const audit = seal === undefined ? undefined : { ...seal, file: fileName(result.auditFile) };
-    const evidence = {
-      ...settings,
-      runId,
-      result,
-      prefix,
-      elapsedMs: elapsed(result),
-      runUrl,
-      audit,
-      receipt,
-      steps,
-      remarks,
-      asked,
-    };
-    const buttons = endButtons(result, options.mayAdd ?? []);
-    const output = {
-      title: checkTitle(result),
-      summary: checkSummary(evidence),
-      text: checkText(evidence),
-      annotations: annotations(remarks),
-    };
-    await putCheck(repository, sha, check(output, conclusion, buttons));
-    if (followUp === undefined || pushed === undefined || followUp.sha === pushed) return;
-    const superseded = { title: 'Continued on a newer commit', summary: supersededSummary({ runId, head: pushed }) };
-    await putCheck(repository, followUp.sha, check(superseded, 'neutral'));
+    await checks.close({ ...settings, result, seal, receipt, pushed, steps, remarks, asked });
   }
 
   return {
@@ -230,7 +165,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       if (progress.state === 'done' && progress.durationMs !== undefined) {
         steps.push({ step: progress.step, durationMs: progress.durationMs });
       }
-      opening ??= Promise.all([openCheck(progress.step), showState('working')]).then(() => undefined);
+      opening ??= Promise.all([checks.open(progress.step), showState('working')]).then(() => undefined);
       comment.show(() => facts(runningPhase(progress, steps)));
     },
     async publish({ spec, harvest, result, audit, signal }) {
@@ -260,18 +195,17 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
         asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
       }
       const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
-      const output = { title: 'Cofferdam is finishing', summary: runningSummary({ runId, runUrl, step: 'publish' }) };
-      await recorded(audit, checking, () => putCheck(repository, commit, check(output))).catch((thrown: unknown) =>
+      await recorded(audit, checking, () => checks.follow(commit)).catch((thrown: unknown) =>
         without('check run not opened', thrown),
       );
       return { branch, head: commit, pull, baseMoved };
     },
     async finish(end) {
       const { result, seal } = end;
-      const checks = await settled(closeChecks(end));
+      const closed = await settled(closeChecks(end));
       const audit = seal === undefined ? undefined : { count: seal.count, head: seal.head };
       const mayPushWorkflows = await workflowPermission(repository, result);
-      const trouble = checks?.message;
+      const trouble = closed?.message;
       const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
       // Before the comment: whoever reads that it is over finds nothing that says otherwise.
       await showState(stateAfter(result));
@@ -280,7 +214,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
         repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused', source.number),
       );
       const answered = await settled(answerThreads({ repository, request, result, redact }));
-      const failed = [said, checks, reacted, answered].find((error) => error !== undefined);
+      const failed = [said, closed, reacted, answered].find((error) => error !== undefined);
       if (failed !== undefined) throw failed;
     },
   };
@@ -302,18 +236,6 @@ async function workflowPermission(repository: GitHubRepository, result: RunResul
 function runningPhase(progress: RunProgress, steps: { step: string; durationMs: number }[]): StatusFacts['phase'] {
   const { step, atMs, usage, egress } = progress;
   return { name: 'running', step, steps: [...steps], elapsedMs: atMs, usage, egress };
-}
-
-function elapsed(result: RunResult): number {
-  return Math.max(0, Date.parse(result.endedAt) - Date.parse(result.startedAt)) || 0;
-}
-
-function fileName(path: string | undefined): string | undefined {
-  return path?.split('/').at(-1);
-}
-
-function kindOf(thrown: unknown): string {
-  return thrown instanceof GitHubError ? thrown.kind : 'unknown';
 }
 
 /** The failure, so that the other parts are still done. */

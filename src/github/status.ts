@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STATUS_MARKER } from '../policy/markdown/status.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { GitHubError } from './failure.ts';
+import { failureKind, GitHubError } from './failure.ts';
 import type { GitHubRepository } from './repository.ts';
 
 type CommentVerbs = Pick<GitHubRepository, 'comments' | 'createComment' | 'editComment' | 'deleteComment'>;
@@ -102,7 +102,7 @@ export function createStatusComment(options: StatusCommentOptions): StatusCommen
         await write(options.progress ?? repository, body);
         shown = body;
       } catch (thrown) {
-        log.warn({ kind: thrown instanceof GitHubError ? thrown.kind : 'unknown' }, 'status comment not written');
+        log.warn({ kind: failureKind(thrown) }, 'status comment not written');
       }
       edits += 1;
       await sleep(pauseAfter(edits, options.intervalMs), undefined, { signal: wake.signal }).catch(() => undefined);
