@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { z } from 'zod';
 import { CofferdamError, errorRow } from '../src/domain/errors.ts';
 import { machineEnvironment } from '../src/local/machine/main.ts';
@@ -38,6 +38,8 @@ interface Stage {
 interface Result extends Counts {
   name: string;
   seconds: number;
+  /** Each failed test, or file that did not load, with the beginning of its reason; none for a stage that is not vitest. */
+  failures?: readonly string[];
 }
 
 interface Scene {
@@ -51,10 +53,27 @@ interface Scene {
 type VitestReport = z.infer<typeof VitestReport>;
 const VitestReport = z.object({
   numPassedTests: z.int().nonnegative(),
-  numFailedTests: z.int().nonnegative(),
   numPendingTests: z.int().nonnegative(),
   numTodoTests: z.int().nonnegative(),
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      message: z.string().optional(),
+      assertionResults: z.array(
+        z.object({
+          fullName: z.string(),
+          status: z.string(),
+          failureMessages: z.array(z.string()).nullish(),
+        }),
+      ),
+    }),
+  ),
 });
+
+/** As much of the reason as tells one failure from another. */
+const LINES_OF_A_FAILURE = 6;
+const COLUMNS_OF_A_FAILURE = 200;
 
 const PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
 const FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
@@ -111,14 +130,32 @@ function runProgram(
   });
 }
 
+/** The failed tests of a report, and its files that failed without one, each with the first lines of why. */
+function failuresOf({ testResults }: VitestReport): string[] {
+  const excerpt = (reason: string) =>
+    stripVTControlCharacters(reason)
+      .split('\n')
+      .filter((line) => line.trim() !== '' && !line.includes('/node_modules/'))
+      .slice(0, LINES_OF_A_FAILURE)
+      .map((line) => `\n      ${line.slice(0, COLUMNS_OF_A_FAILURE)}`)
+      .join('');
+  return testResults.flatMap(({ name, status, message = '', assertionResults }) => {
+    const file = relative(ROOT, name);
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    if (failed.length === 0 && status === 'failed') return [`${file}${excerpt(message)}`];
+    return failed.map((test) => `${file}: ${test.fullName}${excerpt((test.failureMessages ?? []).join('\n'))}`);
+  });
+}
+
 /**
- * What a run of vitest counts as. One that fails without a failed test (a file that does not load, an error outside of
- * any test, no report) counts as one failed.
+ * What a run of vitest counts as. One that fails without a failed test or file (an error outside of any test, no report)
+ * counts as one failed.
  */
-function countTests(code: number, report: VitestReport | undefined): Counts {
+function countTests(code: number, report: VitestReport | undefined): Counts & Pick<Result, 'failures'> {
   if (report === undefined) return FAILED;
-  const failed = report.numFailedTests === 0 && code !== 0 ? 1 : report.numFailedTests;
-  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
+  const failures = failuresOf(report);
+  const failed = failures.length === 0 && code !== 0 ? 1 : failures.length;
+  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests, failures };
 }
 
 async function readReport(file: string): Promise<VitestReport | undefined> {
@@ -138,8 +175,9 @@ async function runStage(stage: Stage, scene: Scene, show: boolean): Promise<Resu
   const extra = stage.counts ? ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`] : [];
   const { code, said } = await runProgram([...stage.command, ...extra], { ...scene, show });
   if (!show) say(`${title}\n${said}`);
-  const counts = stage.counts ? countTests(code, await readReport(report)) : code === 0 ? PASSED : FAILED;
-  return { name: stage.name, seconds: (performance.now() - started) / 1000, ...counts };
+  const seconds = (performance.now() - started) / 1000;
+  if (!stage.counts) return { name: stage.name, seconds, ...(code === 0 ? PASSED : FAILED) };
+  return { name: stage.name, seconds, ...countTests(code, await readReport(report)) };
 }
 
 /** The machine, or nothing after having said why. */
@@ -196,6 +234,12 @@ async function runAll(stages: readonly Stage[], signal: AbortSignal): Promise<Re
 }
 
 function printSum(results: readonly Result[]): void {
+  // Again at the end, since what a log keeps of a long run is often its end.
+  const failures = results.flatMap(({ failures = [] }) => failures);
+  if (failures.length > 0) {
+    say('\n== failed');
+    for (const failure of failures) say(`  ${failure}`);
+  }
   say('\n== summary');
   for (const { name, seconds, passed, failed, skipped } of results) {
     const counts = `${passed} passed, ${failed} failed, ${skipped} skipped`;
