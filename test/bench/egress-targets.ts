@@ -230,6 +230,24 @@ export async function mitmproxy({ ca }: Upstream): Promise<Target> {
   });
 }
 
+/** What a proxy in Node costs that reads requests and does nothing else. */
+export async function relay({ ca }: Upstream): Promise<Target> {
+  const child = fork(fileURLToPath(new URL('egress-relay.child.ts', import.meta.url)), [ca]);
+  const [told] = (await once(child, 'message')) as [{ port: number; ca: string }];
+  const pid = child.pid ?? 0;
+  return {
+    name: 'relay',
+    proxy: { host: '127.0.0.1', port: told.port },
+    readingCa: told.ca,
+    memory: () => memoryOf(pid),
+    seconds: () => secondsOf(pid),
+    stop: () => {
+      child.kill();
+      return Promise.resolve();
+    },
+  };
+}
+
 /** A program that lives in a directory which goes with it. */
 async function inDirectory(
   name: string,

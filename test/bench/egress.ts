@@ -9,6 +9,7 @@ import {
   FLOOD,
   LARGE,
   mitmproxy,
+  relay,
   SMALL,
   smokescreen,
   squid,
@@ -224,7 +225,7 @@ export async function bench(): Promise<void> {
     ...(await started('tinyproxy', tinyproxy())),
     ...(await started('smokescreen', smokescreen())),
   ];
-  const reader = await started('mitmproxy', mitmproxy(upstream));
+  const readers = [...(await started('mitmproxy', mitmproxy(upstream))), ...(await started('relay', relay(upstream)))];
   // First, since a process that has worked holds what it will use again.
   await memories([ours, ...others], upstream, 'passed');
   const passing = [straight, ...others, ours];
@@ -232,7 +233,7 @@ export async function bench(): Promise<void> {
     await rates(`flood, ${count} tunnels at once`, passing, 'MiB a second', (target) => flood(target, upstream, count));
   }
   await allOf(passing, upstream, 'passed');
-  await allOf([straight, ...reader, ours], upstream, 'read');
+  await allOf([straight, ...readers, ours], upstream, 'read');
   const record = ours.record();
   const [connects, requests] = [recorded(record, 'egress.connect'), recorded(record, 'egress.request')];
   assert.ok(connects > TUNNELS && requests > 8_000, 'the gateway kept no record');
