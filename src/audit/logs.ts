@@ -32,6 +32,7 @@ export interface FoundFile {
   runId: RunId;
   /** When it was written to last, milliseconds since the epoch. */
   changedMs: number;
+  /** With what lies beside it: seal and patch. */
   bytes: number;
   sealed: boolean;
 }
@@ -65,8 +66,9 @@ async function listFiles(directory: string): Promise<FoundFile[]> {
     if (!runId.success) continue;
     const found = await stat(join(directory, name)).catch(() => undefined);
     if (found === undefined) continue;
-    const { mtimeMs, size } = found;
-    files.push({ runId: runId.data, changedMs: mtimeMs, bytes: size, sealed: seals.has(`${name}.seal`) });
+    const { seal, patch } = auditPaths(directory, runId.data);
+    const bytes = found.size + ((await sizeOf(seal)) ?? 0) + ((await sizeOf(patch)) ?? 0);
+    files.push({ runId: runId.data, changedMs: found.mtimeMs, bytes, sealed: seals.has(`${name}.seal`) });
   }
   return files.sort((a, b) => b.changedMs - a.changedMs);
 }

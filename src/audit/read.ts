@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { AuditDecision, AuditEvent, AuditSource, AuditZone } from '../domain/audit.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
+import { runOfFile } from './file-name.ts';
 import { GENESIS, lineHash, MAX_LINE_BYTES } from './chain.ts';
 import { parseSeal } from './seal.ts';
 
@@ -42,8 +43,8 @@ export interface AuditReader {
   reading(): Reading;
 }
 
-/** A reader that takes bytes in any pieces. With `partial` it may begin in the middle of a chain. */
-export function createAuditReader(options: { partial?: boolean } = {}): AuditReader {
+/** A reader that takes bytes in any pieces. With `partial` it may begin in the middle of a chain; `runId`: whose lines these must be. */
+export function createAuditReader(options: { partial?: boolean; runId?: RunId | undefined } = {}): AuditReader {
   const state: Reading = {
     lines: 0,
     bytes: 0,
@@ -56,6 +57,7 @@ export function createAuditReader(options: { partial?: boolean } = {}): AuditRea
   };
   let pieces: Buffer[] = [];
   let discarding = false;
+  let { runId } = options;
 
   function odd(message: string): void {
     state.irregular += 1;
@@ -70,6 +72,11 @@ export function createAuditReader(options: { partial?: boolean } = {}): AuditRea
     else if (first) state.skipped = event.seq;
     else if (event.seq !== state.next) odd(`sequence number ${event.seq}, expected ${state.next}`);
     else if (event.prev !== state.head) odd('does not follow from the line before');
+    if (typeof event !== 'string') {
+      // Said once: all lines of a file that was put in another's place are of that run.
+      if (event.runId !== (runId ?? event.runId)) odd(`belongs to run ${event.runId}`);
+      ({ runId } = event);
+    }
     state.next = typeof event === 'string' ? state.next + 1 : event.seq + 1;
     state.head = lineHash(line);
     return typeof event === 'string' ? undefined : event;
@@ -165,7 +172,7 @@ export interface AuditPiece {
 
 /** Reads a file to its present end, piece by piece. Errors: `usage` when it cannot be read. */
 export async function* readAuditFile(file: string): AsyncGenerator<AuditPiece> {
-  const reader = createAuditReader();
+  const reader = createAuditReader({ runId: runOfFile(file) });
   try {
     for await (const chunk of createReadStream(file)) {
       yield { events: reader.feed(chunk as Buffer), reading: reader.reading() };
@@ -182,7 +189,8 @@ export async function* readAuditFile(file: string): AsyncGenerator<AuditPiece> {
  */
 export function describeReading(reading: Reading, over: boolean, seal: string | null = null): string[] {
   const said: string[] = [];
-  const count = seal === null ? undefined : (parseSeal(seal)?.body.count ?? 'no');
+  const count = seal === null ? undefined : parseSeal(seal)?.body.count;
+  if (seal !== null && count === undefined) said.push('the seal is not readable');
   if (count !== undefined && count !== reading.lines + reading.skipped)
     said.push(`the seal is of ${count} lines; ${reading.lines + reading.skipped} are here`);
   if (reading.skipped > 0) said.push(`the first ${reading.skipped} events are not here`);

@@ -18,10 +18,12 @@ export function beyondRetention(files: readonly FoundFile[], retention: Retentio
   const { maxAgeMs = Infinity, maxBytes = Infinity } = retention;
   const newestFirst = [...files].sort((a, b) => b.changedMs - a.changedMs);
   let bytes = 0;
+  let full = false;
   return newestFirst.filter((file) => {
     const old = nowMs - file.changedMs > maxAgeMs;
-    const fits = bytes + file.bytes <= maxBytes;
-    if (file.sealed && (old || !fits)) return true;
+    // What is older than the first that does not fit goes, too, however small it is: never a newer one instead of an older one.
+    full ||= bytes + file.bytes > maxBytes;
+    if (file.sealed && (old || full)) return true;
     bytes += file.bytes;
     return false;
   });

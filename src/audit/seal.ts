@@ -1,9 +1,10 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { CofferdamError } from '../domain/errors.ts';
 import { Digest, RunId } from '../domain/ids.ts';
+import { writeDurably, writeOnce } from './write-once.ts';
 
 /** The installation's Ed25519 key. */
 export interface SigningKey {
@@ -37,44 +38,43 @@ export function publicKeyFile(dataDir: string): string {
   return join(dataDir, 'keys', 'audit.pem.pub');
 }
 
-/** Loads the installation's key from `<dataDir>/keys/audit.pem` (0600), or makes it. */
+/**
+ * Loads the installation's key from `<dataDir>/keys/audit.pem` (0600), or makes it; its public half is put beside it when it is not
+ * there, and never changed. Errors: `audit`.
+ */
 export async function loadSigningKey(dataDir: string): Promise<SigningKey> {
   const file = join(dataDir, 'keys', 'audit.pem');
-  const pem = await readFile(file, 'utf8').catch((cause: unknown) => {
+  const privateKey = readKey(file, (await readPem(file)) ?? (await makeKey(file)));
+  const publicKey = createPublicKey(privateKey);
+  await writeOnce(`${file}.pub`, publicPem(publicKey)).catch((cause: unknown) => {
+    throw new CofferdamError('audit', 'audit.loadSigningKey', `cannot write ${file}.pub`, cause);
+  });
+  return { privateKey, publicKey };
+}
+
+/** Null: there is none. */
+async function readPem(file: string): Promise<string | null> {
+  return readFile(file, 'utf8').catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw new CofferdamError('audit', 'audit.loadSigningKey', `cannot read ${file}`, cause);
   });
-  if (pem === null) return makeKey(file);
+}
+
+function readKey(file: string, pem: string): KeyObject {
   try {
-    const privateKey = createPrivateKey(pem);
-    return { privateKey, publicKey: createPublicKey(privateKey) };
+    return createPrivateKey(pem);
   } catch (cause) {
     throw new CofferdamError('audit', 'audit.loadSigningKey', `${file} is not a private key`, cause);
   }
 }
 
-async function makeKey(file: string): Promise<SigningKey> {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  try {
-    await durably(file, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 'wx');
-  } catch (cause) {
-    // Another process of the same installation was first.
-    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return loadSigningKey(dirname(dirname(file)));
+/** The key that is there then: of two processes that begin together, one makes it. */
+async function makeKey(file: string): Promise<string> {
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const mine = await writeOnce(file, pem).catch((cause: unknown) => {
     throw new CofferdamError('audit', 'audit.makeKey', `cannot write ${file}`, cause);
-  }
-  await durably(`${file}.pub`, publicPem(publicKey), 'w');
-  return { privateKey, publicKey };
-}
-
-async function durably(file: string, text: string, flags: string): Promise<void> {
-  const handle = await open(file, flags, 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  });
+  return mine ? pem : ((await readPem(file)) ?? pem);
 }
 
 export function publicPem(key: KeyObject): string {
@@ -104,7 +104,7 @@ export async function writeSeal(options: {
     publicKey: publicPem(options.key.publicKey),
   };
   const target = `${options.file}.seal`;
-  await durably(`${target}.new`, `${JSON.stringify(seal, null, 2)}\n`, 'w');
+  await writeDurably(`${target}.new`, `${JSON.stringify(seal, null, 2)}\n`, 'w');
   await rename(`${target}.new`, target);
 }
 

@@ -8,6 +8,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { AuditEvent } from '../domain/audit.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { Digest, RunId } from '../domain/ids.ts';
+import { runOfFile } from './file-name.ts';
 import { digestOf, encodeLine, GENESIS, lineHash, MAX_LINE_BYTES } from './chain.ts';
 import { parseSeal, signatureValid } from './seal.ts';
 
@@ -32,6 +33,8 @@ export const VERIFY_EXIT: Record<VerifyVerdict, number> = { valid: 0, broken: 1,
 interface Walk {
   lines: number;
   prev: string;
+  /** Whose lines these must be: as asked for, else as the first one says. */
+  of?: RunId | undefined;
   runId?: RunId;
   mono: number;
   checkpoints: Digest[];
@@ -68,9 +71,11 @@ function checkLine(walk: Walk, bytes: Buffer, open: boolean): string | null {
   // The canonical text is compared too, so that duplicate keys, spaces and extra fields cannot hide in a line.
   if (encodeLine(event) !== text) return 'the line is not in canonical form';
   if (event.seq !== walk.lines) return `sequence number ${event.seq}, expected ${walk.lines}`;
-  if (event.prev !== walk.prev) return 'does not follow from the line before';
-  if (walk.runId !== undefined && event.runId !== walk.runId) return `belongs to run ${event.runId}`;
+  if (event.prev !== walk.prev)
+    return `does not follow from line ${walk.lines}: one of the two is not as it was written`;
+  if (event.runId !== (walk.of ?? event.runId)) return `belongs to run ${event.runId}, not to ${walk.of}`;
   if (event.mono < walk.mono) return 'monotonic time runs backwards';
+  walk.of = event.runId;
   walk.runId = event.runId;
   walk.mono = event.mono;
   walk.prev = lineHash(bytes);
@@ -78,8 +83,8 @@ function checkLine(walk: Walk, bytes: Buffer, open: boolean): string | null {
   return null;
 }
 
-async function walkLines(content: AsyncIterable<Uint8Array>): Promise<Walk> {
-  const walk: Walk = { lines: 0, prev: GENESIS, mono: 0, checkpoints: [] };
+async function walkLines(content: AsyncIterable<Uint8Array>, of: RunId | undefined): Promise<Walk> {
+  const walk: Walk = { lines: 0, prev: GENESIS, mono: 0, checkpoints: [], of };
   for await (const { bytes, open } of readLines(content)) {
     const message = checkLine(walk, bytes, open);
     if (message !== null) {
@@ -106,24 +111,29 @@ async function readSeal(file: string): Promise<string | null> {
   }
 }
 
-/** `verifyAudit` for a file and the seal beside it. Errors: `usage` when one of them cannot be read. */
+/**
+ * `verifyAudit` for a file and the seal beside it. A file that is named after a run must be of that run: two files that changed
+ * places, each with its seal, are whole. Errors: `usage` when one of them cannot be read.
+ */
 export async function verifyAuditFile({ file, key }: { file: string; key?: string }): Promise<VerifyResult> {
   const seal = await readSeal(`${file}.seal`);
   try {
-    return await verifyAudit({ content: createReadStream(file), seal, ...(key === undefined ? {} : { key }) });
+    const runId = runOfFile(file);
+    return await verifyAudit({ content: createReadStream(file), seal, runId, ...(key === undefined ? {} : { key }) });
   } catch (cause) {
     if (cause instanceof CofferdamError) throw cause;
     throw new CofferdamError('usage', 'audit.verify', `cannot read ${file}`, cause);
   }
 }
 
-/** Recomputes the chain, compares it with the seal and checks the seal's signature with `key` when one is given. */
+/** Recomputes the chain, compares it with the seal and checks the seal's signature with `key` when one is given. `runId`: whose record it must be. */
 export async function verifyAudit(options: {
   content: AsyncIterable<Uint8Array>;
   seal: string | null;
+  runId?: RunId | undefined;
   key?: string;
 }): Promise<VerifyResult> {
-  const walk = await walkLines(options.content);
+  const walk = await walkLines(options.content, options.runId);
   const base = {
     lines: walk.lines,
     checkpoints: walk.checkpoints,

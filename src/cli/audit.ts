@@ -26,6 +26,10 @@ function clock(ms: number): string {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
 
+function plural(count: number, one: string): string {
+  return `${count} ${one}${count === 1 ? '' : 's'}`;
+}
+
 const SIGN: Record<Entry['outcome'], string> = { none: ' ', running: '●', ok: '✓', failed: '✕', denied: '⊘' };
 const COLOUR: Record<Entry['outcome'], Parameters<typeof styleText>[0]> = {
   none: 'reset',
@@ -58,7 +62,7 @@ function heading({ outline, spending, network, elapsedMs }: RunStory): string[] 
   const subject = manifest?.title ?? manifest?.command.join(' ') ?? 'no manifest yet';
   return [
     terminalLine(subject),
-    `${terminalLine(outcome?.state ?? 'goes on')}${outcome?.reason === undefined ? '' : ` (${terminalLine(outcome.reason)})`}, ${clock(elapsedMs)}${money}, ${spending.turns} model calls, ${allAttempts(network)} attempts denied`,
+    `${terminalLine(outcome?.state ?? 'goes on')}${outcome?.reason === undefined ? '' : ` (${terminalLine(outcome.reason)})`}, ${clock(elapsedMs)}${money}, ${plural(spending.turns, 'model call')}, ${plural(allAttempts(network), 'attempt')} denied`,
   ];
 }
 

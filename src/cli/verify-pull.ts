@@ -18,14 +18,14 @@ interface Compared {
   problems: string[];
 }
 
-/** `https://host/owner/name/pull/N` on the configured GitHub; undefined for anything else. */
+/** `https://host/owner/name/pull/N`, or a page below it, on the configured GitHub; undefined for anything that is no address. */
 export function parsePullUrl(
   target: string,
   webUrl: string,
 ): { owner: string; name: string; number: number } | undefined {
   if (!/^https?:\/\//.test(target) || !URL.canParse(target)) return undefined;
   const url = new URL(target);
-  const [, owner, name, number] = /^\/([\w.-]+)\/([\w.-]+)\/pull\/(\d+)\/?$/.exec(url.pathname) ?? [];
+  const [, owner, name, number] = /^\/([\w.-]+)\/([\w.-]+)\/pull\/(\d+)(?:\/.*)?$/.exec(url.pathname) ?? [];
   if (url.origin !== new URL(webUrl).origin || owner === undefined || name === undefined || number === undefined)
     throw new CofferdamError(
       'usage',
@@ -74,7 +74,15 @@ export async function verifyPull(options: {
 }): Promise<{ compared: Compared[]; exitCode: number }> {
   const environment = requireSettings(options.environment, ['APP_ID', 'PRIVATE_KEY']);
   const { appId, privateKey, github, dataDir } = environment;
-  const evidence = await pullEvidence({ apiUrl: github.apiUrl, appId, privateKey, ...options.pull });
+  const evidence = await pullEvidence({ apiUrl: github.apiUrl, appId, privateKey, ...options.pull }).catch(
+    (cause: unknown) => {
+      // With its own exit code: that GitHub cannot be asked says nothing about the record.
+      if (!(cause instanceof CofferdamError) || cause.code !== 'github') throw cause;
+      const { owner, name, number } = options.pull;
+      const what = `cannot read pull request ${owner}/${name}#${number} at ${github.apiUrl} as App ${appId}; is the App installed there? Its audit files can be checked one by one, by run id`;
+      throw new CofferdamError('usage', 'cli.verifyPull', what, cause);
+    },
+  );
   const compared: Compared[] = [];
   for (const commit of evidence.commits) {
     const named = trailer(commit.message, 'Cofferdam-Run');

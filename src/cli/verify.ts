@@ -17,7 +17,10 @@ export async function locate(target: string, dataDir: string): Promise<string> {
   await access(file).catch(async (cause: unknown) => {
     const removal = id.success ? await findRemoval(auditDirectory(dataDir), id.data) : null;
     if (removal !== null) throw new CofferdamError('usage', 'cli.verify', describeRemoval(removal), cause);
-    throw new CofferdamError('usage', 'cli.verify', `cannot read ${file}`, cause);
+    const what = id.success
+      ? `there is no audit file of run ${id.data} in ${auditDirectory(dataDir)}: set COFFERDAM_DATA_DIR to the data directory of the worker that ran it, or give the file`
+      : `cannot read ${file}: give an audit file, a run id or the address of a pull request`;
+    throw new CofferdamError('usage', 'cli.verify', what, cause);
   });
   return file;
 }

@@ -27,9 +27,14 @@ function stopSignal(): AbortSignal {
   return controller.signal;
 }
 
-function appOptions(): { environment: Environment; signal: AbortSignal } {
+/** What the installation on this machine is set to: commands about it must see what `setup` wrote, as `start` does. */
+function installation(): Environment {
   loadEnvironmentFile();
-  return { environment: readEnvironment(), signal: stopSignal() };
+  return readEnvironment();
+}
+
+function appOptions(): { environment: Environment; signal: AbortSignal } {
+  return { environment: installation(), signal: stopSignal() };
 }
 
 function addAuditCommands(program: Command): void {
@@ -40,7 +45,7 @@ function addAuditCommands(program: Command): void {
     .argument('<run>', 'run id or audit file')
     .action(async (target: string) => {
       const { auditShowCommand } = await import('../cli/audit.ts');
-      const { dataDir } = readEnvironment();
+      const { dataDir } = installation();
       process.exitCode = await auditShowCommand({ target, dataDir, stdout: process.stdout });
     });
   audit
@@ -50,7 +55,7 @@ function addAuditCommands(program: Command): void {
     .option('--output <directory>', 'audit file, seal, patch and public key are copied into it')
     .action(async (target: string, options: { output?: string }) => {
       const { auditExportCommand } = await import('../cli/audit.ts');
-      const { dataDir } = readEnvironment();
+      const { dataDir } = installation();
       process.exitCode = await auditExportCommand({ target, ...options, dataDir, stdout: process.stdout });
     });
   audit
@@ -60,7 +65,7 @@ function addAuditCommands(program: Command): void {
     .option('--mib <count>', 'keep at most this much, in MiB')
     .action(async (options: { days?: string; mib?: string }) => {
       const { auditPruneCommand } = await import('../cli/audit.ts');
-      const { dataDir } = readEnvironment();
+      const { dataDir } = installation();
       process.exitCode = await auditPruneCommand({ ...options, dataDir, stdout: process.stdout });
     });
 
@@ -75,7 +80,7 @@ function addAuditCommands(program: Command): void {
       process.exitCode = await openCommand({
         target,
         ...options,
-        environment: readEnvironment(),
+        environment: installation(),
         stdout: process.stdout,
         signal: stopSignal(),
       });
@@ -98,18 +103,21 @@ function addPolicyCommands(program: Command): void {
     .addHelpText('after', '\nExit codes: 0 allowed, 1 denied, 2 wrong usage or policy.')
     .action(async (target: string, method: string | undefined, path: string, options: Record<string, never>) => {
       const { policyTestCommand } = await import('../cli/policy.ts');
-      process.exitCode = await policyTestCommand({ ...options, target, method, path, ...surroundings() });
+      process.exitCode = await policyTestCommand({
+        ...options,
+        target,
+        method,
+        path,
+        ...appOptions(),
+        stdout: process.stdout,
+      });
     });
   common(policy.command('explain'))
     .description('the effective rules, and where each came from')
     .action(async (options: Record<string, never>) => {
       const { policyExplainCommand } = await import('../cli/policy.ts');
-      process.exitCode = await policyExplainCommand({ ...options, ...surroundings() });
+      process.exitCode = await policyExplainCommand({ ...options, ...appOptions(), stdout: process.stdout });
     });
-}
-
-function surroundings(): { environment: Environment; signal: AbortSignal; stdout: NodeJS.WriteStream } {
-  return { environment: readEnvironment(), signal: stopSignal(), stdout: process.stdout };
 }
 
 function build(): Command {
@@ -211,7 +219,7 @@ function build(): Command {
       process.exitCode = await verifyCommand({
         target,
         ...options,
-        environment: readEnvironment(),
+        environment: installation(),
         stdout: process.stdout,
       });
     });
@@ -231,11 +239,10 @@ function build(): Command {
     )
     .action(async (target: string, options: { as: string; policy?: string; json?: boolean }) => {
       const { planCommand } = await import('../cli/plan.ts');
-      loadEnvironmentFile();
       process.exitCode = await planCommand({
         ...options,
         target,
-        environment: readEnvironment(),
+        environment: installation(),
         stdout: process.stdout,
       });
     });
@@ -257,7 +264,13 @@ function build(): Command {
     )
     .action(async (options: { only?: string; tier?: string; policy?: string; report?: string; json?: boolean }) => {
       const { attackCommand } = await import('../cli/attack.ts');
-      process.exitCode = await attackCommand({ ...options, ...surroundings(), stderr: process.stderr });
+      process.exitCode = await attackCommand({
+        ...options,
+        environment: readEnvironment(),
+        signal: stopSignal(),
+        stdout: process.stdout,
+        stderr: process.stderr,
+      });
     });
 
   program
@@ -266,7 +279,7 @@ function build(): Command {
     .option('--json', 'write the result as JSON')
     .action(async (options: { json?: boolean }) => {
       const { doctorCommand } = await import('../cli/doctor.ts');
-      process.exitCode = await doctorCommand({ ...options, environment: readEnvironment(), stdout: process.stdout });
+      process.exitCode = await doctorCommand({ ...options, environment: installation(), stdout: process.stdout });
     });
 
   program

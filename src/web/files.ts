@@ -94,6 +94,7 @@ export async function serveCheck(pages: Pages, exchange: RunExchange, watched: W
     const result = await verifyAudit({
       content: bytesOf(watched),
       seal: await watched.log.seal(),
+      runId,
       ...(key === undefined ? {} : { key }),
     });
     const [words, text] = WORDS[result.verdict];

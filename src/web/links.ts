@@ -1,6 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeOnce } from '../audit/write-once.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
 
@@ -8,19 +9,7 @@ import type { RunId } from '../domain/ids.ts';
 export async function loadLinkKey(dataDir: string): Promise<Buffer> {
   const file = join(dataDir, 'keys', 'links');
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    const handle = await open(file, 'wx', 0o600).catch((cause: unknown) => {
-      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return null;
-      throw cause;
-    });
-    if (handle !== null) {
-      try {
-        await handle.writeFile(randomBytes(32).toString('hex'));
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    }
+    await writeOnce(file, randomBytes(32).toString('hex'));
     const key = Buffer.from((await readFile(file, 'utf8')).trim(), 'hex');
     if (key.length === 32) return key;
     throw new CofferdamError(

@@ -35,7 +35,7 @@ export function createWatch(logs: RunLogs): Watch {
   async function find(runId: RunId): Promise<Watched | null> {
     const log = await logs.open(runId);
     if (log === null) return null;
-    const watched = watch(log);
+    const watched = watch(runId, log);
     kept.set(runId, watched);
     const [oldest] = kept.keys();
     if (kept.size > KEPT && oldest !== undefined) kept.delete(oldest);
@@ -63,8 +63,8 @@ export function createWatch(logs: RunLogs): Watch {
   };
 }
 
-function watch(log: RunLog): Watched {
-  const reader: AuditReader = createAuditReader({ partial: log.partial });
+function watch(runId: RunId, log: RunLog): Watched {
+  const reader: AuditReader = createAuditReader({ partial: log.partial, runId });
   const teller: StoryTeller = createStory();
   let mark = '';
   let seal: string | null = null;

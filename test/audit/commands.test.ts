@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, utimes } from 'node:fs/promises';
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
@@ -41,7 +41,7 @@ describe('audit show', () => {
     for (const part of [
       'fix: parseTime understands "1h 30m"',
       'succeeded, ',
-      '$0.05 of $2.00, 2 model calls, 1 attempts denied',
+      '$0.05 of $2.00, 2 model calls, 1 attempt denied',
       '── agent ──',
       /agent {4}message {2}I will look at the parser/,
       /host {3}⊘ denied {3}telemetry\.example {2}not_allowed/,
@@ -103,6 +103,20 @@ describe('retention', () => {
   ])('%s', (_name, retention, expected) => {
     expect(gone(retention)).toEqual(expected);
   });
+  it('never keeps an older file in place of a newer one that is too large', () => {
+    const large = files.map((file, age) => ({ ...file, sealed: true, bytes: age === 1 ? 100 : 10 }));
+    expect(beyondRetention(large, { maxBytes: 50 }, 1_000).map((file) => ids.indexOf(file.runId))).toEqual([1, 2, 3]);
+    expect(beyondRetention(large, { maxBytes: 130 }, 1_000).map((file) => ids.indexOf(file.runId))).toEqual([]);
+  });
+
+  it('counts what lies beside a log', async () => {
+    await using dir = await directory();
+    const file = await sealed(dir);
+    await writeFile(join(dir.audit, `${RUN_ID}.patch`), 'x'.repeat(1_000));
+    const sizes = await Promise.all([file, `${file}.seal`].map(async (one) => (await stat(one)).size));
+    const [found] = await createFileLogs(dir.audit).list();
+    expect(found?.bytes).toBe(1_000 + (sizes[0] ?? 0) + (sizes[1] ?? 0));
+  });
 
   it('removes log, seal and patch, and asks for a bound', async () => {
     await using dir = await directory();
@@ -128,7 +142,9 @@ describe('retention', () => {
     const environment = readEnvironment({ COFFERDAM_DATA_DIR: dir.path });
     await expect(verifyCommand({ ...asked, environment })).rejects.toThrow(gone);
     // Of one that was never here it says nothing of the kind.
-    await expect(auditShowCommand({ ...asked, target: 'rcccccccccccc' })).rejects.toThrow('cannot read');
+    await expect(auditShowCommand({ ...asked, target: 'rcccccccccccc' })).rejects.toThrow(
+      /^there is no audit file of run rcccccccccccc in .*COFFERDAM_DATA_DIR/,
+    );
     expect(await createFileLogs(dir.audit).removed(RUN_ID)).toMatchObject({ why: 'age', count: WHOLE_RUN.length + 1 });
     expect(await prune(dir.audit, { maxAgeMs: 1 })).toEqual([]);
     await open.seal();
@@ -210,13 +226,18 @@ describe('a pull request against its audit', () => {
   it.each([
     ['https://github.example/o/r/pull/7', { owner: 'o', name: 'r', number: 7 }],
     ['https://github.example/o/r/pull/7/', { owner: 'o', name: 'r', number: 7 }],
+    ['https://github.example/o/r/pull/7/files?w=1#diff-a', { owner: 'o', name: 'r', number: 7 }],
     [RUN_ID, undefined],
     ['./audit.jsonl', undefined],
   ])('knows an address from a file: %s', (target, expected) => {
     expect(parsePullUrl(target, 'https://github.example')).toEqual(expected);
   });
 
-  it.each(['https://evil.example/o/r/pull/7', 'https://github.example/o/r/issues/7'])('refuses %s', (target) => {
+  it.each([
+    'https://evil.example/o/r/pull/7',
+    'https://github.example/o/r/issues/7',
+    'https://github.example/o/r/pull/7x',
+  ])('refuses %s', (target) => {
     expect(() => parsePullUrl(target, 'https://github.example')).toThrow('is no pull request of');
   });
 });

@@ -1,5 +1,8 @@
-import { appendFile, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { publicKeyFile } from '../../src/audit/seal.ts';
@@ -7,8 +10,10 @@ import { VERIFY_EXIT } from '../../src/audit/verify.ts';
 import { auditShowCommand } from '../../src/cli/audit.ts';
 import { verifyCommand } from '../../src/cli/verify.ts';
 import { readEnvironment } from '../../src/config/environment.ts';
+import { RunId } from '../../src/domain/ids.ts';
 import { directory, openLog, putAll, RUN_ID, WHOLE_RUN, type Directory } from './run-log.ts';
 
+const OTHER = RunId.parse('rbbbbbbbbbbbb');
 let dir: Directory;
 let file: string;
 
@@ -21,11 +26,14 @@ beforeEach(async () => {
 });
 afterEach(() => dir[Symbol.asyncDispose]());
 
-async function verify(options: { target?: string; key?: string; json?: boolean } = {}): Promise<[number, string]> {
+async function verify(
+  options: { target?: string; key?: string; json?: boolean; settings?: Record<string, string> } = {},
+): Promise<[number, string]> {
+  const { settings, ...asked } = options;
   const said: string[] = [];
-  const environment = readEnvironment({ COFFERDAM_DATA_DIR: dir.path });
+  const environment = readEnvironment({ COFFERDAM_DATA_DIR: dir.path, ...settings });
   const stdout = { write: (text: string) => said.push(text) };
-  return [await verifyCommand({ target: RUN_ID, ...options, environment, stdout }), said.join('')];
+  return [await verifyCommand({ target: RUN_ID, ...asked, environment, stdout }), said.join('')];
 }
 
 async function otherKey(): Promise<string> {
@@ -59,6 +67,23 @@ describe('verify exits with', () => {
     expect(await verify()).toEqual([1, expect.stringContaining('the file is empty')]);
   });
 
+  it('AUD-001 1 when it is the whole record of another run, with its seal, in this one’s place', async () => {
+    const other = await openLog(dir, OTHER);
+    await putAll(other, WHOLE_RUN);
+    await other.seal();
+    expect((await verify({ target: OTHER }))[0]).toBe(0);
+    for (const beside of ['', '.seal']) await copyFile(`${other.file}${beside}`, `${file}${beside}`);
+    for (const target of [RUN_ID, file])
+      expect(await verify({ target })).toEqual([
+        1,
+        expect.stringContaining(`broken at ${file}:1: belongs to run ${OTHER}, not to ${RUN_ID}`),
+      ]);
+    // A file of another name says nothing of whose it is.
+    const anonymous = join(dir.path, 'a.jsonl');
+    for (const beside of ['', '.seal']) await rename(`${file}${beside}`, `${anonymous}${beside}`);
+    expect(await verify({ target: anonymous })).toEqual([0, expect.stringContaining(`run ${OTHER}`)]);
+  });
+
   it('1 when another installation signed it', async () => {
     expect(await verify({ key: await otherKey() })).toEqual([1, expect.stringContaining('not signed by this key')]);
   });
@@ -72,6 +97,26 @@ describe('verify exits with', () => {
       { key: file },
     ])
       await expect(verify(options), JSON.stringify(options)).rejects.toMatchObject({ code: 'usage' });
+  });
+
+  it('2, not 1, when GitHub cannot be asked about a pull request', async () => {
+    const server = createServer((_request, response) => response.writeHead(404).end('{}')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+    const settings = {
+      GHE_HOST: `127.0.0.1:${port}`,
+      GHE_PROTOCOL: 'http',
+      APP_ID: '1',
+      PRIVATE_KEY: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+    };
+    await expect(verify({ target: `http://127.0.0.1:${port}/o/r/pull/7`, settings })).rejects.toThrow(
+      expect.objectContaining({
+        code: 'usage',
+        message: expect.stringContaining('cannot read pull request o/r#7') as string,
+      }),
+    );
+    server.close();
   });
 
   it('3 when there is no key to check the signature', async () => {
@@ -111,5 +156,9 @@ describe('audit show', () => {
     await writeFile(file, bytes);
     await appendFile(file, 'and this\n');
     expect(await shown()).toMatch(/line \d+: not JSON\n$/);
+    await writeFile(file, bytes.toString().replaceAll(RUN_ID, OTHER));
+    expect(await shown()).toMatch(/line 1: belongs to run rbbbbbbbbbbbb\n/);
+    await writeFile(`${file}.seal`, '{}');
+    expect(await shown()).toContain('\nthe seal is not readable\n');
   });
 });

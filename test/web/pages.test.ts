@@ -122,7 +122,7 @@ describe('a finished run', () => {
     await writeFile(file, (await readFile(file, 'utf8')).replace('telemetry.example', 'harmless0.example'));
     const page = await text(here, `${PAGE}/check`);
     expect(page).toContain('not as it was written');
-    expect(page).toMatch(/Line \d+: does not follow from the line before/);
+    expect(page).toMatch(/Line \d+: does not follow from line \d+: one of the two/);
   });
 
   it('has every event, a page at a time, and finds them', async () => {

@@ -2,7 +2,7 @@ import type { SpendingStory } from '../../audit/story/spending.ts';
 import { formatUsd } from '../../domain/ids.ts';
 import { html, type Markup } from '../html.ts';
 import type { RunView } from './run-view.ts';
-import { clock, count } from './words.ts';
+import { clock, count, plural } from './words.ts';
 
 const WIDTH = 400;
 const HEIGHT = 190;
@@ -30,7 +30,7 @@ function chart(spending: SpendingStory, elapsedMs: number): Markup {
   return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-labelledby="money-chart">
     <title id="money-chart">
       ${formatUsd(spending.spent)} spent${spending.cap === undefined ? '' : ` of ${formatUsd(spending.cap)}`} in
-      ${count(spending.turns)} model calls
+      ${plural(spending.turns, 'model call')}
     </title>
     ${[0.25, 0.5, 0.75].map((share) => html`<line class="grid" x1="${LEFT}" x2="${WIDTH - LEFT}" y1="${y(top * share)}" y2="${y(top * share)}" />`)}
     <path class="held" d="${begin} ${line((point) => point.spent + point.held)} ${closed}" />
@@ -49,12 +49,12 @@ export function moneyPart(view: RunView): Markup {
   return html`<section id="money" data-part class="card" aria-labelledby="money-title">
     <header>
       <h2 id="money-title">Money</h2>
-      ${calls.length > 0 && html`<a class="end" href="?show=model#activity" data-soft>${count(calls.length)} calls</a>`}
+      ${calls.length > 0 && html`<a class="end" href="?show=model#activity" data-soft>${plural(calls.length, 'call')}</a>`}
     </header>
     ${spending === undefined || story === undefined || calls.length === 0 ? html`<p class="quiet pad">No model was called.</p>` : chart(spending, story.elapsedMs)}
     <p class="legend">
       <span class="key spent"></span>settled <span class="key held"></span>worst case, set aside before each call
     </p>
-    ${spending !== undefined && spending.turns > 0 && html`<p class="quiet pad">${count(spending.inputTokens)} tokens in, ${count(spending.outputTokens)} out${spending.refused > 0 && `; ${count(spending.refused)} calls refused`}</p>`}
+    ${spending !== undefined && spending.turns > 0 && html`<p class="quiet pad">${count(spending.inputTokens)} tokens in, ${count(spending.outputTokens)} out${spending.refused > 0 && `; ${plural(spending.refused, 'call')} refused`}</p>`}
   </section>`;
 }
