@@ -36,6 +36,7 @@ export const DENY_REASONS = [
   'llm_budget',
   'llm_turns',
   'llm_closed',
+  'llm_unaccounted',
   'no_write_access',
   'not_an_asker',
   'teams_unreadable',

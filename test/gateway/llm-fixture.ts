@@ -1,4 +1,5 @@
 import { createServer, request as httpRequest } from 'node:http';
+import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Wire } from '../../src/domain/policy.ts';
 import { createLlmHandler } from '../../src/gateway/llm/handler.ts';
@@ -125,6 +126,20 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
       server.closeAllConnections();
       await closed;
       await provider.stop();
+    },
+  };
+}
+
+/** A provider that answers as it is told, on a port of its own. */
+export async function answering(answer: RequestListener): Promise<{ url: string; stop: () => Promise<void> }> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    stop: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
     },
   };
 }

@@ -60,6 +60,26 @@ test('LLM-006 what the library does not know is unpriced', () => {
   }
 });
 
+test('LLM-012 models that search without being asked to are unpriced: searches cost beside the tokens', () => {
+  const provider = (id: string): (typeof providers)[number] => ({
+    id,
+    wires: ['openai-chat'] as never,
+    baseUrl: 'http://x.example',
+  });
+  const own = { 'sonar-pro': { inputPerMTok: 30, outputPerMTok: 150 } };
+  const prices = priceTable({ providers: [provider('openai'), provider('perplexity')], prices: own, at });
+  const names = ['gpt-4o-search-preview', 'gpt-4o-mini-search-preview-2025-03-11', 'o3-deep-research'];
+  for (const name of names) expect(findPrice(prices, 'openai', name), name).toBeUndefined();
+  expect(findPrice(prices, 'openai', 'gpt-4o')).toBeDefined();
+  expect(findPrice(prices, 'perplexity', 'sonar')).toBeUndefined();
+  expect(findPrice(prices, 'perplexity', 'sonar-pro')?.source).toBe('operator');
+});
+
+test('LLM-011 where images are dearer than text, all of an answer is counted as images', () => {
+  expect(findPrice(table, 'google', 'gemini-2.5-flash-image')?.rates.output).toBe(30e6);
+  expect(findPrice(table, 'google', 'gemini-2.5-flash')?.rates.output).toBe(2.5e6);
+});
+
 test('a provider of the operator’s has the prices of its wire’s maker, and his own for the rest', () => {
   expect(findPrice(table, 'corp', 'claude-opus-5')?.rates).toEqual(
     findPrice(table, 'anthropic', 'claude-opus-5')?.rates,

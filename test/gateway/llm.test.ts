@@ -1,10 +1,8 @@
-import { createServer } from 'node:http';
 import type { RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Wire } from '../../src/domain/policy.ts';
-import { call, HOST_KEY, openLane, PATHS, PLACEHOLDER, post, smallest } from './llm-fixture.ts';
+import { answering, call, HOST_KEY, openLane, PATHS, PLACEHOLDER, post, smallest } from './llm-fixture.ts';
 import type { Lane, LaneOptions } from './llm-fixture.ts';
 
 const WIRES: Wire[] = ['anthropic', 'openai-chat', 'openai-responses', 'gemini'];
@@ -21,14 +19,9 @@ async function lane(options: LaneOptions = {}): Promise<Lane> {
 }
 
 async function upstream(answer: RequestListener): Promise<string> {
-  const server = createServer(answer);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  undo.push(async () => {
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
-    await closed;
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { url, stop } = await answering(answer);
+  undo.push(stop);
+  return url;
 }
 
 /** What a test expects of money at the end: the books of both sides agree, and nothing is held. */
@@ -182,6 +175,20 @@ describe.each(WIRES)('%s', (wire) => {
     }
     expect(at.provider.calls.map((seen) => seen.headers['accept-encoding'])).toEqual(['identity', 'identity']);
     await agrees(at);
+  });
+
+  test('a worker that cannot answer is no grant, and the refusal is in the shape of the provider', async () => {
+    const at = await lane({ wire, ask: (port) => ({ ...port, reserve: () => Promise.reject(new Error('gone')) }) });
+    const response = await call(at, wire, false);
+    expect([response.status, response.headers.get('x-should-retry')]).toEqual([400, 'false']);
+    const body = (await response.json()) as { type?: string; error: { status?: string; type?: string } };
+    expect(JSON.stringify(body)).toContain('the budget cannot be asked');
+    expect(body.error).toHaveProperty(wire === 'gemini' ? 'status' : 'type');
+    expect(body.type).toBe(wire === 'anthropic' ? 'error' : undefined);
+    expect(at.provider.calls).toEqual([]);
+    expect(at.events.map(({ decision }) => decision)).toEqual([
+      { allow: false, rule: 'llm.ledger', reason: 'llm_unaccounted' },
+    ]);
   });
 
   test('lists the allowed models itself', async () => {
@@ -453,10 +460,10 @@ test('more calls at once than allowed are asked to wait', async () => {
   await agrees(at);
 });
 
-test('a worker that does not answer is no grant', async () => {
-  const at = await lane({ ask: (port) => ({ ...port, reserve: () => Promise.reject(new Error('gone')) }) });
-  expect((await call(at, 'anthropic', false)).status).toBe(400);
-  expect(at.provider.calls).toEqual([]);
+test('an answer that is through is not broken off when its end cannot be settled', async () => {
+  const at = await lane({ ask: (port) => ({ ...port, settle: () => Promise.reject(new Error('gone')) }) });
+  expect(await (await call(at, 'anthropic', true)).text()).toContain('message_stop');
+  await vi.waitFor(() => expect(at.events).toMatchObject([{ data: { problem: 'internal' } }]));
 });
 
 test('a client that left while the worker was asked costs nothing', async () => {

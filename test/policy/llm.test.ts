@@ -8,7 +8,7 @@ import { MAX_DEPTH, parseJsonObject } from '../../src/policy/llm/json.ts';
 import { cost, findPrice, freezePrices, nameMatches, operatorRow } from '../../src/policy/llm/prices.ts';
 import type { PriceRow } from '../../src/policy/llm/prices.ts';
 import { planProvider } from '../../src/policy/llm/providers.ts';
-import { readUsage } from '../../src/policy/llm/usage.ts';
+import { readCharge, readUsage } from '../../src/policy/llm/usage.ts';
 
 const row = operatorRow('m', { inputPerMTok: 3, outputPerMTok: 15, cacheReadPerMTok: 0.3, cacheWritePerMTok: 3.75 });
 
@@ -683,11 +683,52 @@ describe('usage', () => {
       { promptTokenCount: 10, candidatesTokenCount: 80, thoughtsTokenCount: 10, cachedContentTokenCount: 4 },
       { input: 6, cacheRead: 4, output: 90 },
     ],
+    [
+      'reasoning that only the total has is output',
+      'openai-chat',
+      {
+        prompt_tokens: 32,
+        completion_tokens: 9,
+        total_tokens: 246,
+        completion_tokens_details: { reasoning_tokens: 205 },
+      },
+      { input: 32, output: 214 },
+    ],
+    [
+      'a total that says the same',
+      'openai-responses',
+      { input_tokens: 10, output_tokens: 5, total_tokens: 15 },
+      { input: 10, output: 5 },
+    ],
+    [
+      'a total of words',
+      'openai-chat',
+      { prompt_tokens: 10, completion_tokens: 5, total_tokens: 'fifteen' },
+      undefined,
+    ],
+    [
+      'thoughts that only the total has',
+      'gemini',
+      { promptTokenCount: 10, toolUsePromptTokenCount: 2, candidatesTokenCount: 8, totalTokenCount: 50 },
+      { input: 12, output: 38 },
+    ],
   ])('%s', (_name, wire, usage, expected) => {
     expect(readUsage(wire, JSON.parse(JSON.stringify(usage)) as never)).toEqual(
       expected === undefined ? undefined : { ...none, ...expected },
     );
   });
+});
+
+test.each<[string, Wire, Record<string, unknown>, number | undefined]>([
+  ['dollars', 'openai-chat', { cost: 0.0125 }, 12_500],
+  ['a floating-point sum', 'openai-responses', { cost: 0.1 + 0.2 }, 300_000],
+  ['less than a micro-dollar', 'openai-chat', { cost: 0.000_000_2 }, 1],
+  ['nothing said', 'openai-chat', {}, undefined],
+  ['negative', 'openai-chat', { cost: -1 }, undefined],
+  ['text', 'openai-chat', { cost: '1' }, undefined],
+  ['a wire whose makers do not say it', 'anthropic', { cost: 1 }, undefined],
+])('what a provider says that it charged: %s', (_name, wire, usage, expected) => {
+  expect(readCharge(wire, JSON.parse(JSON.stringify(usage)) as never)).toBe(expected);
 });
 
 describe('providers', () => {

@@ -12,7 +12,8 @@ export function sendError(
   error: { status: number; type: string; message: string; retryAfter?: number; retry?: boolean; close?: boolean },
 ): void {
   if (res.headersSent || res.destroyed) {
-    res.destroy();
+    // An answer that is complete may still be on its way.
+    if (!res.writableEnded) res.destroy();
     return;
   }
   const { status, type, message, retryAfter, retry = false } = error;

@@ -1,7 +1,7 @@
 /* Trust: a provider may send what unpacks to far more than it is. */
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import type { LlmHandlerLimits } from './port.ts';
 
 /** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
@@ -22,6 +22,13 @@ export function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abo
   return response.pipe(decoder);
 }
 
+/** The encoding that nothing here unpacks: what it packs is passed on as it is, and not read. */
+export function unreadable({ headers }: IncomingMessage): string | undefined {
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined || encoding === 'identity' || decoderOf(encoding)) return undefined;
+  return encoding;
+}
+
 function decoderOf(encoding: string | undefined): Transform | undefined {
   switch (encoding?.trim().toLowerCase()) {
     case 'gzip':
@@ -31,6 +38,8 @@ function decoderOf(encoding: string | undefined): Transform | undefined {
       return createInflate();
     case 'br':
       return createBrotliDecompress();
+    case 'zstd':
+      return createZstdDecompress();
     default:
       return undefined;
   }

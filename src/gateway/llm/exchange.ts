@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream';
 import type { LlmCall } from '../../policy/llm/judge.ts';
 import type { TokenUsage } from '../../policy/llm/prices.ts';
 import { sendError } from './answers.ts';
-import { decoded } from './decode.ts';
+import { decoded, unreadable } from './decode.ts';
 import { createMeter } from './meter.ts';
 import type { Meter } from './meter.ts';
 import type { LlmHandlerLimits, LlmProvider } from './port.ts';
@@ -21,6 +21,8 @@ import type { UpstreamRequest } from './upstream.ts';
 export interface Exchanged {
   charged: boolean;
   usage: TokenUsage | undefined;
+  /** Micro-dollars, where the provider says what it charged. */
+  told?: number | undefined;
   textBytes: number;
   /** 0 when there was no answer. */
   status: number;
@@ -44,6 +46,8 @@ export interface ExchangeOptions {
 /** Bytes of text that one output token can be, at most, before a provider counts as ignoring the limit. */
 const BYTES_PER_TOKEN = 16;
 const ERROR_BODY_BYTES = 256 * 1024;
+/** Somebody on the way stopped waiting: the provider may have worked to the end and charged for it. */
+const GAVE_UP = [504, 524];
 /** How long a connection may wait for its call before another one is taken. */
 const MAX_READY_MS = 1_000;
 
@@ -107,7 +111,7 @@ async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opene
     if (status < 200 || status > 299) {
       const usage = await answerRefused(options, response);
       return {
-        charged: usage !== undefined,
+        charged: usage !== undefined || GAVE_UP.includes(status),
         usage,
         textBytes: 0,
         status,
@@ -153,12 +157,16 @@ async function answerRefused(options: ExchangeOptions, response: IncomingMessage
   const meter = createMeter({ wire: call.wire, events: false, maxBytes: ERROR_BODY_BYTES });
   const chunks: Buffer[] = [];
   let bytes = 0;
-  await flow(response, (chunk) => {
-    meter.push(chunk);
-    bytes += chunk.length;
-    if (bytes <= ERROR_BODY_BYTES) chunks.push(chunk);
-    else response.destroy();
-  });
+  // Unpacked: what is looked for in it must not be hidden.
+  await flow(
+    decoded(response, options.limits, () => response.destroy()),
+    (chunk) => {
+      meter.push(chunk);
+      bytes += chunk.length;
+      if (bytes <= ERROR_BODY_BYTES) chunks.push(chunk);
+      else response.destroy();
+    },
+  );
   meter.end();
   onUpstream({ status });
   if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
@@ -167,7 +175,7 @@ async function answerRefused(options: ExchangeOptions, response: IncomingMessage
     const message = `Cofferdam: the model provider ${why} (HTTP ${status}); the operator has to correct its settings`;
     sendError(res, call.wire, { status: 400, type: 'invalid_request_error', message });
   } else if (!res.headersSent && !res.destroyed) {
-    const text = Buffer.concat(chunks).toString('utf8');
+    const text = unreadable(response) === undefined ? Buffer.concat(chunks).toString('utf8') : '';
     const clean = provider.key === undefined || provider.key === '' ? text : text.replaceAll(provider.key, '[key]');
     res.writeHead(status < 400 ? 502 : status, answerHeaders(response.headers)).end(clean);
   }
@@ -189,14 +197,18 @@ async function pass({
   clock,
   abort,
   started,
-}: Pass): Promise<Pick<Exchanged, 'usage' | 'textBytes' | 'firstByteMs'>> {
+}: Pass): Promise<Pick<Exchanged, 'usage' | 'told' | 'textBytes' | 'firstByteMs'>> {
   const { res, call, limits } = options;
   const events = /^text\/event-stream\b/i.test(response.headers['content-type'] ?? '');
   const meter = createMeter({ wire: call.wire, events, maxBytes: limits.maxMeteredBytes });
   let firstByteMs: number | undefined;
   let plain = 0;
   if (!res.destroyed && !res.headersSent) {
-    res.writeHead(200, answerHeaders(response.headers));
+    const packed = unreadable(response);
+    res.writeHead(200, {
+      ...answerHeaders(response.headers),
+      ...(packed === undefined ? {} : { 'content-encoding': packed }),
+    });
     // The head goes out together with the first bytes where they have come already.
     setImmediate(() => firstByteMs === undefined && !res.writableEnded && res.flushHeaders());
   }
@@ -226,7 +238,7 @@ async function pass({
     meter.end();
     res.end();
   } else res.destroy();
-  return { usage: meter.usage(), textBytes: events ? meter.textBytes() : 0, firstByteMs };
+  return { usage: meter.usage(), told: meter.told(), textBytes: events ? meter.textBytes() : 0, firstByteMs };
 }
 
 /** A provider that goes on far beyond the limit that it was given is cut off. */

@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { deny } from '../../domain/decision.ts';
+import type { Wire } from '../../domain/policy.ts';
 import type { LlmCall } from '../../policy/llm/judge.ts';
 import { addNotices } from '../../policy/llm/notices.ts';
 import { cost } from '../../policy/llm/prices.ts';
@@ -77,7 +78,7 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
         type: 'llm.refuse',
         data: { problem: 'internal', error: error instanceof Error ? error.name : 'unknown' },
       });
-      sendError(res, 'openai-chat', {
+      sendError(res, addressed(req, context).wire, {
         status: 400,
         type: 'api_error',
         message: 'Cofferdam: the gateway failed on this request',
@@ -91,6 +92,17 @@ export function createLlmHandler(options: LlmHandlerOptions): LlmHandler {
   return Object.assign(handler, { close: () => context.closed.abort(), active: () => active });
 }
 
+/** Whom a request is for, and in whose words it is answered. */
+function addressed(
+  req: IncomingMessage,
+  { providers }: Context,
+): { method: string; target: ReturnType<typeof parseTarget>; provider: LlmProvider | undefined; wire: Wire } {
+  const method = req.method ?? 'GET';
+  const target = parseTarget(req.url ?? '/');
+  const provider = providers.find(({ id }) => id === target.provider);
+  return { method, target, provider, wire: provider ? chooseWire(provider, method, target.path) : 'openai-chat' };
+}
+
 async function handle(
   req: IncomingMessage,
   res: ServerResponse,
@@ -100,10 +112,7 @@ async function handle(
   // A dead connection is noticed where bytes are written; nothing else may come of it.
   req.on('error', () => undefined);
   res.on('error', () => undefined);
-  const method = req.method ?? 'GET';
-  const target = parseTarget(req.url ?? '/');
-  const provider = context.providers.find(({ id }) => id === target.provider);
-  const wire = provider === undefined ? 'openai-chat' : chooseWire(provider, method, target.path);
+  const { method, target, provider, wire } = addressed(req, context);
   const refuse = (say: string, decision = deny('llm.endpoint', 'llm_endpoint')): void => {
     context.onEvent({
       type: 'llm.refuse',
@@ -167,6 +176,13 @@ interface Forwarding {
   refuse: (say: string, decision: ReturnType<typeof deny>) => void;
 }
 
+/** The worker could not answer: without its word nothing is forwarded. */
+const UNACCOUNTED = {
+  ok: false,
+  reason: 'llm_unaccounted',
+  say: 'the call was not made, since the budget cannot be asked: the operator has to look at the worker and its Redis',
+} as const;
+
 /** Reserve, send, settle. */
 async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   const { res, context, refuse } = at;
@@ -187,10 +203,7 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   // While the worker works, once the question is out. Whoever was refused last time shall not open connections by asking.
   const opening = context.refused.last ? undefined : setImmediate(() => (early = prepared(call, at)));
   const { ready, answer } = await asked
-    .catch((error: unknown) => {
-      early?.drop();
-      throw error;
-    })
+    .catch(() => ({ ready: bytes, answer: UNACCOUNTED }))
     .finally(() => clearImmediate(opening));
   context.refused.last = !answer.ok;
   if (!answer.ok) {
@@ -229,15 +242,15 @@ function prepared(call: LlmCall, { provider, res, context }: Forwarding): Prepar
   });
 }
 
-/** The provider's usage decides; without one the larger of reservation and own count is charged. */
+/** The provider's usage decides, at the dearer of our price and its own word; without one the larger of reservation and own count is charged. */
 function settlement(
   call: LlmCall,
   { exchanged, granted, input }: { exchanged: Exchanged; granted: number; input: number },
 ): Omit<LlmSettlement, 'callId' | 'ms'> {
-  const { charged, usage, textBytes, status, aborted, firstByteMs } = exchanged;
+  const { charged, usage, told = 0, textBytes, status, aborted, firstByteMs } = exchanged;
   const seen = { status, aborted, ...(firstByteMs === undefined ? {} : { firstByteMs }) };
   if (!charged) return { ...seen, outcome: 'released', cost: 0 };
-  if (usage !== undefined) return { ...seen, outcome: 'usage', cost: cost(call.row, usage), usage };
+  if (usage !== undefined) return { ...seen, outcome: 'usage', cost: Math.max(cost(call.row, usage), told), usage };
   const counted = { input, cacheRead: 0, cacheWrite: 0, cacheWrite1h: 0, output: Math.ceil(textBytes / 4) };
   // Text is about four bytes a token; only a provider that ignored its limit makes this the larger one.
   const beyond = counted.output > call.output * 2 ? cost(call.row, counted) : 0;

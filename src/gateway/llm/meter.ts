@@ -2,7 +2,7 @@ import { createParser } from 'eventsource-parser';
 import type { Wire } from '../../domain/policy.ts';
 import type { Json } from '../../policy/llm/json.ts';
 import type { TokenUsage } from '../../policy/llm/prices.ts';
-import { nothingSeen, see, seeWhole, usageSeen } from '../../policy/llm/stream.ts';
+import { chargeSeen, nothingSeen, see, seeWhole, usageSeen } from '../../policy/llm/stream.ts';
 
 /*
  * Reads a copy of an answer for its usage, after the bytes have been passed on. The provider is trusted for what it
@@ -15,6 +15,8 @@ export interface Meter {
   end(): void;
   /** The provider's usage, once the answer has told it in the right place. */
   usage(): TokenUsage | undefined;
+  /** Micro-dollars that the provider says it charged, where it says so. */
+  told(): number | undefined;
   /** Bytes of text and arguments that came: for an own count. */
   textBytes(): number;
 }
@@ -51,6 +53,7 @@ function eventMeter({ wire, maxBytes }: { wire: Wire; maxBytes: number }): Meter
       if (!blind) parser.feed('\n\n');
     },
     usage: () => (blind ? undefined : usageSeen(wire, seen)),
+    told: () => (blind ? undefined : chargeSeen(wire, seen)),
     textBytes: () => seen.textBytes,
   };
 }
@@ -70,6 +73,7 @@ function wholeMeter({ wire, maxBytes }: { wire: Wire; maxBytes: number }): Meter
       chunks = [];
     },
     usage: () => usageSeen(wire, seen),
+    told: () => chargeSeen(wire, seen),
     textBytes: () => bytes,
   };
 }

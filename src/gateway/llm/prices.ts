@@ -44,10 +44,18 @@ function libraryRows(plan: ProviderPlan, at: Date): PriceRow[] {
   return [found, ...fallbacks].flatMap((vendor) => vendorRows(vendor, plan.id, at));
 }
 
+/** Charged by the call, or for text that the provider finds. */
+const UNPRICEABLE = ['requests_kcount', 'output_citation_mtok'];
+
+function byTokens(price: LibraryPrice): boolean {
+  const both = price['input_mtok'] !== undefined && price['output_mtok'] !== undefined;
+  return both && !Object.keys(price).some((key) => UNPRICEABLE.includes(key));
+}
+
 function vendorRows(vendor: Provider, provider: string, at: Date): PriceRow[] {
   return vendor.models.flatMap((model) => {
     const prices = activePrices(model, at);
-    const priced = prices.every((price) => price['input_mtok'] !== undefined && price['output_mtok'] !== undefined);
+    const priced = prices.every(byTokens);
     if (prices.length === 0 || !priced) return [];
     const starts = new Set(prices.flatMap((price) => Object.values(price).flatMap(tierStarts)));
     const tiers = [...starts]
@@ -92,13 +100,14 @@ function ratesOf(price: LibraryPrice, inputs: number): Rates {
     for (const tier of value.tiers) if (inputs > tier.start) dollars = tier.price;
     return rate(dollars);
   };
-  const input = of('input_mtok') ?? 0;
+  // Usage does not tell images apart in every wire: where they are dearer, all is.
+  const input = Math.max(of('input_mtok') ?? 0, of('input_image_mtok') ?? 0);
   const cacheWrite = of('cache_write_mtok');
   return {
     input,
-    // Reasoning that has a price of its own comes as output.
-    output: Math.max(of('output_mtok') ?? 0, of('output_reasoning_mtok') ?? 0),
-    cacheRead: of('cache_read_mtok') ?? input,
+    // Reasoning and images that have a price of their own come as output.
+    output: Math.max(of('output_mtok') ?? 0, of('output_reasoning_mtok') ?? 0, of('output_image_mtok') ?? 0),
+    cacheRead: Math.max(of('cache_read_mtok') ?? input, of('cache_image_read_mtok') ?? 0),
     // The library leaves out what is billed as plain input.
     cacheWrite: cacheWrite ?? input,
     cacheWrite1h: of('cache_write_1h_mtok') ?? (cacheWrite === undefined ? input : 2 * input),

@@ -49,14 +49,18 @@ function credential({ key, baseUrl }: LlmProvider, wire: Wire): OutgoingHttpHead
   if (key === undefined || key === '') return {};
   if (wire === 'anthropic') return { 'x-api-key': key };
   if (wire === 'gemini') return { 'x-goog-api-key': key };
-  const azure = /\.azure\.com$/.test(new URL(baseUrl).hostname);
-  return azure ? { 'api-key': key } : { authorization: `Bearer ${key}` };
+  return azureStyle(new URL(baseUrl)) ? { 'api-key': key } : { authorization: `Bearer ${key}` };
+}
+
+/** Azure's own hosts, and what is told the version of its API in the address. */
+function azureStyle({ hostname, searchParams }: URL): boolean {
+  return /\.azure\.(?:com|us|cn)$/.test(hostname) || searchParams.has('api-version');
 }
 
 /** The name of the output limit that a chat server certainly knows: OpenAI's own models refuse the older one. */
 export function chatOutputField(provider: LlmProvider): 'max_tokens' | 'max_completion_tokens' {
-  const host = new URL(provider.baseUrl).hostname;
-  return /(?:^|\.)(?:openai\.com|azure\.com)$/.test(host) ? 'max_completion_tokens' : 'max_tokens';
+  const base = new URL(provider.baseUrl);
+  return /(?:^|\.)openai\.com$/.test(base.hostname) || azureStyle(base) ? 'max_completion_tokens' : 'max_tokens';
 }
 
 const PASSED =

@@ -17,8 +17,16 @@ const IMAGE_TOKENS: Record<Wire, number> = {
   gemini: 20_000,
 };
 
-/** A page is sent as text and as an image; 100 pages are the most that a request may have with most models. */
-const DOCUMENT_TOKENS = 100 * 5_000;
+/**
+ * A document's pages are sent as text and as images. Anthropic takes so many that only the window of a model bounds them;
+ * Gemini takes 1,000 and makes at most 1,120 tokens of one. OpenAI's wires carry none.
+ */
+const DOCUMENT_TOKENS: Record<Wire, number> = {
+  anthropic: 1_000_000,
+  'openai-chat': 1_000_000,
+  'openai-responses': 1_000_000,
+  gemini: 1_120_000,
+};
 
 /** What a provider adds for tools: instructions of its own, once for the set. */
 const TOOL_SET_TOKENS = 2_000;
@@ -35,7 +43,7 @@ export interface BoundInput {
 /** Upper bound of the input tokens. */
 export function inputBound({ wire, bytes, found, tools }: BoundInput): number {
   const text = Math.max(0, bytes - found.mediaBytes);
-  const media = found.images * IMAGE_TOKENS[wire] + found.documents * DOCUMENT_TOKENS;
+  const media = found.images * IMAGE_TOKENS[wire] + found.documents * DOCUMENT_TOKENS[wire];
   return text + media + (tools ? TOOL_SET_TOKENS : 0) + BASE_TOKENS;
 }
 

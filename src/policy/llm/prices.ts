@@ -79,14 +79,20 @@ export function freezePrices(rows: readonly PriceRow[], date: string): PriceTabl
   return { date, hash: `sha256:${createHash('sha256').update(JSON.stringify(rows)).digest('hex')}`, rows };
 }
 
-/** The row that prices a model at a provider: the operator's before the library's. Undefined means unpriced. */
+/** Models that search or run tools without being asked to: what that costs beside the tokens is in no table. */
+const ACTS_ITSELF = /(?:^|[-./])(?:search|sonar|online|deep-research|compound)(?:[-.:]|$)/;
+
+/**
+ * The row that prices a model at a provider: the operator's before the library's. Undefined means unpriced, as are models
+ * that search by themselves, unless the operator prices them.
+ */
 export function findPrice(table: PriceTable, provider: string, model: string): PriceRow | undefined {
   const operator = table.rows.find((row) => row.source === 'operator' && row.model === `${provider}/${model}`);
   const general = table.rows.find((row) => row.source === 'operator' && row.model === model);
-  return (
-    operator ??
-    general ??
-    table.rows.find((row) => row.source === 'library' && row.provider === provider && nameMatches(row.match, model))
+  if (operator !== undefined || general !== undefined) return operator ?? general;
+  if (ACTS_ITSELF.test(model)) return undefined;
+  return table.rows.find(
+    (row) => row.source === 'library' && row.provider === provider && nameMatches(row.match, model),
   );
 }
 

@@ -2,7 +2,7 @@ import type { Wire } from '../../domain/policy.ts';
 import { isJsonObject } from './json.ts';
 import type { Json, JsonObject } from './json.ts';
 import type { TokenUsage } from './prices.ts';
-import { readUsage } from './usage.ts';
+import { readCharge, readUsage } from './usage.ts';
 
 /*
  * Where each wire tells its usage. Only the frame in which it belongs is read, and only a stream that came to its end
@@ -50,6 +50,11 @@ export function usageSeen(wire: Wire, seen: Seen): TokenUsage | undefined {
   return seen.ended ? readUsage(wire, seen.usage) : undefined;
 }
 
+/** What the provider says that it charged, in micro-dollars, under the same conditions. */
+export function chargeSeen(wire: Wire, seen: Seen): number | undefined {
+  return seen.ended ? readCharge(wire, seen.usage) : undefined;
+}
+
 function seeAnthropic(seen: Seen, data: JsonObject): void {
   switch (data['type']) {
     case 'message_start': {
@@ -82,7 +87,8 @@ function seeChat(seen: Seen, data: JsonObject): void {
       seen.textBytes += textOf(call['function'], ['name', 'arguments']) + textOf(call['custom'], ['name', 'input']);
     }
   }
-  if (data['usage'] !== undefined && data['usage'] !== null) seen.usage = data['usage'];
+  // Some servers count in every frame: what stands before the end is less than the whole.
+  if (seen.ended && data['usage'] !== undefined && data['usage'] !== null) seen.usage = data['usage'];
 }
 
 function seeResponses(seen: Seen, data: JsonObject): void {
@@ -103,8 +109,8 @@ function seeGemini(seen: Seen, data: JsonObject): void {
       seen.textBytes += textOf(part, ['text']) + (isJsonObject(call) ? JSON.stringify(call).length : 0);
     }
   }
-  if (data['usageMetadata'] !== undefined) seen.usage = data['usageMetadata'];
   if (finished(data)) seen.ended = true;
+  if (seen.ended && data['usageMetadata'] !== undefined) seen.usage = data['usageMetadata'];
 }
 
 /** Gemini names a reason when an answer is over, or why there is none. */

@@ -37,7 +37,7 @@ interface Names {
 const OPENAI_CHAT: Names = { input: 'prompt_tokens', details: 'prompt_tokens_details', output: 'completion_tokens' };
 const OPENAI_RESPONSES: Names = { input: 'input_tokens', details: 'input_tokens_details', output: 'output_tokens' };
 
-/** Cache tokens are a part of the input. */
+/** Cache tokens are a part of the input. Some servers leave reasoning out of the output: the total has it. */
 function inclusive(usage: JsonObject, names: Names): TokenUsage | undefined {
   const all = whole(usage[names.input]);
   const output = whole(usage[names.output]);
@@ -46,8 +46,15 @@ function inclusive(usage: JsonObject, names: Names): TokenUsage | undefined {
   const cacheWrite = isJsonObject(details) ? whole(details['cache_write_tokens'], 0) : 0;
   if (all === undefined || output === undefined || cacheRead === undefined || cacheWrite === undefined)
     return undefined;
-  if (cacheRead + cacheWrite > all) return undefined;
-  return { input: all - cacheRead - cacheWrite, cacheRead, cacheWrite, cacheWrite1h: 0, output };
+  const total = whole(usage['total_tokens'], 0);
+  if (total === undefined || cacheRead + cacheWrite > all) return undefined;
+  return {
+    input: all - cacheRead - cacheWrite,
+    cacheRead,
+    cacheWrite,
+    cacheWrite1h: 0,
+    output: Math.max(output, total - all),
+  };
 }
 
 /** Fields that are zero are left out; thoughts are billed as output. */
@@ -58,8 +65,22 @@ function geminiUsage(usage: JsonObject): TokenUsage | undefined {
   const answer = whole(usage['candidatesTokenCount'], 0);
   const thoughts = whole(usage['thoughtsTokenCount'], 0);
   if (prompt === undefined || tools === undefined || cacheRead === undefined) return undefined;
-  if (answer === undefined || thoughts === undefined || cacheRead > prompt) return undefined;
-  return { input: prompt - cacheRead + tools, cacheRead, cacheWrite: 0, cacheWrite1h: 0, output: answer + thoughts };
+  const total = whole(usage['totalTokenCount'], 0);
+  if (answer === undefined || thoughts === undefined || total === undefined || cacheRead > prompt) return undefined;
+  const output = Math.max(answer + thoughts, total - prompt - tools);
+  return { input: prompt - cacheRead + tools, cacheRead, cacheWrite: 0, cacheWrite1h: 0, output };
+}
+
+/**
+ * What the provider says that it charged, in micro-dollars: aggregators tell it in dollars beside the tokens, since their
+ * price depends on where they sent the call. Undefined where it is not told, or odd.
+ */
+export function readCharge(wire: Wire, usage: Json | undefined): number | undefined {
+  if (!wire.startsWith('openai-') || !isJsonObject(usage)) return undefined;
+  const dollars = usage['cost'];
+  if (typeof dollars !== 'number' || !Number.isFinite(dollars) || dollars < 0) return undefined;
+  // A floating-point sum may lie a hair above the whole number that it stands for.
+  return Math.min(Math.ceil(Number((dollars * 1e6).toFixed(3))), Number.MAX_SAFE_INTEGER);
 }
 
 /** A whole number of tokens; `absent` stands in for a missing or null one. */
