@@ -48,7 +48,11 @@ const table = {
     exitCode: 1,
     advice: 'The result was refused by the checks named above; nothing was pushed.',
   },
-  github: { retry: true, exitCode: 1, advice: 'GitHub refused or did not answer; try again with `/agent retry`.' },
+  github: {
+    retry: true,
+    exitCode: 1,
+    advice: 'If GitHub did not answer, `/agent retry` tries again; if it refused, do first what the line above says.',
+  },
   provider: {
     retry: true,
     exitCode: 1,

@@ -10,6 +10,8 @@ export type GitHubFailure =
   | 'locked'
   | 'archived'
   | 'conflict'
+  | 'closed'
+  | 'base_gone'
   | 'invalid'
   | 'unavailable'
   | 'foreign_host'
@@ -37,6 +39,11 @@ const table: Record<GitHubFailure, FailureRow> = {
   locked: { retry: false, advice: 'The conversation is locked; somebody with write access can unlock it.' },
   archived: { retry: false, advice: 'The repository is archived and takes nothing; an owner can unarchive it.' },
   conflict: { retry: true, advice: 'Somebody changed it at the same time; try again.' },
+  closed: { retry: false, advice: 'Reopen it, or ask anew on its issue.' },
+  base_gone: {
+    retry: false,
+    advice: 'Open a pull request from it into another branch, or restore the one that is gone.',
+  },
   invalid: { retry: false, advice: 'GitHub refused the content; please report this with the log.' },
   unavailable: { retry: true, advice: 'GitHub did not answer; it is tried again.' },
   foreign_host: { retry: false, advice: 'Only the configured GitHub host is called; check GHE_HOST.' },

@@ -55,7 +55,7 @@ export async function moved({ repository, request }: PublisherOptions, spec: Run
 }
 
 /** What GitHub refuses for good, so that the result can only be handed over as a patch. */
-const FOR_GOOD: readonly GitHubFailure[] = ['permission', 'invalid', 'not_found', 'other'];
+const FOR_GOOD: readonly GitHubFailure[] = ['permission', 'invalid', 'not_found', 'base_gone', 'other'];
 
 /** Of a run upon a fork: a refusal that makes a patch of its result, as a value. Any other failure is thrown. */
 export async function unlessRefused<T>(request: RunRequest, work: Promise<T>): Promise<T | GitHubError> {

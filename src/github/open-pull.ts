@@ -3,6 +3,7 @@ import { pullBody, pullTitle } from '../policy/markdown/pull.ts';
 import type { Harvest } from '../run/ports.ts';
 import { GitHubError } from './failure.ts';
 import { uponFork } from './fork.ts';
+import { baseGone } from './meanwhile.ts';
 import type { RunSettings } from './publisher.ts';
 import type { GitHubRepository } from './repository.ts';
 import { templateOf } from './template.ts';
@@ -20,6 +21,7 @@ export async function openPull(options: {
   settings: RunSettings;
   runUrl: string | undefined;
   approvedBy?: string | undefined;
+  prefix?: string | undefined;
   baseMoved?: boolean | undefined;
   redact: (text: string) => string;
   signal: AbortSignal;
@@ -37,6 +39,7 @@ export async function openPull(options: {
     elapsedMs: Math.max(0, Date.parse(result.endedAt) - Date.parse(result.startedAt)) || 0,
     runUrl,
     approvedBy: options.approvedBy,
+    prefix: options.prefix,
     baseMoved: options.baseMoved,
     upon: uponFork(request),
     // One that cannot be read is none: the pull request is what counts.
@@ -51,7 +54,7 @@ export async function openPull(options: {
       const made = await repository.pullOf(spec.branch);
       if (made !== null) return made;
       const again = thrown instanceof GitHubError && (thrown.kind === 'invalid' || thrown.kind === 'unavailable');
-      if (!again || !draft) throw thrown;
+      if (!again || !draft) throw (await baseGone(repository, spec, thrown)) ?? thrown;
     }
   }
   throw new GitHubError({ kind: 'invalid', op: 'github.openPull' });

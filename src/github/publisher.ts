@@ -8,7 +8,7 @@ import type { Asked } from '../policy/markdown/check.ts';
 import { touchesWorkflows } from '../policy/markdown/held.ts';
 import { statusComment, type HiddenNote, type StatusFacts } from '../policy/markdown/status.ts';
 import { maskTokens } from '../policy/redaction/mask.ts';
-import type { Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
+import type { Published, Publisher, RunProgress, SandboxReceipt } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { ask } from './ask.ts';
 import { answerThreads } from './answer-threads.ts';
@@ -16,7 +16,9 @@ import { checkAuthority } from './authority.ts';
 import { recorded } from './effect.ts';
 import { failureKind, GitHubError, unless } from './failure.ts';
 import { asPatch, moved, pushResult, unlessRefused, uponFork } from './fork.ts';
+import { stillOpen } from './meanwhile.ts';
 import { openPull } from './open-pull.ts';
+import { patiently } from './patience.ts';
 import type { GitHubRepository } from './repository.ts';
 import { createRunChecks, elapsed } from './run-checks.ts';
 import { stateAfter, type ThreadState } from './state-label.ts';
@@ -49,6 +51,8 @@ export interface PublisherOptions {
   runUrl?: string | undefined;
   /** Between two edits of the status comment. */
   intervalMs?: number;
+  /** Pauses before a publication that GitHub did not answer is tried again; default: none, it fails. */
+  pausesMs?: readonly number[] | undefined;
   /** Who lets a held result go: the one whose rights count then. */
   approvedBy?: Actor | undefined;
   /** Logins and teams that are obeyed of those who may write; absent: all of them. */
@@ -81,6 +85,8 @@ export interface GitHubPublisher extends Publisher {
     result: RunResult;
     seal?: { count: number; head: Digest };
     receipt?: SandboxReceipt | undefined;
+    /** A newer run has the thread's comment and labels by now: they stay as they are. */
+    superseded?: boolean;
   }): Promise<void>;
 }
 
@@ -154,6 +160,41 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     await checks.close({ ...settings, result, seal, receipt, pushed, steps, remarks, asked });
   }
 
+  /** May be called again after any failure: what was done is found. */
+  async function publishOnce({ spec, harvest, result, audit, signal }: Publication): Promise<Published> {
+    await checkAuthority(options, audit);
+    const { branch } = spec;
+    const commit = harvest.commit;
+    // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
+    const expected = followUp?.branch === branch ? spec.base : undefined;
+    if (expected !== undefined && followUp !== undefined) await stillOpen(repository, followUp.number, commit);
+    const pushing = { type: 'git.push', data: { branch, commit } } as const;
+    const push = await unlessRefused(
+      request,
+      recorded(audit, pushing, () => pushResult(options, { spec, harvest, expected, signal })),
+    );
+    if (push instanceof GitHubError) return asPatch({ spec, harvest, audit }, push);
+    pushed = commit;
+    remarks = remarksOn(harvest);
+    const baseMoved = expected === undefined && (await moved(options, spec));
+    const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, prefix, baseMoved, redact, signal };
+    const pull = await unlessRefused(
+      request,
+      recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),
+    );
+    if (pull instanceof GitHubError) return asPatch({ spec, harvest, audit, branch }, pull);
+    // A follow-up's pull request was given its own when it was new.
+    if (expected === undefined) {
+      const asking = ask({ repository, request, spec, harvest, audit, pull: pull.number, signal });
+      asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
+    }
+    const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
+    await recorded(audit, checking, () => checks.follow(commit)).catch((thrown: unknown) =>
+      without('check run not opened', thrown),
+    );
+    return { branch, head: commit, pull, baseMoved };
+  }
+
   return {
     describe(given) {
       settings = given;
@@ -168,48 +209,17 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
       opening ??= Promise.all([checks.open(progress.step), showState('working')]).then(() => undefined);
       comment.show(() => facts(runningPhase(progress, steps)));
     },
-    async publish({ spec, harvest, result, audit, signal }) {
-      await checkAuthority(options, audit);
-      const { branch } = spec;
-      const commit = harvest.commit;
-      // A branch that is not ours is not pushed to: the result is a branch of its own, with a pull request to that one.
-      const expected = followUp?.branch === branch ? spec.base : undefined;
-      const pushing = { type: 'git.push', data: { branch, commit } } as const;
-      const push = await unlessRefused(
-        request,
-        recorded(audit, pushing, () => pushResult(options, { spec, harvest, expected, signal })),
-      );
-      if (push instanceof GitHubError) return asPatch({ spec, harvest, audit }, push);
-      pushed = commit;
-      remarks = remarksOn(harvest);
-      const baseMoved = expected === undefined && (await moved(options, spec));
-      const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, baseMoved, redact, signal };
-      const pull = await unlessRefused(
-        request,
-        recorded(audit, { type: 'publish.pull', data: { branch } }, () => openPull({ repository, ...opened })),
-      );
-      if (pull instanceof GitHubError) return asPatch({ spec, harvest, audit, branch }, pull);
-      // A follow-up's pull request was given its own when it was new.
-      if (expected === undefined) {
-        const asking = ask({ repository, request, spec, harvest, audit, pull: pull.number, signal });
-        asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
-      }
-      const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
-      await recorded(audit, checking, () => checks.follow(commit)).catch((thrown: unknown) =>
-        without('check run not opened', thrown),
-      );
-      return { branch, head: commit, pull, baseMoved };
-    },
+    publish: (publication) => patiently(() => publishOnce(publication), { ...options, signal: publication.signal }),
     async finish(end) {
-      const { result, seal } = end;
+      const { result, seal, superseded = false } = end;
       const closed = await settled(closeChecks(end));
       const audit = seal === undefined ? undefined : { count: seal.count, head: seal.head };
       const mayPushWorkflows = await workflowPermission(repository, result);
       const trouble = closed?.message;
       const done = facts({ name: 'done', result, elapsedMs: elapsed(result), audit, trouble, mayPushWorkflows });
       // Before the comment: whoever reads that it is over finds nothing that says otherwise.
-      await showState(stateAfter(result));
-      const said = await settled(unlessLocked(comment.settle(done)));
+      if (!superseded) await showState(stateAfter(result));
+      const said = superseded ? undefined : await settled(unlessLocked(comment.settle(done)));
       const reacted = await settled(
         repository.react(askedBy(source), GOOD.includes(result.state) ? 'rocket' : 'confused', source.number),
       );
@@ -220,6 +230,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   };
 }
 
+type Publication = Parameters<Publisher['publish']>[0];
 type FinishOptions = Parameters<GitHubPublisher['finish']>[0];
 
 /** Where nothing may be said, pull request, check run, run page and record have to do. */

@@ -8,7 +8,8 @@ import { settleLimits } from '../config/settle.ts';
 import { toRunError } from '../domain/errors.ts';
 import { repoKey, type Actor, type PullHead, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
-import { createPublisher, type GitHubPublisher } from '../github/publisher.ts';
+import { createPublisher, type GitHubPublisher, type RunSettings } from '../github/publisher.ts';
+import { PATIENCE_MS } from '../github/patience.ts';
 import { pushTo } from '../github/push.ts';
 import type { WriteKind } from '../github/writes.ts';
 import { allowableHosts } from '../policy/authority/buttons.ts';
@@ -52,6 +53,8 @@ export function publisherFor(
     },
     hidden: hiddenContentNotes(request.input),
     approvedBy: options.approvedBy,
+    // Whoever lets a held result go waits for an answer, and that trigger is tried again by its queue.
+    pausesMs: options.writes === undefined ? PATIENCE_MS : [],
     askers: policy.policy.askers,
     prefix: policy.policy.prefix,
     label: policy.policy.label,
@@ -72,11 +75,12 @@ export async function executeRequest(
   const job = jobOf(parts, request);
   const keeper = recordKeeper(parts, publisher, request);
   await parts.records.update(request.runId, { branch: job.branch });
-  const ports = portsOf(parts, request, { publisher, noting: keeper.publisher });
+  const { describe } = keeper;
+  const ports = portsOf(parts, request, { publisher: keeper.publisher, describe });
   const result = await execute(ports, job, control.signal).catch(async (thrown: unknown) => {
     // The record of the run cannot be written: nothing more was done, and people are told.
     const failed = failedResult(request, thrown);
-    await publisher.finish({ result: failed }).catch(() => undefined);
+    await keeper.finish({ result: failed }).catch(() => undefined);
     return failed;
   });
   await keeper.settled();
@@ -139,12 +143,26 @@ function refOf(pull: PullHead | undefined): Pick<RunJob, 'ref' | 'fork'> {
 
 interface Keeper {
   publisher: Publisher;
+  describe: GitHubPublisher['describe'];
+  finish: GitHubPublisher['finish'];
   /** Everything that was noted is in Redis. */
   settled: () => Promise<void>;
 }
 
-/** Writes each step into the run's record, so that another worker can end what this one began. */
-function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher, { runId }: RunRequest): Keeper {
+/**
+ * Writes each step into the run's record, so that another worker can end what this one began; and keeps an end that GitHub could not
+ * be told.
+ */
+function recordKeeper(parts: WorkerParts, publisher: GitHubPublisher, request: RunRequest): Keeper {
+  const { records, untold, log } = parts;
+  const { runId } = request;
+  let settings: RunSettings | undefined;
+  const finish: Keeper['finish'] = async (end) => {
+    await publisher.finish(end).catch(async (thrown: unknown) => {
+      await untold.keep({ request, end, settings }, thrown);
+      throw thrown;
+    });
+  };
   let tail: Promise<unknown> = Promise.resolve();
   const note = (patch: Parameters<typeof records.update>[1]): void => {
     tail = tail
@@ -168,16 +186,17 @@ function recordKeeper({ records, log }: WorkerParts, publisher: GitHubPublisher,
         note({ ...(branch === undefined ? {} : { branch }), ...(pull === undefined ? {} : { pull }) });
         return published;
       },
-      finish: (end) => publisher.finish(end),
+      finish,
     },
+    describe(given) {
+      settings = given;
+      publisher.describe(given);
+    },
+    finish,
   };
 }
 
-function portsOf(
-  parts: WorkerParts,
-  request: RunRequest,
-  told: { publisher: GitHubPublisher; noting: Publisher },
-): RunPorts {
+function portsOf(parts: WorkerParts, request: RunRequest, told: Pick<Keeper, 'publisher' | 'describe'>): RunPorts {
   const { environment, policy, host, github } = parts;
   const { webUrl } = environment.github;
   const repository = github.repository({ installationId: request.installationId, ...request.repo });
@@ -194,7 +213,7 @@ function portsOf(
     }),
     planner: describing(
       createPlanner({ policy, resolveEgress: host.resolveEgress, manifest: host.manifest }),
-      told.publisher,
+      told.describe,
     ),
     agents: createAgents({
       toolboxAgentsDir: AGENTS_MOUNT,
@@ -208,18 +227,18 @@ function portsOf(
       }),
       { dataDir: environment.dataDir, events: parts.events },
     ),
-    publisher: told.noting,
+    publisher: told.publisher,
     held: parts.held,
   };
 }
 
 /** The plan's limits, agent and model are what people are shown from then on. */
-function describing(planner: Planner, publisher: GitHubPublisher): Planner {
+function describing(planner: Planner, describe: Keeper['describe']): Planner {
   return {
     async plan(job, mirror, signal) {
       const plan = await planner.plan(job, mirror, signal);
       const { limits, agent, model, configuration } = plan.spec;
-      publisher.describe({ limits, agent, model, configuration: configuration?.files });
+      describe({ limits, agent, model, configuration: configuration?.files });
       return plan;
     },
   };

@@ -24,7 +24,8 @@ import { auditDirectory } from './live-audit.ts';
 import { placed } from './held-place.ts';
 import { endLostRun } from './lost-runs.ts';
 import { retentionOf, startRetention } from './retention.ts';
-import { executeRequest } from './worker-run.ts';
+import { executeRequest, publisherFor } from './worker-run.ts';
+import { createUntold, type Untold } from './untold.ts';
 import { triggerPorts } from './worker-triggers.ts';
 
 /** First part of every key in Redis; server and worker agree on it. */
@@ -50,6 +51,8 @@ export interface WorkerParts extends WorkerOptions {
   hosts: Hosts;
   /** Results that wait for a person. */
   held: HeldResults;
+  /** Ends of runs that GitHub could not be told yet. */
+  untold: Untold;
   /** Who pays for runs, the same for all workers of this App. */
   payer: string;
   /** The App's own login; null where GitHub does not say. */
@@ -85,7 +88,17 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const hosts = createHosts({ redis, prefix: QUEUE_PREFIX, log });
   undo.defer(() => hosts.close());
   const held = placed(createHeldResults({ dataDir: environment.dataDir }), { records, host: host.installation });
-  const parts: WorkerParts = { ...options, github, records, triggers, queue, hosts, held, payer: `app-${appId}`, bot };
+  const untold = createUntold({
+    dataDir: environment.dataDir,
+    publisherFor: (request) => publisherFor(parts, request),
+    superseded: async ({ runId, repo, source }) => {
+      const [newest] = await records.ofThread({ ...repo, number: source.number });
+      return newest !== undefined && newest.request.runId !== runId;
+    },
+    log,
+  });
+  const rooms = { github, records, triggers, queue, hosts, held, untold };
+  const parts: WorkerParts = { ...options, ...rooms, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;
   await sweepHost(parts);
   const decisions = await host.openAudit(newRunId());
@@ -115,8 +128,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   undo.use(await hosts.present(host.installation, name));
   const timer = setInterval(() => {
     sweepHost(parts).catch((thrown: unknown) => log.warn({ code: codeOf(thrown) }, 'host not swept'));
+    void untold.tell();
   }, SWEEP_HOST_MS).unref();
   undo.defer(() => clearInterval(timer));
+  void untold.tell();
   void redeliver(github, log);
   log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
   const rest = undo.move();

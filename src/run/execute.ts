@@ -254,7 +254,7 @@ async function conclude(run: Run, result: RunResult): Promise<RunResult> {
   await report
     .step('report', () => ports.publisher.finish({ result: final, seal, receipt: notes.receipt }))
     .catch((thrown: unknown) => {
-      // The work is done and recorded; that GitHub could not be told is the sweeper's to repair.
+      // The work is done and recorded; the worker keeps an end that GitHub could not be told, and tells it later.
       final.error ??= toRunError(thrown, 'run.finish');
     });
   return final;

@@ -95,6 +95,8 @@ export interface RepositoryHandle {
   /** Only people with write access may say something there. */
   setLocked: (number: number, locked: boolean) => void;
   deleteIssue: (number: number) => void;
+  /** To another repository, which a token of this one does not reach. */
+  transferIssue: (number: number) => void;
   /** To another name, or another account (without the App): the old address redirects. */
   move: (to: { owner?: string; name?: string }) => void;
 
@@ -210,6 +212,10 @@ function otherActs(world: World, repository: Repository) {
     },
     deleteIssue: (number) => {
       findThread(world, repository, number).deleted = true;
+      world.changed();
+    },
+    transferIssue: (number) => {
+      findThread(world, repository, number).transferred = true;
       world.changed();
     },
     move: ({ owner = repository.owner, name = repository.name }) => {

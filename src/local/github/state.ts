@@ -95,6 +95,8 @@ export interface Thread {
   closedAt: string | null;
   locked?: boolean;
   deleted?: boolean;
+  /** It is in another repository by now. */
+  transferred?: boolean;
   pull: PullData | null;
 }
 

@@ -121,6 +121,8 @@ export function findThread(world: World, repository: Repository, number: number)
   const found = world.state.threads.find((one) => one.repoId === repository.id && one.number === number);
   if (found === undefined) throw notFound();
   if (found.deleted === true) throw new GitHubError(410, 'This issue was deleted');
+  // GitHub's redirect leads to where a token of this repository reads nothing.
+  if (found.transferred === true) throw notFound();
   return found;
 }
 

@@ -59,14 +59,15 @@ const SHOWN = { files: 30, commands: 8, hosts: 8, remarks: 10 } as const;
 /** The evidence in short: what the host saw. Every part has its own bound, and nothing is ever left out of it. */
 export function checkSummary(facts: CheckFacts): string {
   const { result, audit } = facts;
-  const why = failure(result);
+  const prefix = facts.prefix ?? '/agent';
+  const why = failure(result, prefix);
   const remarks = remarksList(facts.remarks ?? [], SHOWN.remarks);
   const { commands, files, hosts } = SHOWN;
   return assemble(
     [
       { text: `**${headline(result)}**${facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`}` },
       why === undefined ? undefined : { text: why },
-      ...heldSections(result, { prefix: facts.prefix ?? '/agent' }),
+      ...heldSections(result, { prefix }),
       remarks === undefined ? undefined : { text: `## Look at first\n\n${remarks}` },
       { text: `## Verification\n\n${verification(result.verification, { tails: false, max: commands })}` },
       { text: `## Files\n\n${filesList(result.files, files)}${result.patchCut === true ? PATCH_CUT : ''}` },

@@ -56,11 +56,23 @@ export function headline(result: Pick<RunResult, 'state' | 'reason'>): string {
   return `${HEADLINES[result.state]}${reason}`;
 }
 
-/** Why it failed and what to do about it. */
-export function failure(result: RunResult): string | undefined {
+/** Why it failed and what to do about it. `prefix`: first word of a command. */
+export function failure(result: RunResult, prefix: string): string | undefined {
   const { error } = result;
   if (error === undefined) return undefined;
-  return `**Why:** ${code(error.message, { max: 600 })} (\`${error.code}\`, ${code(error.op, { max: 60 })})\n\n**What to do:** ${errorRow(error.code).advice}`;
+  const advice = errorRow(error.code).advice.replaceAll('/agent', prefix);
+  return `**Why:** ${code(error.message, { max: 600 })} (\`${error.code}\`, ${code(error.op, { max: 60 })})\n\n**What to do:** ${advice}`;
+}
+
+/** Where the change is when it did not get to GitHub; undefined: it did, it waits, or there is none. */
+export function undelivered(result: RunResult, page: string | undefined): string | undefined {
+  const { state, files, pull, held, patch, runId } = result;
+  if (state !== 'failed' && state !== 'refused') return undefined;
+  if (files.length === 0 || pull !== undefined || held !== undefined || patch !== undefined) return undefined;
+  const where = page === undefined ? `the worker's host, as \`${runId}.patch\` beside the audit file` : page;
+  return result.patchCut === true
+    ? `**The first part of the change** is on ${where}; all of it is larger than what is kept.`
+    : `**The change is not lost:** its patch is on ${where}.`;
 }
 
 export function limitsTable(options: {

@@ -21,6 +21,8 @@ export interface PullFacts {
   baseMoved?: boolean | undefined;
   /** The pull request from a fork that it builds upon. */
   upon?: number | undefined;
+  /** First word of a command; default `/agent`. */
+  prefix?: string | undefined;
   /** Who let a held result go. */
   approvedBy?: string | undefined;
   /** The repository's pull request template. */
@@ -72,7 +74,9 @@ function notDone(facts: PullFacts): string {
   const { result, baseMoved } = facts;
   const lines: string[] = [];
   if (result.reason !== undefined)
-    lines.push(`- ${headline(result)}: the agent did not end by itself. \`/agent continue\` goes on.`);
+    lines.push(
+      `- ${headline(result)}: the agent did not end by itself. \`${facts.prefix ?? '/agent'} continue\` goes on.`,
+    );
   if (result.state === 'verify_failed') lines.push('- Verification fails; see above.');
   if (result.verification.length === 0) lines.push('- Verification: no command is configured.');
   if (baseMoved === true) lines.push(`- ${movedLine(facts.upon)}`);

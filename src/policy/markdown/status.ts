@@ -3,7 +3,17 @@ import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
 import type { AgentConfiguration } from '../../domain/shown.ts';
 import { assemble, type Section } from './assemble.ts';
-import { details, duration, failure, filesList, headline, limitsTable, network, verification } from './facts.ts';
+import {
+  details,
+  duration,
+  failure,
+  filesList,
+  headline,
+  limitsTable,
+  network,
+  undelivered,
+  verification,
+} from './facts.ts';
 import { heldDiff, heldSections } from './held.ts';
 import { block, code, link, words } from './outside.ts';
 import { prose } from './prose.ts';
@@ -79,6 +89,10 @@ export function statusComment(facts: StatusFacts): string {
 
 const MARKS: Partial<Record<RunResult['state'], string>> = { partial: '🟡', held: '✋', needs_input: '✋' };
 
+function prefixOf({ prefix }: StatusFacts): string {
+  return prefix ?? '/agent';
+}
+
 function isPlan({ command }: StatusFacts): boolean {
   return command.flags['plan'] === 'true';
 }
@@ -130,7 +144,7 @@ function running(facts: StatusFacts, phase: Running): Section[] {
     { text: [...steps, `- ⏳ ${phase.step.replace('_', ' ')}`].join('\n') },
     ...limitsSection(facts, { usage: phase.usage, elapsedMs: phase.elapsedMs }),
     ...(phase.egress.length === 0 ? [] : [{ text: details('Network so far', network(phase.egress)), optional: true }]),
-    { text: '`/agent stop` ends it.' },
+    { text: `\`${prefixOf(facts)} stop\` ends it.` },
   ];
 }
 
@@ -138,7 +152,9 @@ type Done = Extract<StatusFacts['phase'], { name: 'done' }>;
 
 function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   const { result } = phase;
-  const why = failure(result);
+  const prefix = prefixOf(facts);
+  const why = failure(result, prefix);
+  const kept = undelivered(result, facts.runUrl === undefined ? undefined : `the ${link('run page', facts.runUrl)}`);
   const pull =
     result.pull === undefined
       ? undefined
@@ -146,9 +162,10 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   const checks = result.verification.length > 0 || result.files.length > 0;
   return [
     why === undefined ? undefined : { text: why },
+    kept === undefined ? undefined : { text: kept },
     pull === undefined ? undefined : { text: pull },
     ...patchSections(result.patch),
-    ...heldSections(result, { prefix: facts.prefix ?? '/agent', mayPushWorkflows: phase.mayPushWorkflows }),
+    ...heldSections(result, { prefix, mayPushWorkflows: phase.mayPushWorkflows }),
     heldDiff(result),
     facts.approvedBy === undefined
       ? undefined
@@ -167,8 +184,8 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
     {
       text:
         isPlan(facts) && result.state === 'no_change'
-          ? '`/agent run` does it; write what should be different.'
-          : nextSteps(result),
+          ? `\`${prefix} run\` does it; write what should be different.`
+          : nextSteps(result, prefix),
     },
   ];
 }
@@ -226,22 +243,22 @@ export function auditLine(audit: { count: number; head: string }): string {
   return `Audit: ${audit.count} events, head ${code(audit.head, { max: 80 })}.`;
 }
 
-function nextSteps(result: RunResult): string {
+function nextSteps(result: RunResult, prefix: string): string {
   switch (result.state) {
     case 'succeeded':
     case 'unverified':
     case 'verify_failed':
-      return 'Review it; `/agent …` on the pull request goes on.';
+      return `Review it; \`${prefix} …\` on the pull request goes on.`;
     case 'partial':
-      return '`/agent continue` on the pull request goes on from here.';
+      return `\`${prefix} continue\` on the pull request goes on from here.`;
     case 'needs_input':
-      return 'Answer with `/agent continue` and the answer behind it.';
+      return `Answer with \`${prefix} continue\` and the answer behind it.`;
     case 'held':
-      return '`/agent retry` does the work anew instead.';
+      return `\`${prefix} retry\` does the work anew instead.`;
     case 'refused':
-      return 'Nothing was run.';
+      return result.files.length === 0 ? 'Nothing was run.' : 'Nothing was pushed.';
     default:
-      return '`/agent retry` tries again.';
+      return `\`${prefix} retry\` tries again.`;
   }
 }
 

@@ -4,8 +4,9 @@ import { code } from './outside.ts';
 import { agentWords } from './status.ts';
 
 /** By which the answer of a run in a review thread is found again. */
-export function threadMarker(runId: string): string {
-  return `<!-- cofferdam:thread ${runId} -->`;
+export function threadMarker({ runId, held }: Pick<RunResult, 'runId' | 'held'>): string {
+  // What waited is answered once more when somebody lets it go.
+  return `<!-- cofferdam:thread ${runId}${held === undefined ? '' : ' held'} -->`;
 }
 
 const LINE = /^[\s>*_`-]*THREAD\s+#?(\d{1,20})[*_`]*:/;
@@ -37,7 +38,7 @@ export function threadAnswer(facts: {
   const { result, path, words } = facts;
   const said = agentWords(words, { maxChars: 2_000, maxLines: 30 });
   return [
-    threadMarker(result.runId),
+    threadMarker(result),
     commitLine(result, path),
     '',
     said === undefined ? 'The agent says nothing about this thread.' : said.text,
