@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { styleText } from 'node:util';
+import { runOfFile } from '../audit/file-name.ts';
 import { auditPaths } from '../audit/logs.ts';
 import { describeReading, readAuditFile, type Reading } from '../audit/read.ts';
 import { publicKeyFile } from '../audit/seal.ts';
@@ -13,12 +14,13 @@ import { createStory, type RunStory } from '../audit/story/story.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { formatUsd, RunId } from '../domain/ids.ts';
 import { auditDirectory } from '../main/live-audit.ts';
-import { terminalLine } from './terminal.ts';
+import { hanging, terminalLine } from './terminal.ts';
 import { locate } from './verify.ts';
 
 interface Output {
   write(text: string): unknown;
   isTTY?: boolean;
+  columns?: number;
 }
 
 function clock(ms: number): string {
@@ -42,7 +44,10 @@ const COLOUR: Record<Entry['outcome'], Parameters<typeof styleText>[0]> = {
 /** Long texts are cut here: the file has them. */
 const MAX_WORDS = 300;
 
-function entryLine(entry: Entry, colour: boolean): string {
+/** Time, whose word it is, sign and kind: what stands before the words of an entry. */
+const BEFORE_WORDS = 27;
+
+function entryLine(entry: Entry, colour: boolean, columns: number | undefined): string {
   const paint = (style: Parameters<typeof styleText>[0], text: string): string =>
     colour ? styleText(style, text) : text;
   const words =
@@ -53,22 +58,40 @@ function entryLine(entry: Entry, colour: boolean): string {
     entry.outcome === 'denied' ? `  ${terminalLine(entry.details.find(([name]) => name === 'reason')?.[1] ?? '')}` : '';
   const took = entry.to === undefined || entry.count > 1 ? '' : `  ${((entry.to - entry.from) / 1_000).toFixed(1)} s`;
   const who = entry.voice === 'agent' ? paint('magenta', 'agent') : paint('dim', 'host ');
-  return `${clock(entry.from).padStart(7)}  ${who}  ${paint(COLOUR[entry.outcome], SIGN[entry.outcome])} ${entry.kind.padEnd(8)} ${cut}${times}${why}${took}`;
+  const sign = paint(COLOUR[entry.outcome], SIGN[entry.outcome]);
+  const told = `${cut}${times}${why}${took}`;
+  const shown = columns === undefined ? told : hanging(told, columns, BEFORE_WORDS);
+  return `${clock(entry.from).padStart(7)}  ${who}  ${sign} ${entry.kind.padEnd(8)} ${shown}`;
 }
 
-function heading({ outline, spending, network, elapsedMs }: RunStory): string[] {
+function heading({ outline, spending, network, elapsedMs, startedAt }: RunStory, runId: string): string[] {
   const { manifest, outcome } = outline;
   const money = spending.cap === undefined ? '' : `, ${formatUsd(spending.spent)} of ${formatUsd(spending.cap)}`;
   const subject = manifest?.title ?? manifest?.command.join(' ') ?? 'no manifest yet';
   return [
     terminalLine(subject),
+    [
+      `run ${runId}`,
+      manifest?.repository,
+      manifest?.requester === undefined ? undefined : `asked for by ${manifest.requester}`,
+      manifest?.agent,
+      manifest?.model,
+      startedAt,
+    ]
+      .filter((part) => part !== undefined)
+      .map((part) => terminalLine(part, 100))
+      .join(', '),
     `${terminalLine(outcome?.state ?? 'goes on')}${outcome?.reason === undefined ? '' : ` (${terminalLine(outcome.reason)})`}, ${clock(elapsedMs)}${money}, ${plural(spending.turns, 'model call')}, ${plural(allAttempts(network), 'attempt')} denied`,
   ];
 }
 
 /** The story as lines for a terminal. */
-function storyLines(story: RunStory, reading: Reading, seal: string | null, colour: boolean): string[] {
-  const lines = heading(story);
+function storyLines(
+  story: RunStory,
+  options: { runId: string; reading: Reading; seal: string | null; colour: boolean; columns: number | undefined },
+): string[] {
+  const { reading, seal, colour, columns } = options;
+  const lines = heading(story, options.runId).map((line) => (columns === undefined ? line : hanging(line, columns, 0)));
   let current: string | undefined;
   for (const entry of story.activity.entries) {
     const step = story.steps.findLast((one) => one.from <= entry.from)?.name;
@@ -76,7 +99,7 @@ function storyLines(story: RunStory, reading: Reading, seal: string | null, colo
       current = step;
       lines.push('', `── ${terminalLine(step ?? '')} ──`);
     }
-    lines.push(entryLine(entry, colour));
+    lines.push(entryLine(entry, colour, columns));
   }
   if (story.activity.dropped > 0) lines.push(`and ${story.activity.dropped} more; the file has them`);
   const over = seal !== null || story.outline.seal !== undefined;
@@ -90,13 +113,19 @@ export async function auditShowCommand(options: { target: string; dataDir: strin
   const file = await locate(options.target, options.dataDir);
   const teller = createStory();
   let reading: Reading | undefined;
+  let runId: string = runOfFile(file) ?? 'unknown';
   for await (const piece of readAuditFile(file)) {
-    for (const event of piece.events) teller.take(event);
+    for (const event of piece.events) {
+      teller.take(event);
+      ({ runId } = event);
+    }
     reading = piece.reading;
   }
   if (reading === undefined) return 1;
   const seal = await readFile(`${file}.seal`, 'utf8').catch(() => null);
-  stdout.write(`${storyLines(teller.story(), reading, seal, stdout.isTTY === true).join('\n')}\n`);
+  const colour = stdout.isTTY === true;
+  const columns = colour ? stdout.columns : undefined;
+  stdout.write(`${storyLines(teller.story(), { runId, reading, seal, colour, columns }).join('\n')}\n`);
   return 0;
 }
 

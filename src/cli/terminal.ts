@@ -15,6 +15,22 @@ export function terminalLine(text: string, max = Infinity): string {
   return `${flat.slice(0, max - 1).replace(/[\ud800-\udbff]$/, '')}…`;
 }
 
+/** One line as several that fit a terminal, broken at spaces; those after the first begin below its words, `indent` columns in. */
+export function hanging(line: string, columns: number, indent: number): string {
+  const room = columns - indent;
+  if (room < 20) return line;
+  const lines: string[] = [];
+  let rest = line;
+  while (rest.length > room) {
+    const space = rest.lastIndexOf(' ', room);
+    const cut = space > 0 ? space : rest.indexOf(' ');
+    if (cut < 0) break;
+    lines.push(rest.slice(0, cut).trimEnd());
+    rest = rest.slice(cut + 1).trimStart();
+  }
+  return [...lines, rest].join(`\n${' '.repeat(indent)}`);
+}
+
 /** The same without space before it, for a place in a sentence. */
 export function terminalText(text: string, max = 160): string {
   return terminalLine(text.trimStart(), max);

@@ -33,6 +33,14 @@ function installation(): Environment {
   return readEnvironment();
 }
 
+/** A reader that has enough (`| head`) closes the pipe: that is no error. What reads only has nothing to clean up. */
+function readerMayLeave(): void {
+  process.stdout.once('error', (cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'EPIPE') process.exit(0);
+    throw cause;
+  });
+}
+
 function appOptions(): { environment: Environment; signal: AbortSignal } {
   return { environment: installation(), signal: stopSignal() };
 }
@@ -44,6 +52,7 @@ function addAuditCommands(program: Command): void {
     .description('a run as a timeline')
     .argument('<run>', 'run id or audit file')
     .action(async (target: string) => {
+      readerMayLeave();
       const { auditShowCommand } = await import('../cli/audit.ts');
       const { dataDir } = installation();
       process.exitCode = await auditShowCommand({ target, dataDir, stdout: process.stdout });
@@ -54,6 +63,7 @@ function addAuditCommands(program: Command): void {
     .argument('<run>', 'run id or audit file')
     .option('--output <directory>', 'audit file, seal, patch and public key are copied into it')
     .action(async (target: string, options: { output?: string }) => {
+      readerMayLeave();
       const { auditExportCommand } = await import('../cli/audit.ts');
       const { dataDir } = installation();
       process.exitCode = await auditExportCommand({ target, ...options, dataDir, stdout: process.stdout });
@@ -115,6 +125,7 @@ function addPolicyCommands(program: Command): void {
   common(policy.command('explain'))
     .description('the effective rules, and where each came from')
     .action(async (options: Record<string, never>) => {
+      readerMayLeave();
       const { policyExplainCommand } = await import('../cli/policy.ts');
       process.exitCode = await policyExplainCommand({ ...options, ...appOptions(), stdout: process.stdout });
     });
@@ -215,6 +226,7 @@ function build(): Command {
       '\nExit codes: 0 valid, 1 broken, 2 unreadable, 3 chain consistent but signature not checked, 4 no seal.',
     )
     .action(async (target: string, options: { key?: string; json?: boolean }) => {
+      readerMayLeave();
       const { verifyCommand } = await import('../cli/verify.ts');
       process.exitCode = await verifyCommand({
         target,
@@ -238,6 +250,7 @@ function build(): Command {
       '\nNeeds APP_ID and PRIVATE_KEY.\nExit codes: 0 a run would begin, 1 it would be refused, 2 wrong usage.',
     )
     .action(async (target: string, options: { as: string; policy?: string; json?: boolean }) => {
+      readerMayLeave();
       const { planCommand } = await import('../cli/plan.ts');
       process.exitCode = await planCommand({
         ...options,

@@ -1,6 +1,7 @@
 import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { AuditFile } from '../../src/audit/log.ts';
 import { createFileLogs, type FoundFile } from '../../src/audit/logs.ts';
@@ -49,6 +50,26 @@ describe('audit show', () => {
       /head sha256:[0-9a-f]{64}/,
     ])
       expect(shown).toMatch(part);
+  });
+
+  it('fits a terminal of 80 columns: long words of an agent go on below their beginning', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, WHOLE_RUN.slice(0, -1));
+    await log.put({
+      zone: 'gateway',
+      source: 'sandbox',
+      type: 'agent.text',
+      data: { text: 'one two three '.repeat(15) },
+    });
+    await log.seal();
+    const { stream, written } = output();
+    const stdout = { write: (text: string) => stream.write(text), isTTY: true, columns: 80 };
+    await auditShowCommand({ target: RUN_ID, dataDir: dir.path, stdout });
+    const lines = stripVTControlCharacters(written()).split('\n');
+    expect(lines.filter((line) => line.length > 80 && !line.includes('sha256:'))).toEqual([]);
+    expect(lines[1]).toBe(`run ${RUN_ID}, octo/kettle, asked for by alice, opencode,`);
+    expect(lines).toContainEqual(expect.stringMatching(/^ {27}(?:one|two|three) /));
   });
 
   it('AUD-014 steers no terminal, whatever was recorded', async () => {

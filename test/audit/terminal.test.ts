@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { terminalLine, terminalText } from '../../src/cli/terminal.ts';
+import { hanging, terminalLine, terminalText } from '../../src/cli/terminal.ts';
 import { describePull } from '../../src/cli/verify-pull.ts';
 
 // eslint-disable-next-line no-control-regex -- none of these may be printed
@@ -31,6 +31,23 @@ describe('AUD-014 text from outside in a terminal', () => {
     ['plain words', 'naïve café 漢字 👩‍💻', 'naïve café 漢字 👩‍💻'],
   ])('%s', (_what, text, shown) => {
     expect(terminalText(text)).toBe(shown);
+  });
+
+  it('is broken at spaces only, and loses nothing', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: fc.constantFrom('a', 'b', ' ', '漢'), maxLength: 300 }),
+        fc.integer({ min: 1, max: 120 }),
+        (text, columns) => {
+          const words = (shown: string): string[] => shown.split(/\s+/).filter((word) => word !== '');
+          const lines = hanging(text, columns, 4).split('\n');
+          expect(words(lines.join(' '))).toEqual(words(text));
+          if (columns < 24) expect(lines).toEqual([text]);
+          else for (const line of lines) expect(line.length <= columns || words(line).length === 1, line).toBe(true);
+        },
+      ),
+      { numRuns: 500 },
+    );
   });
 
   it('is cut between characters, and quickly when it is a megabyte', () => {

@@ -1,8 +1,10 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
+import type { AuditEntry } from '../../src/domain/audit.ts';
 import { directory, openLog, putAll, RUN_ID, WHOLE_RUN } from '../audit/run-log.ts';
 
 const exec = promisify(execFile);
@@ -32,4 +34,23 @@ it('is what .env says to the commands about it, as to start; what the environmen
   expect(await say(['open', RUN_ID])).toMatch(new RegExp(`^${url}/runs/${RUN_ID}\\?ticket=`));
   expect(await say(['policy', 'test', 'mirror.example'])).toContain('allow');
   expect(await say(['open', RUN_ID], { COFFERDAM_PUBLIC_URL: 'https://other.example' })).toMatch(/^https:\/\/other/);
+});
+
+it.each([['show'], ['export']])('audit %s ends quietly when its reader has enough', async (command) => {
+  await using dir = await directory();
+  const log = await openLog(dir);
+  // More than a pipe holds.
+  const said: AuditEntry = { zone: 'gateway', source: 'sandbox', type: 'agent.text', data: { text: 'x'.repeat(200) } };
+  await putAll(
+    log,
+    Array.from({ length: 2_000 }, () => said),
+  );
+  await log.seal();
+  const child = spawn(process.execPath, [PROGRAM, 'audit', command, RUN_ID], {
+    env: { PATH: process.env['PATH'], COFFERDAM_DATA_DIR: dir.path },
+  });
+  const complaints: string[] = [];
+  child.stderr.on('data', (piece: Buffer) => complaints.push(piece.toString()));
+  child.stdout.once('data', () => child.stdout.destroy());
+  expect([await once(child, 'close'), complaints]).toEqual([[0, null], []]);
 });
