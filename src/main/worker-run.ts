@@ -190,6 +190,7 @@ function recordKeeper(parts: WorkerParts, publisher: GitHubPublisher, request: R
     },
     describe(given) {
       settings = given;
+      note({ maxCost: given.limits.maxCost });
       publisher.describe(given);
     },
     finish,

@@ -10,6 +10,7 @@ import type { AuditLog } from '../run/ports.ts';
 import { endedWithoutWorker } from '../run/trigger/ended.ts';
 import { SERVED_VERBS, type TriggerPorts } from '../run/trigger/ports.ts';
 import type { HelpFacts } from '../policy/markdown/replies.ts';
+import { budgetOf } from './budget-of.ts';
 import { helpOf } from './help-of.ts';
 import { newRunId } from './host.ts';
 import { keepAllowed } from './keep-allowed.ts';
@@ -80,16 +81,8 @@ export function triggerPorts(parts: WorkerParts, decisions: AuditLog): TriggerPo
         return published;
       },
     },
-    budget: async ({ repo }) => {
-      const day = new Date().toISOString().slice(0, 10);
-      const account = { runId: 'none', repoKey: repoKey(repo), installationKey: parts.payer, day };
-      const { repository, installation } = await parts.ledger.spent(account);
-      return {
-        maxCost: limits.maxCost,
-        repository: { spent: repository.spent + repository.reserved, cap: limits.repositoryDailyCost },
-        installation: { spent: installation.spent + installation.reserved, cap: limits.installationDailyCost },
-      };
-    },
+    budget: ({ repo, source }) =>
+      budgetOf({ ledger: parts.ledger, records, payer: parts.payer, limits, now: new Date() }, { repo, ...source }),
     help,
     helpFor: ({ installationId, repo }) =>
       helpOf(help, {

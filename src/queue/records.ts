@@ -22,6 +22,7 @@ const StoredRecord = z.object({
   pull: z.object({ number: z.number().int(), url: z.string() }).optional(),
   checkRunId: z.number().int().optional(),
   commentId: z.number().int().optional(),
+  maxCost: z.number().int().nonnegative().optional(),
   question: z.string().optional(),
   denied: z.array(z.string()).optional(),
   held: z.object({ host: z.string(), diffHash: z.string(), files: z.number().int(), keptAt: z.string() }).optional(),

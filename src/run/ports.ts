@@ -350,6 +350,8 @@ export interface RunRecord {
   pull?: { number: number; url: string };
   checkRunId?: number;
   commentId?: number;
+  /** Micro-dollars that it may cost; set when that is settled. */
+  maxCost?: number;
   /** What the agent asked, in the state `needs_input`. */
   question?: string;
   /** Hosts that it was refused and that people may add: what its buttons stand for. */

@@ -185,20 +185,27 @@ export function ciReply(
   return `CI fails here. ${code(facts.login, { max: 60 })}, who last had me work on this, has no write access any more, so I begin nothing. ${ask}`;
 }
 
+/** Micro-dollars; what is spent includes what calls under way hold. */
 export interface BudgetFacts {
+  /** What one run may cost here without asking for less. */
   maxCost: number;
+  /** Of the thread, newest first; the cap is not known before the run has begun. */
+  runs?: readonly { runId: string; spent: number; cap: number | undefined }[];
   repository: { spent: number; cap: number };
   installation: { spent: number; cap: number };
 }
 
 export function budgetReply(facts: BudgetFacts): string {
-  const row = (name: string, spent: number, cap: number): string =>
-    `| ${name} | ${formatUsd(spent)} | ${formatUsd(cap)} | ${formatUsd(Math.max(0, cap - spent))} |`;
+  const row = (name: string, spent: number, cap: number | undefined): string => {
+    const [of, left] = cap === undefined ? ['–', '–'] : [formatUsd(cap), formatUsd(Math.max(0, cap - spent))];
+    return `| ${name} | ${formatUsd(spent)} | ${of} | ${left} |`;
+  };
   return [
-    '| Today (UTC), reservations included | used | of | left |',
+    '| Reservations included | used | of | left |',
     '|---|---|---|---|',
-    row('This repository', facts.repository.spent, facts.repository.cap),
-    row('This installation', facts.installation.spent, facts.installation.cap),
+    ...(facts.runs ?? []).map(({ runId, spent, cap }) => row(`Run \`${runId}\``, spent, cap)),
+    row('Today (UTC), this repository', facts.repository.spent, facts.repository.cap),
+    row('Today (UTC), this installation', facts.installation.spent, facts.installation.cap),
     '',
     `One run may cost ${formatUsd(facts.maxCost)}.`,
   ].join('\n');
