@@ -20,12 +20,14 @@ interface Open {
   until: RegExp | undefined;
   /** Length of the backtick run that ends an open code span. */
   span: number;
+  /** A paragraph of a quote, which goes on without `>` up to an empty line. */
+  quote: boolean;
 }
 
 /** The lines of `text`, each with whether its beginning is said by the author. */
 export function spokenLines(text: string): SpokenLine[] {
   const lines = text.replace(/\r\n?/g, '\n').split('\n');
-  const open: Open = { fence: undefined, until: undefined, span: 0 };
+  const open: Open = { fence: undefined, until: undefined, span: 0, quote: false };
   return lines.map((line, index) => ({ text: line, spoken: readLine(lines, index, open) }));
 }
 
@@ -43,17 +45,17 @@ function readLine(lines: string[], index: number, open: Open): boolean {
     return false;
   }
   if (line.trim() === '') {
-    open.span = 0;
+    Object.assign(open, { span: 0, quote: false });
     return true;
   }
   if (QUOTE.test(line)) {
-    open.span = 0;
+    Object.assign(open, { span: 0, quote: !/^[\s>]*$/.test(line) });
     return false;
   }
-  const spoken = open.span === 0;
-  const fence = spoken ? FENCE.exec(line) : null;
+  const spoken = open.span === 0 && !open.quote;
+  const fence = open.span === 0 ? FENCE.exec(line) : null;
   if (fence?.[1] !== undefined && !(fence[1].startsWith('`') && (fence[2] ?? '').includes('`'))) {
-    open.fence = fence[1];
+    Object.assign(open, { fence: fence[1], quote: false });
     return false;
   }
   readInline({ lines, index, from: 0, open });

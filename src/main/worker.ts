@@ -68,6 +68,9 @@ export interface RunningWorker extends AsyncDisposable {
 const SWEEP_HOST_MS = 300_000;
 /** Deliveries that failed while nobody listened are asked for again, as far back as this. */
 const REDELIVER_MS = 24 * 3_600_000;
+/** At the start the server may not listen yet; and later it may be away without this process. */
+const REDELIVER_SOON_MS = 60_000;
+const REDELIVER_EVERY_MS = 3_600_000;
 
 /**
  * The process that acts: it takes triggers and runs from the queue, asks GitHub, and opens sandboxes.
@@ -132,6 +135,11 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   }, SWEEP_HOST_MS).unref();
   undo.defer(() => clearInterval(timer));
   void untold.tell();
+  const asked = [
+    setTimeout(() => void redeliver(github, log), REDELIVER_SOON_MS).unref(),
+    setInterval(() => void redeliver(github, log), REDELIVER_EVERY_MS).unref(),
+  ];
+  undo.defer(() => asked.forEach((one) => clearTimeout(one)));
   void redeliver(github, log);
   log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
   const rest = undo.move();

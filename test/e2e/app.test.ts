@@ -18,6 +18,12 @@ let stage: DemoStage;
 beforeAll(async () => {
   scene = await openScene({ script: demoScript });
   stage = scene.stage;
+  const { repository, standIn } = stage;
+  // While nobody listens: a worker that starts has GitHub send again what failed.
+  const { number } = await repository.openIssue({ ...ISSUE, author: PEOPLE.reader });
+  await repository.addLabel(number, 'agent', PEOPLE.writer);
+  await standIn.webhooks.idle();
+  expect(standIn.deliveries.map(({ statusCode }) => statusCode)).not.toContain(202);
   await scene.start();
 });
 afterAll(() => scene[Symbol.asyncDispose]());
@@ -31,10 +37,9 @@ async function auditOf(runId: string): Promise<string> {
 }
 
 describe('the GitHub App, from the label to the pull request', () => {
-  it('a label by somebody who may write: draft pull request, check run, one comment, nothing left', async () => {
+  it('a label by somebody who may write, put on while nobody listened: draft pull request, check run, one comment, nothing left', async () => {
     const { repository, standIn } = stage;
-    const issue = await repository.openIssue({ ...ISSUE, author: PEOPLE.reader });
-    await repository.addLabel(issue.number, 'agent', PEOPLE.writer);
+    const [issue = { number: 0 }] = repository.issues();
     const pull = await standIn.waitFor(() => repository.pulls()[0], { ...WAIT, what: 'the pull request' });
     const check = await standIn.waitFor(() => completed(pull.pull.headSha), { ...WAIT, what: 'the check run' });
 
