@@ -1,4 +1,5 @@
 import { showHidden } from '../domain/hidden.ts';
+import { quiet } from '../policy/markdown/quiet.ts';
 import type { CommitMessage } from '../run/ports.ts';
 
 /**
@@ -49,18 +50,8 @@ function neutralizeLine(line: string): string {
   return plain;
 }
 
-const SKIP = /\[\s*(skip[ -]?\w*|\w+[ -]?skip|no[ -]?ci|ci[ -]?off)\s*\]|\*{3}\s*NO_CI\s*\*{3}/gi;
-const CLOSING =
-  /\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(\s*:?\s*)(?=\S*#\d|\S*\/issues\/\d|\S*\/pull\/\d|gh-\d)(\S+)/gi;
 const MENTION = /(^|[^\w`/.@])@(?=[A-Za-z0-9])/g;
 
 function neutralize(text: string): string {
-  return text
-    .replaceAll(SKIP, (_, word: string | undefined) => `(${(word ?? 'no ci').toLowerCase()})`)
-    .replaceAll(
-      CLOSING,
-      (_, word: string, gap: string, target: string) =>
-        `${word}${gap}${target.replaceAll(/#|\/(?=\d)|(?<=gh)-/gi, ' no. ').trim()}`,
-    )
-    .replaceAll(MENTION, '$1@ ');
+  return quiet(text).replaceAll(MENTION, '$1@ ');
 }

@@ -7,8 +7,11 @@ const body = (text: string) => composeMessage({ title: 't', body: text, trailers
 describe('what a stranger writes has no effect', () => {
   test.each([
     ['fix: a [skip ci] b', 'fix: a (skip ci) b'],
-    ['x [CI SKIP]', 'x (ci skip)'],
+    ['x [CI SKIP]', 'x (CI SKIP)'],
     ['x [no ci] [skip actions] [actions skip]', 'x (no ci) (skip actions) (actions skip)'],
+    ['x [skip travis ci] [travis-ci skip]', 'x (skip travis ci) (travis-ci skip)'],
+    ['x [CF-Pages-Skip] [vercel skip] [skip_ci]', 'x (CF-Pages-Skip) (vercel skip) (skip_ci)'],
+    ['read items[skip] and [a, skip]', 'read items[skip] and [a, skip]'],
     ['x ***NO_CI***', 'x (no ci)'],
     ['fixes #12', 'fixes no. 12'],
     ['Closes: acme/demo#3', 'Closes: acme/demo no. 3'],

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Digest } from '../../src/domain/ids.ts';
+import type { RunResult } from '../../src/domain/run.ts';
 import { assemble } from '../../src/policy/markdown/assemble.ts';
 import { block, code, link, plainLine, words } from '../../src/policy/markdown/outside.ts';
+import { pullBody } from '../../src/policy/markdown/pull.ts';
 import { prose } from '../../src/policy/markdown/prose.ts';
 import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
 import { settings } from '../github/run.ts';
@@ -118,7 +120,7 @@ describe('plainLine', () => {
     [
       'skipping CI',
       'fix: x [skip ci] [CI SKIP] ***NO_CI*** [skip actions]',
-      'fix: x (skip ci) (CI SKIP) no_ci (skip actions)',
+      'fix: x (skip ci) (CI SKIP) (no ci) (skip actions)',
     ],
     ['an array', 'fix: a[0] and [core]', 'fix: a[0] and [core]'],
     ['a link', 'fix: https://evil.test', 'fix: https: //evil.test'],
@@ -213,5 +215,59 @@ describe('the configuration of the agent in the status comment', () => {
 
   it('says nothing where there is none', () => {
     for (const none of [undefined, []]) expect(said(none)).not.toContain('Configuration of the agent');
+  });
+});
+
+const result: RunResult = {
+  runId: newRunId(),
+  state: 'verify_failed',
+  usage: { cost: 1, turns: 1, inputTokens: 1, outputTokens: 1 },
+  verification: [],
+  files: [],
+  egress: [],
+  startedAt: '2026-01-01T00:00:00Z',
+  endedAt: '2026-01-01T00:01:00Z',
+};
+
+describe('GIT-016 the text of a pull request, which squashing makes a message of', () => {
+  const body = (said: string, tail = ''): string =>
+    pullBody({
+      ...settings,
+      runId: newRunId(),
+      source: { number: 7, title: 'T', isPull: false, url: 'https://github.test/o/r/issues/7' },
+      requester: 'alice',
+      elapsedMs: 1,
+      result: {
+        ...result,
+        agentSummary: said,
+        files: [{ path: 'fixes #9', status: 'added', additions: 1, deletions: 0 }],
+        verification: [{ command: 'echo [ci skip] closes #8', exitCode: 1, durationMs: 1, tail }],
+      },
+    });
+  const acts = (text: string): string[] =>
+    Array.from(
+      text.matchAll(/\b(?:clos|fix|resolv)\w*:?\s+[\w/.:-]*#\d+|\[[\w -]*(?:skip|no ci)[\w -]*\]/gi),
+      ([one]) => one,
+    );
+
+  it('closes the source issue and no other, and skips no CI, also in code', () => {
+    const said =
+      'It `fixes #12`, resolves #5 [skip ci] `[skip ci]`.\n\n```\nCloses acme/x#3\nfix: https://github.test/o/r/issues/4 [travis skip]\n```';
+    expect(acts(body(said, 'Resolves #6 [no ci]'))).toEqual([]);
+    expect(acts(body('', ''))).toEqual([]);
+  });
+
+  it('does so where everything is well', () => {
+    const good = pullBody({
+      ...settings,
+      runId: newRunId(),
+      source: { number: 7, title: 'T', isPull: false, url: 'https://github.test/o/r/issues/7' },
+      requester: 'alice',
+      elapsedMs: 1,
+      result: { ...result, state: 'succeeded', agentSummary: 'It `fixes #12`; see `a[0]` and `items[skip]`.' },
+    });
+    expect(acts(good).filter((one) => one !== '[skip]')).toEqual(['Fixes #7']);
+    expect(good).toContain('`fixes no. 12`');
+    expect(good).toContain('`items[skip]`');
   });
 });

@@ -6,6 +6,7 @@
  * it is said to end. Only these functions may let outside text into Markdown.
  */
 import { showHidden } from '../../domain/hidden.ts';
+import { skipNothing } from './quiet.ts';
 
 const ESC = String.fromCharCode(0x1b);
 const BEL = String.fromCharCode(0x07);
@@ -128,11 +129,7 @@ function escapeWord(word: string): string {
  * One line; nobody is mentioned, no issue named, no CI skipped.
  */
 export function plainLine(text: string, max: number): string {
-  const line = clean(text)
-    .replace(/\s+/g, ' ')
-    .trim()
-    .replace(/\[((?:skip|no|ci|actions)[^\]]{0,20})\]/gi, '($1)')
-    .replace(/\*{3}no_ci\*{3}/gi, 'no_ci')
+  const line = skipNothing(clean(text).replace(/\s+/g, ' ').trim())
     .replace(/\bskip-checks:/gi, 'skip-checks')
     .replace(/@(?=[a-z0-9])/gi, '')
     .replace(/#(?=\d)/g, 'no. ')

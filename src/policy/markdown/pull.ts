@@ -5,6 +5,7 @@ import { assemble } from './assemble.ts';
 import { filesList, headline, limitsTable, network, verification } from './facts.ts';
 import { code, link, plainLine } from './outside.ts';
 import { agentWords } from './status.ts';
+import { quiet } from './quiet.ts';
 import { fillTemplate } from './template.ts';
 
 export interface PullFacts {
@@ -49,10 +50,12 @@ export function pullBody(facts: PullFacts): string {
         ? ''
         : `${complete ? 'Fixes' : 'For'} #${source.number}`
       : `Builds upon #${facts.upon}, a pull request from a fork, to which Cofferdam cannot push: its commits are part of this one.`;
-  const words =
+  // As code it is kept as it is, and merged by squashing it is a message like any other.
+  const words = quiet(
     agentWords(result.agentSummary, { maxChars: 12_000, maxLines: 200 })?.text ??
-    'The agent said nothing about its change.';
-  const ours = { issue: about, what: words, testing: verification(result.verification, { tails: true }) };
+      'The agent said nothing about its change.',
+  );
+  const ours = { issue: about, what: words, testing: quiet(verification(result.verification, { tails: true })) };
   const sections = fillTemplate(facts.template ?? '', ours);
   const placed = new Set(sections.map(({ holds }) => holds));
   return assemble([
@@ -61,10 +64,10 @@ export function pullBody(facts: PullFacts): string {
     placed.has('what') ? undefined : { text: `## What and why\n\n${words}`, optional: true },
     // The line that closes the issue has to be in it, however long the rest is.
     ...sections.map(({ text, holds }) => ({ text, optional: holds !== 'issue' })),
-    { text: `## Files\n\n${filesList(result.files)}`, optional: true },
+    { text: `## Files\n\n${quiet(filesList(result.files))}`, optional: true },
     placed.has('testing') ? undefined : { text: `## Verification\n\n${ours.testing}`, optional: true },
     { text: `## Limits used\n\n${limitsTable({ ...facts, usage: result.usage })}` },
-    { text: `## Network\n\n${network(result.egress)}`, optional: true },
+    { text: `## Network\n\n${quiet(network(result.egress))}`, optional: true },
     { text: `## Not done\n\n${notDone(facts)}` },
     { text: origin(facts) },
   ]);
