@@ -285,7 +285,7 @@ describe('GH-006 everything at its largest', () => {
       checkText({ ...facts, runId: request().runId, result: many, receipt, steps: [] }) ?? '',
     ];
     for (const body of bodies) {
-      expect(body.length).toBeLessThan(65_000);
+      expect(Buffer.byteLength(body)).toBeLessThan(65_000);
       expect(body).toMatch(/cut|more|left out/);
       expect(active(render(body), own)).toEqual([]);
     }
@@ -294,62 +294,67 @@ describe('GH-006 everything at its largest', () => {
 
 describe('the summary of the check run', () => {
   /** Texts that become longest in Markdown, in every place, and more of everything than is shown. */
-  it.each(['`'.repeat(300), '|⚠️'.repeat(200), '😀|'.repeat(200), '<&_*[]#'.repeat(60), 'x\u202e'.repeat(200)])(
-    'has every part, whatever the run was like: %#',
-    (text) => {
-      const many = <T>(count: number, one: (n: number) => T): T[] => Array.from({ length: count }, (_, n) => one(n));
-      const given = checkFacts(text);
-      const of: CheckFacts = {
-        ...given,
-        agent: text,
-        model: text,
-        prefix: '/agent',
-        steps: many(40, (n) => ({ step: `step_${n}`, durationMs: n })),
-        receipt: { ok: false, checks: many(40, (n) => ({ name: `${n}${text}`, ok: false, observed: text })) },
-        remarks: many(200, (n) => ({
-          kind: 'protected',
-          path: `${n}${text}`,
-          line: n + 1,
-          protectedClass: PROTECTED_CLASSES[n % PROTECTED_CLASSES.length] ?? 'workflow',
+  it.each([
+    '`'.repeat(300),
+    '|⚠️'.repeat(200),
+    '😀|'.repeat(200),
+    '😀'.repeat(300),
+    '漢'.repeat(600),
+    '<&_*[]#'.repeat(60),
+    'x\u202e'.repeat(200),
+  ])('has every part, whatever the run was like: %#', (text) => {
+    const many = <T>(count: number, one: (n: number) => T): T[] => Array.from({ length: count }, (_, n) => one(n));
+    const given = checkFacts(text);
+    const of: CheckFacts = {
+      ...given,
+      agent: text,
+      model: text,
+      prefix: '/agent',
+      steps: many(40, (n) => ({ step: `step_${n}`, durationMs: n })),
+      receipt: { ok: false, checks: many(40, (n) => ({ name: `${n}${text}`, ok: false, observed: text })) },
+      remarks: many(200, (n) => ({
+        kind: 'protected',
+        path: `${n}${text}`,
+        line: n + 1,
+        protectedClass: PROTECTED_CLASSES[n % PROTECTED_CLASSES.length] ?? 'workflow',
+      })),
+      result: {
+        ...given.result,
+        processRecord: 'none',
+        verification: many(60, (n) => ({ command: `${n}${text}`, exitCode: 1, durationMs: n, tail: text })),
+        files: many(500, (n) => ({ ...changedFile, path: `${n}${text}`, protectedClass: 'workflow' })),
+        egress: many(300, (n) => ({
+          ...connection,
+          host: `${n}${text}`,
+          allow: n % 4 === 0,
+          reason: ['ip_literal', 'not_allowed', 'sni_mismatch'][n % 3] ?? '',
         })),
-        result: {
-          ...given.result,
-          processRecord: 'none',
-          verification: many(60, (n) => ({ command: `${n}${text}`, exitCode: 1, durationMs: n, tail: text })),
-          files: many(500, (n) => ({ ...changedFile, path: `${n}${text}`, protectedClass: 'workflow' })),
-          egress: many(300, (n) => ({
-            ...connection,
-            host: `${n}${text}`,
-            allow: n % 4 === 0,
-            reason: ['ip_literal', 'not_allowed', 'sni_mismatch'][n % 3] ?? '',
-          })),
-          held: {
-            ...held,
-            rule: text,
-            files: many(500, (n) => `${n}${text}`),
-            ci: many(60, (n) => ({ file: `${n}${text}`, risk: 'default_permission' as const })),
-          },
+        held: {
+          ...held,
+          rule: text,
+          files: many(500, (n) => `${n}${text}`),
+          ci: many(60, (n) => ({ file: `${n}${text}`, risk: 'default_permission' as const })),
         },
-      };
-      const summary = checkSummary(of);
-      expect(summary.length).toBeLessThan(65_000);
-      expect(summary).not.toContain('left out');
-      expect([...summary.matchAll(/^## (.+)$/gm)].map(([, name]) => name)).toEqual([
-        'Look at first',
-        'Verification',
-        'Files',
-        'Network',
-        'Limits used',
-        'Steps',
-        'Isolation',
-        'Audit',
-      ]);
-      expect(active(render(summary), own)).toEqual([]);
-      const details = checkText(of) ?? '';
-      expect(details.length).toBeLessThan(65_000);
-      expect(active(render(details), own)).toEqual([]);
-    },
-  );
+      },
+    };
+    const summary = checkSummary(of);
+    expect(Buffer.byteLength(summary)).toBeLessThan(65_000);
+    expect(summary).not.toContain('left out');
+    expect([...summary.matchAll(/^## (.+)$/gm)].map(([, name]) => name)).toEqual([
+      'Look at first',
+      'Verification',
+      'Files',
+      'Network',
+      'Limits used',
+      'Steps',
+      'Isolation',
+      'Audit',
+    ]);
+    expect(active(render(summary), own)).toEqual([]);
+    const details = checkText(of) ?? '';
+    expect(Buffer.byteLength(details)).toBeLessThan(65_000);
+    expect(active(render(details), own)).toEqual([]);
+  });
 
   it('says the verdict in its first line and classes what was denied', () => {
     const result = hostile('x', {

@@ -1,4 +1,4 @@
-/** GitHub's limits with room to spare: 65,536 characters of a comment or pull request, 65,535 of a check run's summary. */
+/** GitHub's limits with room to spare: 65,536 of a comment or pull request, 65,535 of a check run's summary. It says characters; bytes are counted here, which are never fewer. */
 const MAX_BODY = 60_000;
 
 export interface Section {
@@ -7,9 +7,11 @@ export interface Section {
   optional?: boolean;
 }
 
+const utf8 = new TextEncoder();
+
 const LEFT_OUT = '*Some sections were left out for length; the run page and the audit file have everything.*';
 
-/** Joins sections with blank lines, within GitHub's limit. A section is left out whole, so that nothing stays open. */
+/** Joins sections with blank lines, within GitHub's limit of bytes. A section is left out whole, so that nothing stays open. */
 export function assemble(sections: readonly (Section | undefined)[], max = MAX_BODY): string {
   const kept = sections.filter((section) => section !== undefined && section.text !== '');
   let dropped = false;
@@ -23,5 +25,5 @@ export function assemble(sections: readonly (Section | undefined)[], max = MAX_B
 }
 
 function length(sections: readonly (Section | undefined)[]): number {
-  return sections.reduce((sum, section) => sum + (section?.text.length ?? 0) + 2, 0);
+  return sections.reduce((sum, section) => sum + utf8.encode(section?.text ?? '').length + 2, 0);
 }
