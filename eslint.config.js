@@ -41,7 +41,17 @@ export default tseslint.config(
     languageOptions: {
       globals: Object.fromEntries(
         [
-          ...['addEventListener', 'document', 'fetch', 'history', 'location', 'performance', 'setInterval'],
+          ...[
+            'addEventListener',
+            'document',
+            'fetch',
+            'history',
+            'location',
+            'performance',
+            'setInterval',
+            'setTimeout',
+            'clearTimeout',
+          ],
           ...['DOMParser', 'EventSource', 'FormData', 'HTMLDetailsElement', 'URLSearchParams'],
         ].map((name) => [name, 'readonly']),
       ),

@@ -135,6 +135,41 @@ describe('a person in a browser', () => {
     expect(complaints).toEqual([]);
   });
 
+  it('stays while the server behind its proxy is away, and is live again when that is back', async () => {
+    await using dir = await directory();
+    const log = await openLog(dir);
+    await putAll(log, BEGINNING);
+    await using here = await pagesStage(dir);
+    const known = record(RUN_ID, { state: 'running' });
+    here.records.push(known);
+    await using visited = await visit(here);
+    const { page } = visited;
+    let away = 0;
+    await page.route(/\/live$|\/runs$/, async (route) => {
+      away += 1;
+      await (away <= 2 ? route.fulfill({ status: 502, body: 'Bad Gateway' }) : route.continue());
+    });
+    await page.goto(PAGE);
+    await page.locator('#connection', { hasText: 'connecting again' }).waitFor();
+    await page.locator('#connection', { hasText: 'live' }).waitFor();
+    expect(away).toBeGreaterThan(2);
+    await putAll(log, WORK.slice(0, 4));
+    await page.getByText('I will look at the parser').first().waitFor();
+    // The list looks by itself, too.
+    await page.unroute(/\/live$|\/runs$/);
+    await page.goto('/runs');
+    await page.getByText('Running').waitFor();
+    away = 0;
+    await page.route(/\/runs$/, async (route) => {
+      away += 1;
+      await (away <= 1 ? route.fulfill({ status: 502, body: 'Bad Gateway' }) : route.continue());
+    });
+    known.state = 'succeeded';
+    await page.getByText('Succeeded').waitFor();
+    expect(away).toBeGreaterThan(1);
+    await log.seal();
+  });
+
   it('sees what waits for a person, and goes from it to the diff and back to the thread', async () => {
     await using dir = await directory();
     const log = await openLog(dir);

@@ -34,14 +34,27 @@ function say(words, kind) {
   connection.className = `connection ${kind}`;
 }
 
-function listen(address) {
+/** In a row, after answers that are no stream: about four minutes, longer than a server takes to start again behind its proxy. */
+const MOST_FAILURES = 20;
+let again;
+
+function listen(address, failures = 0) {
+  clearTimeout(again);
   source?.close();
   source = new EventSource(address);
   const mine = source;
-  mine.addEventListener('open', () => say('live', 'good'));
-  mine.addEventListener('error', () =>
-    say(mine.readyState === EventSource.CLOSED ? 'not live: load the page again' : 'connecting again …', 'warn'),
-  );
+  let failed = failures;
+  mine.addEventListener('open', () => {
+    failed = 0;
+    say('live', 'good');
+  });
+  mine.addEventListener('error', () => {
+    // A browser connects again by itself when the connection broke, and never after an answer such as a proxy's 502.
+    const closed = mine.readyState === EventSource.CLOSED;
+    if (closed && failed >= MOST_FAILURES) return say('not live: load the page again', 'warn');
+    say('connecting again …', 'warn');
+    if (closed) again = setTimeout(() => listen(address, failed + 1), Math.min(1000 * 2 ** failed, 15_000));
+  });
   mine.addEventListener('part', (event) => {
     const { html, title } = JSON.parse(event.data);
     document.title = title;
@@ -62,7 +75,8 @@ function listen(address) {
 /** Loads an address of this page and puts its parts in place. */
 async function load(address, push) {
   const answer = await fetch(address, { headers: { accept: 'text/html' } });
-  if (!answer.ok) return location.assign(address);
+  // A page that looks by itself stays as it is while the server is away; one that may not be seen any more says so.
+  if (!answer.ok) return push || answer.status < 500 ? location.assign(address) : undefined;
   const fresh = parse(await answer.text());
   if (push) history.pushState(null, '', address);
   for (const part of fresh.querySelectorAll('[data-part]')) place(part);
