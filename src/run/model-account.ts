@@ -35,7 +35,11 @@ interface CallEnd {
 
 type CallAnswer =
   | { ok: true; granted: number; notices: string[] }
-  | { ok: false; reason: 'llm_budget' | 'llm_turns' | 'llm_closed' | 'audit_unavailable'; say: string };
+  | {
+      ok: false;
+      reason: 'llm_budget' | 'llm_turns' | 'llm_closed' | 'llm_unaccounted' | 'audit_unavailable';
+      say: string;
+    };
 
 export interface ModelAccountOptions {
   ledger: Ledger;
@@ -92,6 +96,11 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
     options.onCapped(reason);
   }
 
+  /** As this process knows it: what the ledger says can be less only when it has lost something. */
+  function used(): number {
+    return [...open.values()].reduce((sum, { reservation, cost = reservation.amount }) => sum + cost, usage.cost);
+  }
+
   async function reserve(call: CallRequest): Promise<CallAnswer> {
     if (closed) return ended();
     if (usage.turns >= limits.maxTurns) {
@@ -110,6 +119,8 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
 
   async function admit(call: CallRequest): Promise<CallAnswer> {
     const { callId } = call;
+    // All of this was in the ledger before it is asked.
+    const settled = usage.cost;
     const result = await held(call);
     if (!result.ok) {
       if (closed) return ended();
@@ -121,6 +132,10 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
     if (closed) {
       await ledger.release(reservation);
       return ended();
+    }
+    if (result.spent < settled || used() + reservation.amount > limits.maxCost) {
+      await ledger.release(reservation);
+      return { ok: false, reason: 'llm_unaccounted', say: FORGOTTEN };
     }
     const notices = call.tellable ? steering.due({ ...result, atLeast: call.atLeast }) : [];
     open.set(callId, { reservation, notices });
@@ -224,6 +239,10 @@ export function createModelAccount(options: ModelAccountOptions): ModelAccount {
     },
   };
 }
+
+/** A Redis that began anew would give a run its budget again. */
+const FORGOTTEN =
+  'the ledger in Redis has lost what this run spent, so no further call is made: the operator has to look at its persistence';
 
 function ended(): CallAnswer {
   return { ok: false, reason: 'llm_closed', say: 'model access of this run has ended' };

@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { connect } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Wire } from '../../src/domain/policy.ts';
 import { answering, call, HOST_KEY, openLane, PATHS, PLACEHOLDER, post, smallest } from './llm-fixture.ts';
@@ -429,6 +430,12 @@ test('counting tokens is forwarded and free', async () => {
   });
   expect([response.status, await response.json()]).toEqual([200, { input_tokens: expect.any(Number) as number }]);
   expect(at.reserves).toEqual([]);
+  expect(at.events).toEqual([
+    {
+      type: 'llm.count',
+      data: { provider: 'corp', model: 'm', byBytes: expect.any(Number) as number, counted: null, forAgent: true },
+    },
+  ]);
 });
 
 test('a body beyond the limit is refused, said or unsaid how long it is', async () => {
@@ -444,6 +451,40 @@ test('a body beyond the limit is refused, said or unsaid how long it is', async 
     { allow: false, rule: 'llm.body', reason: 'too_large' },
     { allow: false, rule: 'llm.body', reason: 'too_large' },
   ]);
+});
+
+describe('a request in gzip', () => {
+  const gzip = { 'content-encoding': 'gzip' };
+  const send = (at: Lane, body: Buffer): Promise<Response> =>
+    fetch(`${at.url}/v1/messages`, { method: 'POST', headers: { 'content-type': 'application/json', ...gzip }, body });
+
+  test('is judged, forwarded and priced by what is inside', async () => {
+    const at = await lane();
+    const wanted = { ...smallest('anthropic', false), container: null, metadata: { user_id: 'me' } };
+    expect((await send(at, gzipSync(JSON.stringify(wanted)))).status).toBe(200);
+    const [seen] = at.provider.calls;
+    expect(seen?.headers['content-encoding']).toBeUndefined();
+    expect(seen?.body).toMatchObject({ model: 'm', metadata: { user_id: 'run-hash' } });
+    const refused = await send(at, gzipSync(JSON.stringify({ ...wanted, container: 'c' })));
+    expect([refused.status, await refused.text()]).toEqual([
+      400,
+      expect.stringContaining('side are not allowed') as string,
+    ]);
+    await agrees(at);
+  });
+
+  test.each([
+    ['is no gzip', Buffer.from('{}')],
+    ['is cut off', gzipSync('{}').subarray(0, 12)],
+    ['unpacks to more than a body may be', gzipSync('x'.repeat(2_000))],
+  ])('that %s is refused', async (_what, body) => {
+    const at = await lane({ limits: { maxBodyBytes: 1_000 } });
+    expect((await send(at, body)).status).toBe(400);
+    expect(at.events.map(({ decision }) => decision)).toEqual([
+      { allow: false, rule: 'llm.body', reason: 'too_large' },
+    ]);
+    expect(at.provider.calls).toEqual([]);
+  });
 });
 
 test('an unknown provider is named with those that are known', async () => {

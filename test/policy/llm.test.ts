@@ -448,7 +448,8 @@ describe('fields that are replaced, stripped or kept', () => {
 
   test.each([
     { 'anthropic-version': '2099-01-01' },
-    { 'content-encoding': 'gzip' },
+    { 'content-encoding': 'zstd' },
+    { 'content-encoding': 'gzip, gzip' },
     { 'content-type': 'text/plain' },
     { 'content-type': 'multipart/form-data; boundary=x' },
   ])('the headers %j are refused', (headers) => {

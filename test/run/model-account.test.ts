@@ -222,6 +222,46 @@ test('a settlement that the ledger did not take is made up for at the end, with 
   expect(await spent()).toEqual({ spent: 7, reserved: 0 });
 });
 
+describe('a ledger that lost what it knew', () => {
+  /** Every method goes to the newest of its ledgers. */
+  function losing(): { ledger: Ledger; lose: () => void } {
+    let now = createMemoryLedger();
+    return {
+      ledger: {
+        reserve: (request) => now.reserve(request),
+        settle: (...args) => now.settle(...args),
+        release: (released) => now.release(released),
+        spent: (account) => now.spent(account),
+        recover: (runId) => now.recover(runId),
+      },
+      lose: () => (now = createMemoryLedger()),
+    };
+  }
+
+  test('gives no run its budget again: what was settled', async () => {
+    const { ledger, lose } = losing();
+    const { at, spent, capped } = make({ ledger });
+    await at.reserve(call('a', 100));
+    await at.settle({ callId: 'a', outcome: 'usage', cost: 60, status: 200, usage: tokens });
+    expect(await at.reserve(call('b', 100))).toMatchObject({ ok: true });
+    lose();
+    const answer = await at.reserve(call('c', 100));
+    expect(answer).toMatchObject({ ok: false, reason: 'llm_unaccounted' });
+    expect(answer).toHaveProperty('say', expect.stringContaining('has lost what this run spent'));
+    expect(await spent()).toEqual({ spent: 0, reserved: 0 });
+    expect([capped, at.usage()]).toEqual([[], expect.objectContaining({ cost: 60, turns: 2 })]);
+  });
+
+  test('nor what calls under way hold', async () => {
+    const { ledger, lose } = losing();
+    const { at } = make({ ledger, maxCost: 1_000 });
+    await at.reserve(call('a', 700));
+    lose();
+    expect(await at.reserve(call('b', 300))).toMatchObject({ ok: true, granted: 300 });
+    expect(await at.reserve(call('c', 1))).toMatchObject({ ok: false, reason: 'llm_unaccounted' });
+  });
+});
+
 test('the end of one attempt leaves the calls of another alone', async () => {
   const ledger = createMemoryLedger();
   const [old, young] = [make({ ledger }), make({ ledger })];

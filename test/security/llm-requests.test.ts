@@ -224,7 +224,8 @@ describe('RES-009 odd requests', () => {
   test.each<[string, string | Uint8Array, Record<string, string>, RegExp]>([
     ['UTF-16', Buffer.from(JSON.stringify(BASE.anthropic), 'utf16le'), {}, /malformed/],
     ['broken UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), {}, /malformed/],
-    ['said to be packed', JSON.stringify(BASE.anthropic), { 'content-encoding': 'gzip' }, /llm_field/],
+    ['said to be packed', JSON.stringify(BASE.anthropic), { 'content-encoding': 'gzip' }, /too_large/],
+    ['packed in what is not read', JSON.stringify(BASE.anthropic), { 'content-encoding': 'zstd' }, /llm_field/],
     ['another type', JSON.stringify(BASE.anthropic), { 'content-type': 'text/plain' }, /llm_field/],
     ['33 MiB', Buffer.alloc(33 * 2 ** 20, ' '), {}, /too_large/],
   ])('%s', async (_name, body, headers, reason) => {

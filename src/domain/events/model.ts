@@ -66,8 +66,14 @@ export const MODEL_EVENTS = {
     })
     .describe('A call that was not made'),
   'llm.count': z
-    .strictObject({ provider, model, byBytes: Count, counted: Count.nullable() })
-    .describe("Input tokens by the provider's own count, beside the bound by bytes"),
+    .strictObject({
+      provider,
+      model,
+      byBytes: Count,
+      counted: Count.nullable(),
+      forAgent: z.boolean().optional().describe('The agent asked, and only it is told the count'),
+    })
+    .describe("The provider is asked for its own count of a call's input tokens, beside the bound by bytes"),
   'llm.strip': z
     .strictObject({ provider, fields: z.array(Text), betas: z.array(Text) })
     .describe('Parts of a request that were not sent on'),

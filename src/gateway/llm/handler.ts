@@ -154,7 +154,7 @@ async function handle(
   const body = await readBody(req, context.limits.maxBodyBytes);
   if (body === undefined) {
     refuse(
-      `the request is larger than ${context.limits.maxBodyBytes} bytes or broke off`,
+      `the request is larger than ${context.limits.maxBodyBytes} bytes, broke off, or is not in the gzip that it says`,
       deny('llm.body', 'too_large'),
     );
     return;
@@ -188,6 +188,8 @@ async function forward(call: LlmCall, at: Forwarding): Promise<void> {
   const { res, context, refuse } = at;
   const bytes = prepare(call, context.limits);
   if (call.kind === 'count') {
+    const data = { provider: at.provider.id, model: call.model, byBytes: bytes.input, counted: null, forAgent: true };
+    context.onEvent({ type: 'llm.count', data });
     await prepared(call, at).send(bytes.body);
     return;
   }

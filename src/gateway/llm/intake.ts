@@ -2,6 +2,8 @@
  * Reads a request of the sandbox up to the policy's verdict. Trust: every byte is hostile; nothing here is forwarded.
  */
 import type { IncomingMessage } from 'node:http';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import type { Wire } from '../../domain/policy.ts';
 import { judgeCall } from '../../policy/llm/judge.ts';
 import type { Judged, LlmCall, LlmRequest } from '../../policy/llm/judge.ts';
@@ -40,6 +42,7 @@ export function noteForeignKeys(req: IncomingMessage, provider: LlmProvider, con
   if (places.length > 0) context.onEvent({ type: 'llm.foreign_key', data: { provider: provider.id, places } });
 }
 
+/** A request's body, unpacked where it came in gzip; undefined when it is too large, broke off or is no gzip. */
 export async function readBody(req: IncomingMessage, max: number): Promise<Buffer | undefined> {
   if (Number(req.headers['content-length'] ?? 0) > max) return undefined;
   const chunks: Buffer[] = [];
@@ -59,7 +62,13 @@ export async function readBody(req: IncomingMessage, max: number): Promise<Buffe
     req.once('close', () => resolve(false));
   });
   if (!whole) return undefined;
-  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+  const body = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+  return req.headers['content-encoding'] === 'gzip' && body ? await unpacked(body, max) : body;
+}
+
+/** Judged and forwarded is what is inside. */
+async function unpacked(body: Buffer, max: number): Promise<Buffer | undefined> {
+  return await promisify(gunzip)(body, { maxOutputLength: max }).catch(() => undefined);
 }
 
 export function judge(

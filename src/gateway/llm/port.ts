@@ -43,7 +43,7 @@ export const LlmReserveAnswer = z.union([
   }),
   z.strictObject({
     ok: z.literal(false),
-    reason: z.enum(['llm_budget', 'llm_turns', 'llm_closed', 'audit_unavailable']),
+    reason: z.enum(['llm_budget', 'llm_turns', 'llm_closed', 'llm_unaccounted', 'audit_unavailable']),
     /** For the agent to show. */
     say: z.string().max(1000),
   }),

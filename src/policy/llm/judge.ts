@@ -38,6 +38,7 @@ export interface LlmRequest {
   /** Path below the provider, with its query. */
   path: string;
   headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** As it is without its content encoding. */
   body: Uint8Array;
 }
 
@@ -158,7 +159,8 @@ function judgeBody(request: LlmRequest, rules: LlmRules, accepted: Accepted): Ju
     model,
     row,
     stream,
-    main: Array.isArray(body['tools']) && body['tools'].length > 0,
+    // The older name of OpenAI's chat wire for the same is `functions`.
+    main: [body['tools'], body['functions']].some((offered) => Array.isArray(offered) && offered.length > 0),
     path: routed.path,
     headers: headers.headers,
     body,
@@ -221,7 +223,12 @@ type Headers = { ok: true; headers: Record<string, string>; dropped: string[] } 
 /** The headers that go on are written here; the agent's are read only for what the tables allow. */
 function judgeHeaders(given: LlmRequest['headers'], wire: Wire): Headers {
   const encoding = single(given['content-encoding']);
-  if (encoding !== undefined && encoding !== 'identity') return { ok: false, say: 'compressed requests are not read' };
+  // Gzip was unpacked before.
+  if (encoding !== undefined && encoding !== 'identity' && encoding !== 'gzip')
+    return {
+      ok: false,
+      say: `requests in ${JSON.stringify(encoding.slice(0, 32))} are not read: send gzip or identity`,
+    };
   const type = single(given['content-type'])?.split(';')[0]?.trim().toLowerCase();
   if (type !== undefined && type !== 'application/json') return { ok: false, say: 'requests must be application/json' };
   if (wire !== 'anthropic') return { ok: true, headers: {}, dropped: [] };
