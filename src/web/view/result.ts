@@ -89,7 +89,7 @@ function noDiff({ story }: RunView): Markup {
 export function diffPart(view: RunView): Markup {
   const { patch, runId } = view;
   if (patch === null) return noDiff(view);
-  const lines = patch.split('\n');
+  const lines = patch.replace(/\n$/, '').split('\n');
   const shown = lines.slice(0, MAX_DIFF_LINES);
   const blocks: string[][] = [];
   for (const line of shown) {
