@@ -10,7 +10,7 @@ const FAILURES: Record<PushFailure, { kind: GitHubFailure; detail: string }> = {
   redirect: { kind: 'not_found', detail: 'the remote answers with a redirect, which is not followed' },
   unreachable: { kind: 'unavailable', detail: 'the git remote cannot be reached' },
   timeout: { kind: 'unavailable', detail: 'the push took too long' },
-  stale: { kind: 'conflict', detail: 'the branch has moved or is gone since the run began; nothing was overwritten' },
+  stale: { kind: 'conflict', detail: 'the branch has moved since the run began, or is gone; nothing was overwritten' },
   rejected: { kind: 'other', detail: 'the remote refused the push' },
 };
 

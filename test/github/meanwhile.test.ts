@@ -152,7 +152,7 @@ describe('while a follow-up goes on', () => {
     await using here = await stage();
     const request = await onPull(here);
     const { result, untold } = await meanwhile(here, request, () => removeBranch(here, 'cofferdam/1-x'));
-    expect(result.error?.message).toContain('the branch has moved or is gone since the run began');
+    expect(result.error?.message).toContain('the branch has moved since the run began, or is gone');
     expect((await here.shop.branches()).has('cofferdam/1-x')).toBe(false);
     expect(untold).toBeUndefined();
     expect(said(here, request)).toContain('The change is not lost:');

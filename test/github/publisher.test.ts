@@ -53,7 +53,7 @@ describe('a run on an issue', () => {
     publisher.progress(progress('mirror'));
     publisher.progress(progress('mirror', { state: 'done', durationMs: 900 }));
     publisher.progress(progress('agent'));
-    await here.standIn.waitFor(() => shop.comments(issue.number)[0]?.body.includes('working: agent'));
+    await here.standIn.waitFor(() => shop.comments(issue.number)[0]?.body.includes('working: running the agent'));
     using harvest = harvestOf(here);
     const audit = memoryAudit();
     const published = await publisher.publish({
@@ -105,7 +105,13 @@ describe('a run on an issue', () => {
       },
     ]);
     const summary = shop.checkRuns()[0]?.summary ?? '';
-    for (const part of [digest, '42 events', 'cofferdam verify x.jsonl', 'Self-test: 1 of 1 checks', 'mirror'])
+    for (const part of [
+      digest,
+      '42 events',
+      'cofferdam verify x.jsonl',
+      'Self-test: 1 of 1 checks',
+      'fetching the repository',
+    ])
       expect(summary).toContain(part);
     const details = shop.checkRuns()[0]?.text ?? '';
     for (const part of ['`banner`', 'host: "evil.test"', 'I made `add` add.']) expect(details).toContain(part);

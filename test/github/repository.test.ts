@@ -94,6 +94,25 @@ describe('verbs on a repository', () => {
   });
 });
 
+it("a pull request whose fork was deleted is a fork's: its head is in the repository, and nothing is pushed to it", async () => {
+  await using here = await stage();
+  const { shop } = here;
+  const fork = await shop.fork('eve');
+  const sha = await fork.commit({ message: 'm', branch: 'gift', files: { 'a.txt': 'a' }, author: 'eve' });
+  const { number } = await shop.openPull({ title: 't', head: 'eve:gift', base: 'main', author: 'eve' });
+  const gone: typeof globalThis.fetch = async (input, init) => {
+    const response = await globalThis.fetch(input, init);
+    if (!new URL(new Request(input).url).pathname.endsWith(`/pulls/${number}`)) return response;
+    const pull = (await response.json()) as { head: object };
+    return Response.json({ ...pull, head: { ...pull.head, repo: null, user: null } });
+  };
+  const at = { installationId: here.installationId, owner: 'octo-owner', name: 'shop' };
+  const there = here.repository.pull(number);
+  await expect(there).resolves.toMatchObject({ sha, sameRepository: false, open: true });
+  const without = here.connect({ fetch: gone }).repository(at).pull(number);
+  await expect(without).resolves.toMatchObject({ sha, branch: 'gift', sameRepository: false, open: true });
+});
+
 describe('GH-010 tokens', () => {
   it('are asked for with one repository and the permissions of the verb', async () => {
     await using here = await stage();

@@ -6,6 +6,8 @@ import { assemble } from '../../src/policy/markdown/assemble.ts';
 import { block, code, link, plainLine, words } from '../../src/policy/markdown/outside.ts';
 import { pullBody } from '../../src/policy/markdown/pull.ts';
 import { prose } from '../../src/policy/markdown/prose.ts';
+import { problemsReply } from '../../src/policy/markdown/replies.ts';
+import { parseCommands } from '../../src/command/parse.ts';
 import { statusComment, type StatusFacts } from '../../src/policy/markdown/status.ts';
 import { settings } from '../github/run.ts';
 import { newRunId } from '../queue/requests.ts';
@@ -269,5 +271,87 @@ describe('GIT-016 the text of a pull request, which squashing makes a message of
     expect(acts(good).filter((one) => one !== '[skip]')).toEqual(['Fixes #7']);
     expect(good).toContain('`fixes no. 12`');
     expect(good).toContain('`items[skip]`');
+  });
+});
+
+describe('the status comment of a run that is over', () => {
+  const end = (patch: Partial<RunResult>, facts: Partial<StatusFacts> = {}): string =>
+    statusComment({
+      ...settings,
+      runId: newRunId(),
+      actor: { login: 'alice' },
+      command: { verb: 'run', text: '', flags: {} },
+      texts: [],
+      hidden: [],
+      prefix: '@helper',
+      ...facts,
+      phase: { name: 'done', result: { ...result, ...patch }, elapsedMs: 1, audit: { count: 1, head: 'x' } },
+    });
+  const order = (text: string, parts: string[]): number[] => parts.map((part) => text.indexOf(part));
+
+  it.each<[string, Partial<RunResult>, string[]]>([
+    [
+      'a question and how to answer it',
+      { state: 'needs_input', agentSummary: 'NEEDS INPUT: red or blue?' },
+      ['red or blue?', 'Answer with `@helper continue`', '<summary>Network', '| Cost |', 'Audit:'],
+    ],
+    [
+      'why nothing was changed',
+      { state: 'no_change', agentSummary: 'It is done already.' },
+      ['It is done already.', 'Write `@helper` and what is missing', '<summary>Network', '| Cost |'],
+    ],
+    ['that nobody said why', { state: 'no_change' }, ['The agent did not say why.', '<summary>Network']],
+    [
+      'why it failed, what to do, and where the change is',
+      {
+        state: 'failed',
+        error: { code: 'github', op: 'github.push', message: 'not there' },
+        files: [{ path: 'a', status: 'added', additions: 1, deletions: 0 }],
+      },
+      ['**Why:** `not there`', '`@helper retry` tries again', 'The change is not lost', '<summary>Files'],
+    ],
+    ['what to do about a limit', { state: 'over_budget', reason: 'max_cost' }, ['`@helper retry` tries', '| Cost |']],
+    ['the pull request', { pull: { number: 3, url: 'https://g.test/3' } }, ['pull request 3', 'Review it', '| Cost |']],
+  ])('says first %s', (_name, patch, parts) => {
+    const at = order(end(patch), parts);
+    expect(at).not.toContain(-1);
+    expect(at).toEqual(at.toSorted((one, other) => one - other));
+    expect(end(patch)).not.toContain('/agent');
+  });
+
+  it('names no limits and no network where nothing was run', () => {
+    const error = { code: 'repository_file' as const, op: 'x', message: 'line 3' };
+    const text = end({ state: 'refused', error });
+    expect(text).toContain('Nothing was run.');
+    expect(text).not.toMatch(/\| Cost \||Network/);
+    const files = [{ path: 'a', status: 'added' as const, additions: 1, deletions: 0 }];
+    const unpushed = end({ state: 'refused', error: { ...error, code: 'no_authority' }, files });
+    expect(unpushed).toContain('Nothing was pushed.');
+    expect(unpushed).toMatch(/\| Cost \|/);
+  });
+});
+
+describe('the answer to a slip', () => {
+  it.each(['agent', 'model', 'max-cost', 'max-turns', 'timeout', 'allow', 'keep'])(
+    'shows how --%s is written, in words that are understood',
+    (flag) => {
+      const { problems } = parseCommands(`/agent run x --${flag}${flag === 'keep' ? '=yes' : ''}`, {
+        prefix: '/agent',
+      });
+      const [, ...examples] = Array.from(
+        problemsReply(problems, { prefix: '/agent', obeyed: false }).matchAll(/`(--[^`]+)`/g),
+        ([, one]) => one,
+      );
+      expect(problems).toEqual([{ kind: 'flag_value', word: `--${flag}` }]);
+      expect(examples.length).toBeGreaterThan(flag === 'keep' ? -1 : 0);
+      for (const example of examples)
+        expect(parseCommands(`/agent run x ${example}`, { prefix: '/agent' }).problems).toEqual([]);
+    },
+  );
+
+  it('says whether the rest of the comment counts', () => {
+    const { problems } = parseCommands('/agent sotp', { prefix: '/agent' });
+    expect(problemsReply(problems, { prefix: '/agent', obeyed: false })).toContain('nothing was begun');
+    expect(problemsReply(problems, { prefix: '/agent', obeyed: true })).toContain('the other commands');
   });
 });

@@ -115,7 +115,10 @@ const OTHERWISE: Record<string, string[]> = {
       'limitsTable',
       'network',
       'policyLines',
+      'quiet',
       'remarksList',
+      'skipNothing',
+      'undelivered',
       'verification',
       'verificationTails',
       'wordsOnThreads',
@@ -123,6 +126,7 @@ const OTHERWISE: Record<string, string[]> = {
   ],
   'nothing of the outside is in it: numbers, our own ids and words': [
     ...['budgetReply', 'duration', 'publishedReply', 'replyMarker', 'runningSummary', 'stopReply', 'stormMarker'],
+    ...['stepWords'],
     ...['supersededSummary', 'threadMarker', 'touchesWorkflows', 'unavailableReply'],
   ],
 };

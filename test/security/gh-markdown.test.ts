@@ -166,7 +166,7 @@ const writers: [string, (text: string) => string][] = [
           { kind: 'unknown_flag', word: text },
           { kind: 'too_many', word: text },
         ],
-        { prefix: '/agent' },
+        { prefix: '/agent', obeyed: false },
       ),
   ],
   ['status list', (text) => statusReply([{ runId: 'r1', state: 'running', step: 'agent', requester: text }])],

@@ -12,6 +12,7 @@ import {
   limitsTable,
   network,
   policyLines,
+  stepWords,
   verification,
   verificationTails,
 } from './facts.ts';
@@ -127,7 +128,7 @@ function askedText({ labels, reviewers, refused }: Asked): string {
 /** What a check run says while the run goes on. */
 export function runningSummary(facts: { runId: RunId; runUrl?: string | undefined; step: string }): string {
   const page = facts.runUrl === undefined ? '' : ` · ${link('run page', facts.runUrl)}`;
-  return `Run \`${facts.runId}\` is at step \`${facts.step}\`${page}. The status comment shows its progress.`;
+  return `Run \`${facts.runId}\` is ${stepWords(facts.step)}${page}. The status comment shows its progress.`;
 }
 
 /** What stays on the commit that a follow-up began from. */
@@ -174,7 +175,7 @@ function receiptTable({ checks }: Receipt): string {
 function steps(facts: CheckFacts): string {
   const rows = facts.steps
     .slice(0, 30)
-    .map(({ step, durationMs }) => `| ${step.replace('_', ' ')} | ${duration(durationMs)} |`);
+    .map(({ step, durationMs }) => `| ${stepWords(step)} | ${duration(durationMs)} |`);
   return ['| Step | time |', '|---|---|', ...rows].join('\n');
 }
 

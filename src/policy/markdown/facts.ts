@@ -21,6 +21,28 @@ function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
+const STEPS: Record<string, string> = {
+  mirror: 'fetching the repository',
+  spec: 'reading the settings',
+  gateway: 'starting the gateway',
+  sandbox: 'starting the sandbox',
+  self_test: 'testing the sandbox',
+  clone: 'cloning',
+  setup: 'running the set-up commands',
+  agent: 'running the agent',
+  harvest: 'looking at the change',
+  verify: 'verifying the change',
+  publish: 'publishing',
+  destroy: 'removing the sandbox',
+  seal: 'sealing the record',
+  report: 'reporting',
+};
+
+/** What a step does, for people. */
+export function stepWords(step: string): string {
+  return STEPS[step] ?? step.replaceAll('_', ' ');
+}
+
 const HEADLINES: Record<FinalState, string> = {
   succeeded: 'Done, verified',
   unverified: 'Done, not verified: no `verify` command is configured',

@@ -5,6 +5,7 @@ import type { Verb } from '../../domain/run.ts';
 import type { FinalState } from '../../domain/final-state.ts';
 import type { CommandProblem } from '../../domain/trigger.ts';
 import { assemble } from './assemble.ts';
+import { stepWords } from './facts.ts';
 import { code, link } from './outside.ts';
 
 /** Short answers to a command. Every one begins with a marker, by which a second try finds that it was given. */
@@ -54,9 +55,16 @@ export function stormReply(facts: { login: string; announced: number; prefix: st
   ]);
 }
 
-export function problemsReply(problems: readonly CommandProblem[], options: { prefix: string }): string {
+/** `obeyed`: other commands of the comment are. */
+export function problemsReply(
+  problems: readonly CommandProblem[],
+  options: { prefix: string; obeyed: boolean },
+): string {
   const lines = problems.map((problem) => `- ${problemLine(problem, options.prefix)}`);
-  return assemble([{ text: 'I did not understand this, so nothing was begun:' }, { text: lines.join('\n') }]);
+  const head = options.obeyed
+    ? 'I did not understand all of this; the other commands of the comment count:'
+    : 'I did not understand this, so nothing was begun:';
+  return assemble([{ text: head }, { text: lines.join('\n') }]);
 }
 
 function problemLine(problem: CommandProblem, prefix: string): string {
@@ -67,11 +75,22 @@ function problemLine(problem: CommandProblem, prefix: string): string {
     case 'unknown_flag':
       return `${word} is no option${problem.nearest === undefined ? '' : `; did you mean \`${problem.nearest}\`?`}. In the text of a task, put it in backticks or behind a lone \`--\`.`;
     case 'flag_value':
-      return `${word} needs one value that fits, once.`;
+      return FLAG_VALUES[problem.word] ?? `${word} needs one value that fits, once.`;
     case 'too_many':
-      return `a comment may hold ten commands, this one has ${word}.`;
+      return `A comment may hold ten commands, this one has ${word}: those beyond the tenth are left out.`;
   }
 }
+
+/** The word is one of ours: an option that is known. */
+const FLAG_VALUES: Record<string, string> = {
+  '--agent': '`--agent` takes the name of an agent, once: `--agent opencode`.',
+  '--model': '`--model` takes the name of a model, once: `--model PROVIDER/MODEL`.',
+  '--max-cost': '`--max-cost` takes US dollars, once: `--max-cost 2.50`.',
+  '--max-turns': '`--max-turns` takes a number of model calls, once: `--max-turns 40`.',
+  '--timeout': '`--timeout` takes minutes, or a number with `s`, `m` or `h`, once: `--timeout 20m`.',
+  '--allow': '`--allow` takes hosts, once: `--allow docs.example.com` or `--allow api.example.com=GET+POST,pip`.',
+  '--keep': '`--keep` takes no value, and stands once.',
+};
 
 export interface HelpFacts {
   prefix: string;
@@ -156,7 +175,7 @@ export function statusReply(runs: readonly RunLine[]): string {
     const page = run.runUrl === undefined ? `\`${run.runId}\`` : link(run.runId, run.runUrl);
     const more =
       run.state === 'running'
-        ? `, at step ${run.step.replace('_', ' ')}`
+        ? `, ${stepWords(run.step)}`
         : run.state === 'queued'
           ? `, ${run.ahead ?? 0} before it`
           : '';
@@ -234,7 +253,7 @@ export function heldListReply(
     .slice(0, 20)
     .map(
       (one) =>
-        `- \`${options.prefix} publish ${one.hash}\`: ${one.files} files, run \`${one.runId}\`, asked by ${code(one.requester, { max: 60 })}, kept since ${code(one.keptAt, { max: 30 })}`,
+        `- \`${options.prefix} publish ${one.hash}\`: ${one.files} ${one.files === 1 ? 'file' : 'files'}, run \`${one.runId}\`, asked by ${code(one.requester, { max: 60 })}, kept since ${code(one.keptAt, { max: 30 })}`,
     );
   return assemble([{ text: unknown }, { text: 'What waits here:' }, { text: lines.join('\n') }]);
 }

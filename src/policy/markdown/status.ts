@@ -11,6 +11,7 @@ import {
   headline,
   limitsTable,
   network,
+  stepWords,
   undelivered,
   verification,
 } from './facts.ts';
@@ -100,7 +101,7 @@ function isPlan({ command }: StatusFacts): boolean {
 function titleOf(facts: StatusFacts): string {
   const { phase } = facts;
   if (phase.name === 'queued') return '### ⏳ Cofferdam has this in its queue';
-  if (phase.name === 'running') return `### ⏳ Cofferdam is working: ${phase.step.replace('_', ' ')}`;
+  if (phase.name === 'running') return `### ⏳ Cofferdam is working: ${stepWords(phase.step)}`;
   const good = phase.result.state === 'succeeded' || phase.result.state === 'unverified';
   if (isPlan(facts) && phase.result.state === 'no_change') return '### 📋 A plan; nothing was changed';
   const mark = MARKS[phase.result.state] ?? (good ? '🚀' : '😕');
@@ -139,9 +140,9 @@ type Running = Extract<StatusFacts['phase'], { name: 'running' }>;
 function running(facts: StatusFacts, phase: Running): Section[] {
   const steps = phase.steps
     .slice(-20)
-    .map(({ step, durationMs }) => `- ✅ ${step.replace('_', ' ')} (${duration(durationMs)})`);
+    .map(({ step, durationMs }) => `- ✅ ${stepWords(step)} (${duration(durationMs)})`);
   return [
-    { text: [...steps, `- ⏳ ${phase.step.replace('_', ' ')}`].join('\n') },
+    { text: [...steps, `- ⏳ ${stepWords(phase.step)}`].join('\n') },
     ...limitsSection(facts, { usage: phase.usage, elapsedMs: phase.elapsedMs }),
     ...(phase.egress.length === 0 ? [] : [{ text: details('Network so far', network(phase.egress)), optional: true }]),
     { text: `\`${prefixOf(facts)} stop\` ends it.` },
@@ -160,6 +161,11 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
       ? undefined
       : `Result: ${link(`pull request ${result.pull.number}`, result.pull.url)}${facts.upon === undefined ? '' : ', which builds upon this one and brings its commits along; to this one, from a fork, I cannot push'}`;
   const checks = result.verification.length > 0 || result.files.length > 0;
+  // What a person came for: the question, the plan, or why there is nothing.
+  const first = result.state === 'needs_input' || result.state === 'no_change';
+  const said = agentWords(result.agentSummary, { maxChars: 4_000, maxLines: 60 });
+  const next = isPlan(facts) && result.state === 'no_change' ? planNext(prefix) : nextSteps(result, prefix);
+  const ran = result.state !== 'refused' || result.files.length > 0 || result.egress.length > 0;
   return [
     why === undefined ? undefined : { text: why },
     kept === undefined ? undefined : { text: kept },
@@ -170,23 +176,19 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
     facts.approvedBy === undefined
       ? undefined
       : { text: `It was held, and ${code(facts.approvedBy, { max: 60 })} let exactly this commit be published.` },
+    first ? (said ?? { text: 'The agent did not say why.' }) : undefined,
+    next === undefined ? undefined : { text: next },
     result.files.length === 0 ? undefined : { text: details('Files', filesList(result.files)), optional: true },
     checks
       ? { text: details('Verification', verification(result.verification, { tails: false })), optional: true }
       : undefined,
-    { text: details('Network', network(result.egress)), optional: true },
-    ...limitsSection(facts, { usage: result.usage, elapsedMs: phase.elapsedMs }),
-    agentWords(result.agentSummary, { maxChars: 4_000, maxLines: 60 }),
+    ran ? { text: details('Network', network(result.egress)), optional: true } : undefined,
+    ...(ran ? limitsSection(facts, { usage: result.usage, elapsedMs: phase.elapsedMs }) : []),
+    first ? undefined : said,
     phase.audit === undefined ? undefined : { text: auditLine(phase.audit) },
     phase.trouble === undefined
       ? undefined
       : { text: `⚠️ The check run could not be written: ${code(phase.trouble, { max: 400 })}` },
-    {
-      text:
-        isPlan(facts) && result.state === 'no_change'
-          ? `\`${prefix} run\` does it; write what should be different.`
-          : nextSteps(result, prefix),
-    },
   ];
 }
 
@@ -243,7 +245,12 @@ export function auditLine(audit: { count: number; head: string }): string {
   return `Audit: ${audit.count} events, head ${code(audit.head, { max: 80 })}.`;
 }
 
-function nextSteps(result: RunResult, prefix: string): string {
+function planNext(prefix: string): string {
+  return `\`${prefix} run\` does it; with text behind it, you say what should be different.`;
+}
+
+/** Undefined: what to do is said with why it failed. */
+function nextSteps(result: RunResult, prefix: string): string | undefined {
   switch (result.state) {
     case 'succeeded':
     case 'unverified':
@@ -255,8 +262,15 @@ function nextSteps(result: RunResult, prefix: string): string {
       return `Answer with \`${prefix} continue\` and the answer behind it.`;
     case 'held':
       return `\`${prefix} retry\` does the work anew instead.`;
+    case 'no_change':
+      return `Write \`${prefix}\` and what is missing to try again.`;
+    case 'timed_out':
+    case 'over_budget':
+      return `\`${prefix} retry\` tries again within the same limits; a smaller task, \`${prefix} run\` and what to do first, is likelier to fit.`;
     case 'refused':
       return result.files.length === 0 ? 'Nothing was run.' : 'Nothing was pushed.';
+    case 'failed':
+      return result.error === undefined ? `\`${prefix} retry\` tries again.` : undefined;
     default:
       return `\`${prefix} retry\` tries again.`;
   }

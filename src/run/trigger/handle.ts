@@ -69,7 +69,11 @@ async function handleOnce(ports: TriggerPorts, delivered: Trigger): Promise<void
     return;
   }
   if (trigger.problems.length > 0) {
-    await reply(handling, problemsReply(trigger.problems, ports.help), 'problems');
+    await reply(
+      handling,
+      problemsReply(trigger.problems, { prefix: ports.help.prefix, obeyed: trigger.commands.length > 0 }),
+      'problems',
+    );
     await repository.react(targetOf(trigger), 'confused', trigger.source.number);
   }
   // A label is one question: it is taken off when it is answered, by a run (in `startRun`) or at once.
