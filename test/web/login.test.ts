@@ -1,7 +1,17 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createLogin } from '../../src/github/login.ts';
+import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
 import type { StandIn } from '../../src/local/github/stand-in.ts';
-import { directory, openLog, putAll, RUN_ID, WHOLE_RUN, type Directory } from '../audit/run-log.ts';
+import {
+  BEGINNING,
+  directory,
+  openLog,
+  putAll,
+  RUN_ID,
+  WHOLE_RUN,
+  type Directory,
+  type RunLog,
+} from '../audit/run-log.ts';
 import { stage } from '../local/github-support.ts';
 import { pagesStage, record, type PagesStage } from './stage.ts';
 
@@ -12,17 +22,19 @@ interface Scene extends AsyncDisposable {
   standIn: StandIn;
   pages: PagesStage;
   dir: Directory;
+  log: RunLog;
+  repository: RepositoryHandle;
 }
 
 /** A private repository that alice and bob may read, and the pages signed in through the stand-in's own flow. */
-async function scene(secret?: string): Promise<Scene> {
+async function scene({ secret, runs = false }: { secret?: string; runs?: boolean } = {}): Promise<Scene> {
   const undo = new AsyncDisposableStack();
   const github = undo.use(await stage());
   const { standIn } = github;
   const dir = undo.use(await directory());
   const log = await openLog(dir);
-  await putAll(log, WHOLE_RUN);
-  await log.seal();
+  await putAll(log, runs ? BEGINNING : WHOLE_RUN);
+  if (!runs) await log.seal();
   for (const login of ['alice', 'bob', 'mallory']) standIn.createUser(login);
   const shop = await standIn.createRepository({
     owner: 'octo-owner',
@@ -39,11 +51,11 @@ async function scene(secret?: string): Promise<Scene> {
     clientSecret: secret ?? clientSecret,
   });
   const pages = undo.use(await pagesStage(dir, { mode: { kind: 'github', github: login }, githubUrl: standIn.url }));
-  const known = record(RUN_ID, { state: 'succeeded' });
+  const known = record(RUN_ID, { state: runs ? 'running' : 'succeeded' });
   Object.assign(known.request.repo, { owner: 'octo-owner', name: 'kettle', id: shop.repository.id });
   pages.records.push(known);
   const rest = undo.move();
-  return { standIn, pages, dir, [Symbol.asyncDispose]: () => rest.disposeAsync() };
+  return { standIn, pages, dir, log, repository: shop, [Symbol.asyncDispose]: () => rest.disposeAsync() };
 }
 
 function cookieOf(response: Response, name: string): string {
@@ -99,6 +111,44 @@ describe('signing in with GitHub', () => {
     const alice = await sessionOf(here, 'alice');
     expect((await pages.get('/runs/rbbbbbbbbbbbb', alice)).status).toBe(404);
     expect(here.standIn.violations).toEqual([]);
+  });
+
+  it.each([
+    ['by who loses the right to read the repository', 'alice'],
+    ['by who signs out', 'bob'],
+  ])('is seen no longer %s: the page that is open ends, and no other one opens', async (_how, login) => {
+    // An answer of GitHub is believed for a minute.
+    vi.useFakeTimers({ toFake: ['Date'] });
+    try {
+      await using here = await scene({ runs: true });
+      const { pages, repository } = here;
+      const [stays, goes] = [await sessionOf(here, login === 'alice' ? 'bob' : 'alice'), await sessionOf(here, login)];
+      const heard = async (session: Record<string, string>): Promise<() => string> => {
+        const { body } = await pages.get(`${PAGE}/live`, session);
+        let text = '';
+        void (async () => {
+          for await (const chunk of body ?? []) text += Buffer.from(chunk as Uint8Array).toString();
+        })().catch(() => undefined);
+        await expect.poll(() => text, { timeout: 20_000 }).toContain('Agent works');
+        return () => text;
+      };
+      const [other, mine] = [await heard(stays), await heard(goes)];
+      if (login === 'alice') repository.setRole('alice', 'none');
+      else {
+        const form = { ...goes, 'sec-fetch-site': 'same-origin' };
+        await fetch(`${pages.url}/runs/-/logout`, { method: 'POST', redirect: 'manual', headers: form });
+      }
+      vi.setSystemTime(Date.now() + 61_000);
+      await expect.poll(mine, { timeout: 20_000 }).toContain('event: lost');
+      const refused = login === 'alice' ? 404 : 401;
+      for (const path of [PAGE, `${PAGE}/live`, `${PAGE}/audit.jsonl`])
+        expect([path, (await pages.get(path, goes)).status]).toEqual([path, refused]);
+      expect((await pages.get(PAGE, stays)).status).toBe(200);
+      expect(other()).not.toContain('event: lost');
+      await here.log.seal();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('does not take another repository with the same name for it', async () => {
@@ -175,7 +225,7 @@ describe('signing in with GitHub', () => {
   });
 
   it('is refused with a wrong client secret, and says so without a detail', async () => {
-    await using here = await scene('wrong');
+    await using here = await scene({ secret: 'wrong' });
     const { back } = await signIn(here, 'alice');
     expect(back.status).toBe(502);
     expect(await back.text()).not.toContain('incorrect_client_credentials');
