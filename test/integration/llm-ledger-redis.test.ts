@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { startRedis } from '../../src/local/machine/redis.ts';
 import { createRedisLedger } from '../../src/queue/redis-ledger.ts';
 import { ledgerConformance } from '../conformance/ledger.ts';
 
@@ -58,6 +59,36 @@ describe('ledger in Redis', () => {
     );
     expect((await Promise.all(asked)).filter((result) => result.ok)).toHaveLength(7);
     expect((await one.spent({ ...account, runId: 'r0' })).repository).toEqual({ spent: 0, reserved: 7_000 });
+  });
+
+  test('LLM-024 a Redis that stops in the middle of a run grants nothing meanwhile, and forgets nothing', async () => {
+    const own = mkdtempSync(join(tmpdir(), 'cflr-'));
+    const settings = { directory: own, appendOnly: true };
+    let running = await startRedis(settings);
+    try {
+      const redis = new Redis(running.url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+      redis.on('error', () => undefined);
+      clients.push(redis);
+      const ledger = createRedisLedger({ redis, timeoutMs: 500 });
+      const caps = { run: 1_000, repository: 1e6, installation: 1e6 };
+      const account = { runId: 'r', repoKey: 'o/a', installationKey: 'i', day: '2026-11-24' };
+      const one = await ledger.reserve({ ...account, callId: 'a', amount: 400, caps });
+      const two = await ledger.reserve({ ...account, callId: 'b', amount: 300, caps });
+      if (!one.ok || !two.ok) throw new Error('refused');
+      await ledger.settle(one.reservation, 350);
+      await running.stop();
+      const asked = { ...account, callId: 'c', amount: 100, caps };
+      await expect(ledger.reserve(asked)).rejects.toMatchObject({ code: 'redis_unavailable' });
+      running = await startRedis(settings);
+      await vi.waitFor(() => ledger.release(asked), 10_000);
+      expect((await ledger.spent(account)).run).toEqual({ spent: 350, reserved: 300 });
+      await ledger.settle(two.reservation, 300);
+      expect(await ledger.reserve({ ...asked, callId: 'd', amount: 351 })).toMatchObject({ ok: false, cap: 'run' });
+      expect(await ledger.reserve({ ...asked, callId: 'e', amount: 350 })).toMatchObject({ ok: true, spent: 650 });
+    } finally {
+      await running.stop();
+      rmSync(own, { recursive: true, force: true });
+    }
   });
 
   test('an unreachable Redis is an error, never a grant', async () => {

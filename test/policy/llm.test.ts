@@ -366,11 +366,8 @@ describe('LLM-008 limits of the output', () => {
     ['anthropic', { max_tokens: 1e9 }, { max_tokens: 1_000 }],
     ['anthropic', { max_tokens: undefined }, { max_tokens: 1_000 }],
     ['anthropic', { max_tokens: 500.7 }, { max_tokens: 500 }],
-    [
-      'openai-chat',
-      { max_tokens: 1e9, max_completion_tokens: 2e9 },
-      { max_tokens: 1_000, max_completion_tokens: 1_000 },
-    ],
+    ['openai-chat', { max_tokens: 700, max_completion_tokens: 2e9 }, { max_tokens: 700 }],
+    ['openai-chat', { max_tokens: undefined, max_completion_tokens: 500 }, { max_tokens: 500 }],
     ['openai-chat', { max_tokens: undefined, n: 64 }, { max_tokens: 1_000, n: 1 }],
     ['openai-chat', { stream: true }, { stream_options: { include_usage: true } }],
     [
@@ -392,6 +389,22 @@ describe('LLM-008 limits of the output', () => {
 
   test.each(['0', '-1', '"100"', '1e999', 'true'])('%s tokens are refused', (value) => {
     expect(verdict(judge('anthropic', JSON.stringify(BASE.anthropic).replace('10', value)))).toBe('llm_field');
+  });
+
+  test('where both names are known to the server, both go on, and both are lowered', () => {
+    const body = { ...BASE['openai-chat'], max_tokens: 1e9, max_completion_tokens: 2e9 };
+    const call = accepted(judge('openai-chat', body, { rules: { outputField: 'max_completion_tokens' } }));
+    expect(call.body).toMatchObject({ max_tokens: 1_000, max_completion_tokens: 1_000 });
+    limitOutput(call, 30);
+    expect(call.body).toMatchObject({ max_tokens: 30, max_completion_tokens: 30 });
+  });
+
+  test('a limit under its older name is lowered, too', () => {
+    const body = { ...BASE['openai-chat'], max_tokens: undefined, max_completion_tokens: 500 };
+    const call = accepted(judge('openai-chat', body));
+    limitOutput(call, 30);
+    expect(call.body).toMatchObject({ max_tokens: 30 });
+    expect(call.body).not.toHaveProperty('max_completion_tokens');
   });
 
   test('a smaller grant lowers every limit, and thinking within it', () => {

@@ -69,7 +69,8 @@ describe('LLM-008 outputs', () => {
   test.each<[Wire, Record<string, unknown>, Record<string, unknown>]>([
     ['openai-chat', { n: 64 }, { n: 1, max_tokens: 100 }],
     ['openai-chat', { max_tokens: 10_000_000 }, { max_tokens: 64_000 }],
-    ['openai-chat', { max_tokens: 500, max_completion_tokens: 9e9 }, { max_tokens: 500, max_completion_tokens: 500 }],
+    ['openai-chat', { max_tokens: 500, max_completion_tokens: 9e9 }, { max_tokens: 500 }],
+    ['openai-chat', { max_tokens: undefined, max_completion_tokens: 9e9 }, { max_tokens: 64_000 }],
     ['openai-responses', { max_output_tokens: null }, { max_output_tokens: 64_000 }],
     [
       'anthropic',

@@ -183,6 +183,7 @@ function complete(
     else delete body['stream_options'];
   }
   if (wire === 'openai-responses') body['store'] = false;
+  if (wire === 'openai-chat' && rules.outputField === 'max_tokens') underOlderName(body, found);
   if (found.outputs.some((limit) => limit.kind === 'output')) return;
   let holder = body;
   if (wire === 'gemini') {
@@ -198,6 +199,18 @@ function complete(
   };
   holder[names[wire]] = maxOutput;
   found.outputs.push({ holder, key: names[wire], kind: 'output', min: 1 });
+}
+
+/** A server that does not know the newer name passes over it, and over the limit with it. */
+function underOlderName(body: JsonObject, found: Findings): void {
+  const newer = found.outputs.find(({ holder, key }) => holder === body && key === 'max_completion_tokens');
+  if (newer === undefined) return;
+  const older = found.outputs.find(({ holder, key }) => holder === body && key === 'max_tokens');
+  const limit = Math.min(valueOf(newer), ...(older === undefined ? [] : [valueOf(older)]));
+  delete body['max_completion_tokens'];
+  body['max_tokens'] = limit;
+  found.outputs = found.outputs.filter((one) => one !== newer && one !== older);
+  found.outputs.push({ ...newer, key: 'max_tokens' });
 }
 
 function valueOf({ holder, key }: Findings['outputs'][number]): number {
