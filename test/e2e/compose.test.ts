@@ -225,6 +225,17 @@ describe('the compose project', () => {
     expect(audit).not.toContain(KEY);
     const verified = await stage.compose('exec', '-T', 'worker', 'node', 'src/main/cofferdam.ts', 'verify', run);
     expect(verified).toMatchObject({ exitCode: 0 });
+    // The operator's link opens this run's page on a server that sees neither the worker's disk nor its key.
+    const opened = await stage.compose('exec', '-T', 'server', 'node', 'src/main/cofferdam.ts', 'open', run);
+    const link = new URL(opened.stdout.trim());
+    const accepted = await fetch(`${stage.url}${link.pathname}${link.search}`, { redirect: 'manual' });
+    const cookie = accepted.headers.getSetCookie()[0]?.split(';')[0] ?? '';
+    expect((await fetch(`${stage.url}/runs/${run}`)).status).toBe(401);
+    expect(accepted.status).toBe(303);
+    await until('the sealed record on the page', 30_000, async () => {
+      const page = await fetch(`${stage.url}/runs/${run}`, { headers: { cookie } });
+      return /Succeeded[^]*each follows from the one before, sealed/.test(await page.text()) ? page.ok : undefined;
+    });
     expect(await incomplete(stage.dataDir, stage.provider.calls.length)).toEqual([]);
   });
 });

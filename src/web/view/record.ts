@@ -2,7 +2,7 @@
 import { describeReading } from '../../audit/read.ts';
 import { html, type Markup } from '../html.ts';
 import type { RunView } from './run-view.ts';
-import { bytes, count, moment } from './words.ts';
+import { bytes, moment, plural } from './words.ts';
 
 function downloads(view: RunView): Markup {
   const { runId } = view;
@@ -31,7 +31,7 @@ function chainWords(view: RunView): Markup {
   const odd = describeReading(reading, view.over, view.seal);
   const whole = odd.length === 0;
   return html`<p class="pad chain ${whole ? 'good' : 'bad'}">
-      <span aria-hidden="true">${whole ? '✓' : '!'}</span> ${count(reading.lines)} lines, ${bytes(reading.bytes)}:
+      <span aria-hidden="true">${whole ? '✓' : '!'}</span> ${plural(reading.lines, 'line')}, ${bytes(reading.bytes)}:
       ${whole ? 'each follows from the one before' : 'not as it was written'}${view.seal !== null ? ', sealed' : view.over ? ', without a seal' : ', growing'}.
     </p>
     ${
