@@ -116,6 +116,7 @@ function jobOf(parts: WorkerParts, request: RunRequest): RunJob {
     branch: branchFor(request),
     flags: command.flags,
     requester: { login: actor.login, id: actor.id },
+    noreply: noreplyOf(parts),
     account: { repository: repoKey(repo), installation: parts.payer },
     origin: {
       deliveryId: request.deliveryId,
@@ -245,10 +246,15 @@ function describing(planner: Planner, describe: Keeper['describe']): Planner {
   };
 }
 
+/** A GitHub Enterprise Server knows its people by addresses of its own name; on github.com they could be somebody else's. */
+export function noreplyOf({ environment }: Pick<WorkerParts, 'environment'>): string {
+  return `users.noreply.${new URL(environment.github.webUrl).hostname}`;
+}
+
 /** The App's own author line. */
-function identityOf({ bot }: WorkerParts): { name: string; email: string } {
-  const name = bot ?? 'cofferdam[bot]';
-  return { name, email: `${name}@users.noreply.github.com` };
+function identityOf(parts: WorkerParts): { name: string; email: string } {
+  const name = parts.bot ?? 'cofferdam[bot]';
+  return { name, email: `${name}@${noreplyOf(parts)}` };
 }
 
 function failedResult(request: RunRequest, thrown: unknown): RunResult {

@@ -16,21 +16,16 @@ export async function commitMessage(
   // Others may write while this line is synced, and the trailer names this one.
   const checkpoint = audit.head();
   await recorded;
-  const requester = job.requester;
+  const { requester, noreply = 'users.noreply.github.com' } = job;
+  const trailers: [string, string][] = [];
+  // The address that GitHub gives to everybody: nobody's own is in a commit.
+  if (requester !== undefined) {
+    const { login, id } = requester;
+    trailers.push(['Co-authored-by', `${login} <${id}+${login}@${noreply}>`]);
+  }
   return {
     title: spec.title,
     body: notes.reason === undefined ? '' : `Partial work: the run ended early (${notes.reason}).`,
-    trailers: [
-      ...(requester === undefined
-        ? []
-        : [
-            ['Co-authored-by', `${requester.login} <${requester.id}+${requester.login}@users.noreply.github.com>`] as [
-              string,
-              string,
-            ],
-          ]),
-      ['Cofferdam-Run', job.runId],
-      ['Cofferdam-Audit', checkpoint],
-    ],
+    trailers: [...trailers, ['Cofferdam-Run', job.runId], ['Cofferdam-Audit', checkpoint]],
   };
 }

@@ -380,6 +380,8 @@ export interface RunJob {
   /** `--max-cost`, `--timeout`, `--max-turns`, `--agent`, `--model` as the person wrote them. */
   flags: Record<string, string>;
   requester?: { login: string; id: number };
+  /** Domain of addresses that name an account and reach nobody; default: github.com's. */
+  noreply?: string;
   account: { repository: string; installation: string };
   /** What the manifest says of where the run came from. */
   origin: Record<string, unknown>;

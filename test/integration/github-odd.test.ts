@@ -67,16 +67,19 @@ describe('before a run begins', () => {
     expect(refusal(one)).toContain("The App's installation is suspended; an owner can resume it in its settings.");
   });
 
-  it('on an issue that was deleted meanwhile nothing begins, and the record says why', async () => {
-    await using one = await odd();
-    one.here.standIn.webhooks.hold();
-    await one.here.shop.addLabel(one.number, 'agent', 'alice');
-    one.here.shop.deleteIssue(one.number);
-    one.here.standIn.webhooks.release();
-    await one.settle();
-    expect(one.begun).toEqual([]);
-    expect(refusal(one)).toContain('It was deleted');
-  });
+  it.each(['deleteIssue', 'transferIssue'] as const)(
+    'after %s nothing begins, and the record says why',
+    async (gone) => {
+      await using one = await odd();
+      one.here.standIn.webhooks.hold();
+      await one.here.shop.addLabel(one.number, 'agent', 'alice');
+      one.here.shop[gone](one.number);
+      one.here.standIn.webhooks.release();
+      await one.settle();
+      expect(one.begun).toEqual([]);
+      expect(refusal(one)).toContain('It was deleted');
+    },
+  );
 
   it('a permission that is missing is named in the record', async () => {
     await using one = await odd();
@@ -157,6 +160,7 @@ describe('while a run goes on', () => {
 
   it.each([
     ['archived', (at: Installation) => at.here.shop.setArchived(true), 'The repository is archived'],
+    ['of an installation that was suspended', (at: Installation) => at.here.shop.setSuspended(true), 'is suspended'],
     ['moved to an account without the App', (at: Installation) => at.here.shop.move({ owner: 'new-owner' }), 'moved'],
   ])('a repository that is %s gets nothing, and the run says why', async (_name, happens, why) => {
     const failures: unknown[] = [];

@@ -7,7 +7,7 @@ import { repositoryPage, repositoryUrl } from './repository.ts';
 
 /** `ID+login@users.noreply…` names an account; other addresses match nobody here. */
 function accountOf(world: World, email: string): User | undefined {
-  const login = /^(?:\d+\+)?([^@]+)@users\.noreply\.github\.com$/i.exec(email)?.[1]?.toLowerCase();
+  const login = /^(?:\d+\+)?([^@]+)@users\.noreply\.[\w.-]+$/i.exec(email)?.[1]?.toLowerCase();
   return world.state.users.find((one) => one.login.toLowerCase() === login);
 }
 
