@@ -147,8 +147,16 @@ test.each([
   expect(at.settlements).toMatchObject([{ outcome, status }]);
 });
 
+test('LLM-006 at an address of one deployment only its name is a model: another name would be another price', async () => {
+  const baseUrl = await upstream((_req, res) => res.end('{}'));
+  const at = (path: string): Promise<Lane> => lane({ wire: 'openai-chat', baseUrl: baseUrl + path });
+  const refused = await call(await at('/openai/deployments/dear?api-version=2025-01-01'), 'openai-chat', false);
+  expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining('of the model \\"dear\\"')]);
+  expect((await call(await at('/openai/deployments/m?api-version=2025-01-01'), 'openai-chat', false)).status).toBe(200);
+});
+
 test.each([
-  ['/openai/deployments/d?api-version=2025-01-01', 'api-key', HOST_KEY],
+  ['/openai/deployments/m?api-version=2025-01-01', 'api-key', HOST_KEY],
   ['/v1', 'authorization', `Bearer ${HOST_KEY}`],
 ])('a server at %s gets its key in %s', async (path, header, value) => {
   const seen: unknown[] = [];

@@ -10,7 +10,7 @@ import type { Judged, LlmCall, LlmRequest } from '../../policy/llm/judge.ts';
 import type { PriceTable } from '../../policy/llm/prices.ts';
 import { route } from '../../policy/llm/route.ts';
 import type { LlmEvent, LlmHandlerLimits, LlmProvider } from './port.ts';
-import { chatOutputField, foreignKeys } from './upstream.ts';
+import { boundModel, chatOutputField, foreignKeys } from './upstream.ts';
 
 /** What reading a request needs to know of the run. */
 export interface IntakeContext {
@@ -82,6 +82,7 @@ export function judge(
     prices: context.prices,
     maxOutput: context.limits.maxOutputTokens,
     maxBodyBytes: context.limits.maxBodyBytes,
+    bound: boundModel(provider),
     outputField: chatOutputField(provider),
     runHash: context.runHash,
   });

@@ -57,6 +57,12 @@ function azureStyle({ hostname, searchParams }: URL): boolean {
   return /\.azure\.(?:com|us|cn)$/.test(hostname) || searchParams.has('api-version');
 }
 
+/** Azure's older addresses name the deployment that answers; what a request calls its model is not looked at there. */
+export function boundModel({ baseUrl }: LlmProvider): string | undefined {
+  const name = /\/deployments\/([^/]+)/.exec(new URL(baseUrl).pathname)?.[1];
+  return name === undefined ? undefined : decodeURIComponent(name);
+}
+
 /** The name of the output limit that a chat server certainly knows: OpenAI's own models refuse the older one. */
 export function chatOutputField(provider: LlmProvider): 'max_tokens' | 'max_completion_tokens' {
   const base = new URL(provider.baseUrl);

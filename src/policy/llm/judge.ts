@@ -24,6 +24,8 @@ export interface LlmRules {
   /** Patterns of model names, `*` for any characters; matched against `model` and `provider/model`. */
   models: readonly string[];
   prices: PriceTable;
+  /** The one model that answers at the provider's address, whatever a request names. */
+  bound?: string | undefined;
   /** Most output tokens of one call. */
   maxOutput: number;
   maxBodyBytes: number;
@@ -104,6 +106,11 @@ function judgeModel(model: string | undefined, rules: LlmRules): ModelVerdict {
   const plain = /^[\x21-\x7e]{1,200}$/.test(model) && !/(?:^|\/)auto$/i.test(model);
   if (!plain || !rules.models.some((pattern) => patternMatches(pattern, rules.provider, model))) {
     return { ok: false, reason: 'llm_model_not_allowed', say: `the model ${shown} is not allowed by the operator` };
+  }
+  // The cheapest of the allowed names would be the price of the dearest model.
+  if (rules.bound !== undefined && model !== rules.bound) {
+    const say = `the provider's address is that of the model ${JSON.stringify(rules.bound)}, and ${shown} was asked for`;
+    return { ok: false, reason: 'llm_model_not_allowed', say };
   }
   const row = findPrice(rules.prices, rules.provider, model);
   if (row !== undefined) return { ok: true, model, row };
