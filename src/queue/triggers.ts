@@ -114,8 +114,9 @@ function waitOf(error: unknown): number {
   return typeof wait === 'number' && Number.isFinite(wait) ? Math.min(wait, MAX_WAIT_MS) : 0;
 }
 
-function describe(error: unknown): { code: string; op: string } {
-  return error instanceof CofferdamError
-    ? { code: error.code, op: error.op }
-    : { code: 'internal', op: 'queue.triggers' };
+/** The kind of a failure of GitHub's says whether somebody has to act: a missing permission, an installation that is suspended. */
+function describe(error: unknown): { code: string; op: string; kind?: string } {
+  if (!(error instanceof CofferdamError)) return { code: 'internal', op: 'queue.triggers' };
+  const { code, op } = error;
+  return { code, op, ...('kind' in error && typeof error.kind === 'string' ? { kind: error.kind } : {}) };
 }

@@ -310,6 +310,11 @@ describe('the status comment of a run that is over', () => {
       },
       ['**Why:** `not there`', '`@helper retry` tries again', 'The change is not lost', '<summary>Files'],
     ],
+    [
+      'that it can be tried again, where the advice does not',
+      { state: 'failed', error: { code: 'internal', op: 'queue.sweep', message: 'the worker ended' } },
+      ['**Why:** `the worker ended`', '**What to do:**', '`@helper retry` tries again.', '<summary>Network'],
+    ],
     ['what to do about a limit', { state: 'over_budget', reason: 'max_cost' }, ['`@helper retry` tries', '| Cost |']],
     ['the pull request', { pull: { number: 3, url: 'https://g.test/3' } }, ['pull request 3', 'Review it', '| Cost |']],
   ])('says first %s', (_name, patch, parts) => {
@@ -317,6 +322,12 @@ describe('the status comment of a run that is over', () => {
     expect(at).not.toContain(-1);
     expect(at).toEqual(at.toSorted((one, other) => one - other));
     expect(end(patch)).not.toContain('/agent');
+  });
+
+  it('shows a question without the mark that the agent puts before it', () => {
+    const text = end({ state: 'needs_input', agentSummary: 'I looked.\n\n**NEEDS INPUT:** red or blue?' });
+    expect(text).toContain('> I looked.\n>\n> red or blue?');
+    expect(text).not.toContain('NEEDS INPUT');
   });
 
   it('names no limits and no network where nothing was run', () => {

@@ -1,3 +1,4 @@
+import { errorRow } from '../../domain/errors.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
@@ -149,6 +150,9 @@ function running(facts: StatusFacts, phase: Running): Section[] {
   ];
 }
 
+/** How an agent is told to begin its question. */
+const ASKS = /^[ \t]*\**NEEDS INPUT:\**[ \t]*/m;
+
 type Done = Extract<StatusFacts['phase'], { name: 'done' }>;
 
 function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
@@ -163,7 +167,8 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   const checks = result.verification.length > 0 || result.files.length > 0;
   // What a person came for: the question, the plan, or why there is nothing.
   const first = result.state === 'needs_input' || result.state === 'no_change';
-  const said = agentWords(result.agentSummary, { maxChars: 4_000, maxLines: 60 });
+  const summary = result.state === 'needs_input' ? result.agentSummary?.replace(ASKS, '') : result.agentSummary;
+  const said = agentWords(summary, { maxChars: 4_000, maxLines: 60 });
   const next = isPlan(facts) && result.state === 'no_change' ? planNext(prefix) : nextSteps(result, prefix);
   const ran = result.state !== 'refused' || result.files.length > 0 || result.egress.length > 0;
   return [
@@ -270,7 +275,9 @@ function nextSteps(result: RunResult, prefix: string): string | undefined {
     case 'refused':
       return result.files.length === 0 ? 'Nothing was run.' : 'Nothing was pushed.';
     case 'failed':
-      return result.error === undefined ? `\`${prefix} retry\` tries again.` : undefined;
+      return result.error !== undefined && errorRow(result.error.code).advice.includes('/agent retry')
+        ? undefined
+        : `\`${prefix} retry\` tries again.`;
     default:
       return `\`${prefix} retry\` tries again.`;
   }

@@ -25,7 +25,7 @@ export function endedWithoutWorker(
           error: {
             code: 'internal' as const,
             op: 'queue.sweep',
-            message: `the worker ended during the step ${record.step}; everything it had opened was closed`,
+            message: `the worker ended during the step ${record.step} (it was restarted, or crashed); everything it had opened was closed`,
           },
         }
       : {}),
