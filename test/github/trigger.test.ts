@@ -345,6 +345,31 @@ describe('handleTrigger', () => {
     ]);
   });
 
+  it('shows the threads that wait, the newest words first in line, however many were answered since', async () => {
+    const line = (id: number, patch: Partial<LineComment> = {}): LineComment => ({
+      ...{ id, author: 'bob', authorType: 'User', path: 'a.js', hunk: '@@', body: `said ${id}`, ours: false },
+      updatedAt: '2025-12-31T00:00:00Z',
+      ...patch,
+    });
+    const answered = Array.from({ length: 60 }, (_, n) => [
+      line(100 + n),
+      line(200 + n, { inReplyTo: 100 + n, author: 'bot', ours: true }),
+    ]).flat();
+    const shownOf = async (lineComments: LineComment[]): Promise<(number | undefined)[]> => {
+      const { ports, enqueued } = world({ lineComments });
+      await handleTrigger(ports, onPull());
+      return (enqueued[0]?.input.texts ?? []).flatMap(({ kind, id }) => (kind === 'thread' ? [id] : []));
+    };
+    expect(await shownOf([line(1), ...answered])).toEqual([1]);
+    // An old thread with a new word is new.
+    const again = line(300, { inReplyTo: 100 });
+    expect(await shownOf([line(1), ...answered, again])).toEqual([1, 100]);
+    const many = Array.from({ length: 40 }, (_, n) => line(n + 1));
+    expect(await shownOf(many)).toEqual(many.slice(-30).map(({ id }) => id));
+    // One that is too long for all takes no other's place.
+    expect(await shownOf([line(1), line(2, { body: 'x'.repeat(61_000) }), line(3)])).toEqual([1, 3]);
+  });
+
   it('does not look up more than twenty people', async () => {
     const comments = Array.from({ length: 30 }, (_, n) => comment({ id: n, author: `p${n}`, body: `b${n}` }));
     const { ports, acts, enqueued } = world({ comments });

@@ -31,11 +31,15 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
   const threads = new Map<number, LineComment[]>();
   for (const one of await repository.lineComments(pull.number)) {
     const root = one.inReplyTo ?? one.id;
-    threads.set(root, [...(threads.get(root) ?? []), one]);
+    const said = threads.get(root) ?? [];
+    // By their last word: one that was answered long ago takes nobody's place.
+    threads.delete(root);
+    threads.set(root, [...said, one]);
   }
   const texts: FrozenText[] = [];
   let chars = 0;
-  for (const [root, comments] of [...threads].slice(-MAX_THREADS)) {
+  for (const [root, comments] of [...threads].reverse()) {
+    if (texts.length === MAX_THREADS) break;
     const spoken: LineComment[] = [];
     // A command in a thread answers what is said there: whoever asks vouches for it.
     const vouched = comments.some(({ id }) => id === trigger.source.reviewCommentId);
@@ -50,9 +54,9 @@ async function openThreads({ trigger, repository, pull, mayWrite }: FollowUp): P
     const last = spoken.at(-1);
     if (last === undefined || last.ours) continue;
     const text = { ...threadText(root, spoken), authorMayWrite: allMayWrite };
+    if (chars + text.body.length > MAX_THREAD_CHARS) continue;
     chars += text.body.length;
-    if (chars > MAX_THREAD_CHARS) break;
-    texts.push(text);
+    texts.unshift(text);
   }
   return texts;
 }
