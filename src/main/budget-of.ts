@@ -1,9 +1,25 @@
-import type { Limits } from '../domain/policy.ts';
+import { parseRepositoryFile } from '../config/policy-file.ts';
+import { settleLimits } from '../config/settle.ts';
+import type { Limits, OperatorPolicy } from '../domain/policy.ts';
 import { repoKey } from '../domain/run.ts';
 import { ledgerDay, type Standing } from '../policy/llm/budget.ts';
 import type { BudgetFacts } from '../policy/markdown/replies.ts';
 import type { Ledger } from '../run/ledger.ts';
 import type { RunRecord } from '../run/ports.ts';
+
+/**
+ * What a run may cost and take at most, before its repository's file was read: what was asked for, or the operator's limits. What
+ * was asked for above them is refused when the run begins.
+ */
+export function ceilingsOf(policy: OperatorPolicy, flags: Readonly<Record<string, string>>): Limits {
+  const file = parseRepositoryFile(null);
+  const asked = { maxCost: flags['max-cost'], timeout: flags['timeout'], maxTurns: flags['max-turns'] };
+  try {
+    return settleLimits(policy, file, asked);
+  } catch {
+    return settleLimits(policy, file, {});
+  }
+}
 
 /** Runs of the thread that are shown, newest first. */
 const SHOWN = 3;

@@ -3,8 +3,6 @@ import { branchFor } from '../command/branch.ts';
 import { hiddenContentNotes } from '../command/notes.ts';
 import { conventionalTitle, taskPrompt } from '../command/prompt.ts';
 import { knownSecrets } from '../config/environment.ts';
-import { parseRepositoryFile } from '../config/policy-file.ts';
-import { settleLimits } from '../config/settle.ts';
 import { toRunError } from '../domain/errors.ts';
 import { repoKey, type Actor, type PullHead, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
@@ -19,6 +17,7 @@ import { createHarvester } from '../harvest/harvest.ts';
 import type { RunEnd } from '../queue/runs.ts';
 import { execute } from '../run/execute.ts';
 import type { Planner, Publisher, RunJob, RunPorts, RunRecord } from '../run/ports.ts';
+import { ceilingsOf } from './budget-of.ts';
 import { AGENTS_MOUNT } from './host.ts';
 import { keepingPatches, withSealHandedOn } from './live-audit.ts';
 import { createPlanner } from './planner.ts';
@@ -47,7 +46,7 @@ export function publisherFor(
       caFile: parts.host.caFile,
     }),
     settings: {
-      limits: settleLimits(policy.policy, parseRepositoryFile(null), {}),
+      limits: ceilingsOf(policy.policy, request.command.flags),
       agent: policy.policy.agent,
       model: policy.policy.llm.default,
     },

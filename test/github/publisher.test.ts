@@ -48,7 +48,7 @@ describe('a run on an issue', () => {
     const publisher = publisherOf(here, { request });
     await publisher.queued({ ahead: 2 });
     expect(shop.comments(issue.number).map((one) => one.body)).toEqual([
-      expect.stringContaining('2 runs begin before it'),
+      expect.stringContaining('2 runs begin before it. It may take at most $5.00, 30 min and 100 model calls'),
     ]);
     publisher.progress(progress('mirror'));
     publisher.progress(progress('mirror', { state: 'done', durationMs: 900 }));

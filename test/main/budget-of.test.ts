@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Limits } from '../../src/domain/policy.ts';
-import { budgetOf } from '../../src/main/budget-of.ts';
+import { OperatorPolicy, type Limits } from '../../src/domain/policy.ts';
+import { budgetOf, ceilingsOf } from '../../src/main/budget-of.ts';
 import { budgetReply } from '../../src/policy/markdown/replies.ts';
 import { createMemoryLedger } from '../../src/run/ledger.ts';
 import type { RunRecord } from '../../src/run/ports.ts';
@@ -48,4 +48,13 @@ test('budget shows what run, repository and installation have spent and what is 
     '',
     'One run may cost $5.00.',
   ]);
+});
+
+test.each([
+  [{}, 5_000_000, 30],
+  [{ 'max-cost': '1.50', timeout: '10m' }, 1_500_000, 10],
+  [{ 'max-cost': '99' }, 5_000_000, 30],
+])('a run that waits with %j may take so much at most', (flags, maxCost, minutes) => {
+  const policy = OperatorPolicy.parse({ egress: { allow: [] }, limits: { maxCostUsd: 5, timeoutMinutes: 30 } });
+  expect(ceilingsOf(policy, flags as Record<string, string>)).toMatchObject({ maxCost, timeoutMs: minutes * 60_000 });
 });

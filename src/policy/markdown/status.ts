@@ -3,6 +3,7 @@ import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
 import type { AgentConfiguration } from '../../domain/shown.ts';
+import { formatUsd } from '../../domain/ids.ts';
 import { assemble, type Section } from './assemble.ts';
 import {
   details,
@@ -82,7 +83,7 @@ export function statusComment(facts: StatusFacts): string {
     { text: asked(facts) },
     uponNote(facts),
   ];
-  if (phase.name === 'queued') sections.push({ text: queued(phase) });
+  if (phase.name === 'queued') sections.push({ text: [queued(phase), ...ceilings(facts.limits)].join(' ') });
   if (phase.name === 'running') sections.push(...running(facts, phase));
   if (phase.name === 'done') sections.push(...done(facts, phase));
   sections.push(seen(facts), hiddenList(facts.hidden));
@@ -134,6 +135,14 @@ function queued(phase: { ahead: number; behind?: string | undefined }): string {
     return `It begins when run ${code(phase.behind, { max: 40 })} on the same branch is over.`;
   if (phase.ahead === 0) return 'It is the next one.';
   return `${phase.ahead} ${phase.ahead === 1 ? 'run begins' : 'runs begin'} before it.`;
+}
+
+/** Before the repository's file was read: it may only lower them. */
+function ceilings(limits: Limits | undefined): string[] {
+  if (limits === undefined) return [];
+  const { maxCost, timeoutMs, maxTurns } = limits;
+  const caps = `at most ${formatUsd(maxCost)}, ${duration(timeoutMs)} and ${maxTurns} model calls`;
+  return [`It may take ${caps}, or less where the repository's file says so.`];
 }
 
 type Running = Extract<StatusFacts['phase'], { name: 'running' }>;
