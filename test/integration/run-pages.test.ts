@@ -207,6 +207,10 @@ describe('a person in a browser', () => {
     await page.getByRole('link', { name: /^Denied/ }).click();
     await page.waitForURL(/show=denied/);
     expect(await page.locator('.entry').count()).toBe(1);
+    // The map would be too small to read here; what it shows is told in words.
+    await page.locator('.lanes li.through', { hasText: /passed\s*mirror\.example:443\s+2\.9 MiB in/ }).waitFor();
+    await page.locator('.lanes li.stopped', { hasText: /stopped\s*telemetry\.example/ }).waitFor();
+    expect(await page.locator('svg.map').isVisible()).toBe(false);
     await page.getByText('All hosts as a table').click();
     await page.getByRole('rowheader', { name: 'mirror.example:443' }).waitFor();
     const box = await page.locator('body').boundingBox();

@@ -87,13 +87,26 @@ function map(story: RunStory): Markup {
   const height = Math.max(4, all.length) * LANE + 36;
   const middle = height / 2;
   return html`<svg class="map" viewBox="0 0 ${RIGHT} ${height}" role="img" aria-labelledby="map-title">
-    <title id="map-title">What left the sandbox and what the gateway stopped; the table below says the same.</title>
-    ${all.map((lane, index) => drawLane(lane, 28 + index * LANE, middle))}
-    <rect class="box" x="8" y="${middle - 24}" width="96" height="48" rx="8" />
-    <text class="label" x="56" y="${middle + 4}" text-anchor="middle">sandbox</text>
-    <rect class="wall" x="${WALL - 3}" y="16" width="6" height="${height - 24}" rx="3" />
-    <text class="label" x="${WALL}" y="11" text-anchor="middle">gateway</text>
-  </svg>`;
+      <title id="map-title">What left the sandbox and what the gateway stopped; the table below says the same.</title>
+      ${all.map((lane, index) => drawLane(lane, 28 + index * LANE, middle))}
+      <rect class="box" x="8" y="${middle - 24}" width="96" height="48" rx="8" />
+      <text class="label" x="56" y="${middle + 4}" text-anchor="middle">sandbox</text>
+      <rect class="wall" x="${WALL - 3}" y="16" width="6" height="${height - 24}" rx="3" />
+      <text class="label" x="${WALL}" y="11" text-anchor="middle">gateway</text>
+    </svg>
+    <ul class="lanes">
+      ${all.map(inWords)}
+    </ul>`;
+}
+
+/** The same lane where the map would be too small to read: on a phone. */
+function inWords({ kind, name, note }: Lane): Markup {
+  const stopped = kind === 'stopped';
+  return html`<li class="${kind}">
+    <span aria-hidden="true">${stopped ? '✕' : '→'}</span
+    ><span class="for-readers">${stopped ? 'stopped' : 'passed'}</span> <code>${name}</code>
+    <span class="quiet">${note}</span>
+  </li>`;
 }
 
 function row(host: HostFact): Markup {
