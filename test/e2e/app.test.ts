@@ -5,15 +5,17 @@ import { verifyAuditFile } from '../../src/audit/verify.ts';
 import { verifyPull } from '../../src/cli/verify-pull.ts';
 import { readEnvironment } from '../../src/config/environment.ts';
 import { FOLLOW_UP, ISSUE, demoScript } from '../../src/local/demo/script.ts';
-import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
+import { PEOPLE, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import type { CheckRun } from '../../src/local/github/state.ts';
 import { incomplete } from '../audit/complete.ts';
 import { containersOf } from './containers.ts';
-import { openScene, type Scene } from './scene.ts';
+import { eventually } from '../queue/redis-server.ts';
+import { openScene, workerPid, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 240_000 };
 let scene: Scene;
 let stage: DemoStage;
+let product: RunningProduct;
 
 beforeAll(async () => {
   scene = await openScene({ script: demoScript });
@@ -24,7 +26,7 @@ beforeAll(async () => {
   await repository.addLabel(number, 'agent', PEOPLE.writer);
   await standIn.webhooks.idle();
   expect(standIn.deliveries.map(({ statusCode }) => statusCode)).not.toContain(202);
-  await scene.start();
+  product = await scene.start();
 });
 afterAll(() => scene[Symbol.asyncDispose]());
 
@@ -146,6 +148,28 @@ describe('the GitHub App, from the label to the pull request', () => {
     expect(answers[0]?.body).toContain('write access');
     expect(repository.reactions({ commentId: asked.id }).map(({ content }) => content)).toEqual(['confused']);
     expect(stage.provider?.calls).toHaveLength(calls ?? -1);
+  });
+
+  it('an installation that is suspended in the middle of a run: nothing is pushed, and people are told when it is resumed', async () => {
+    const { repository, standIn, dataDir } = stage;
+    const branches = await repository.branches();
+    const issue = await repository.openIssue({ ...ISSUE, author: PEOPLE.reader });
+    const calls = stage.provider?.calls.length ?? 0;
+    repository.comment(issue.number, { body: '/agent', author: PEOPLE.writer });
+    await eventually(() => (stage.provider?.calls.length ?? 0) > calls, 'the agent works', WAIT.timeoutMs);
+    repository.setSuspended(true);
+    const untold = (): Promise<string[]> => readdir(join(dataDir, 'untold')).catch(() => []);
+    await eventually(async () => (await untold()).some((name) => name.endsWith('.json')), 'it is over', WAIT.timeoutMs);
+    const status = (): string => repository.comments(issue.number).find(({ viaApp }) => viaApp)?.body ?? '';
+    expect(status()).toContain('⏳');
+    repository.setSuspended(false);
+    // The next worker tells what this one could not.
+    process.kill(await workerPid(product), 'SIGKILL');
+    await standIn.waitFor(() => status().includes("The App's installation is suspended"), WAIT);
+    expect(status()).toContain('The change is not lost:');
+    expect(repository.thread(issue.number).labels).toEqual(['agent:failed']);
+    await eventually(async () => (await untold()).length === 0, 'it is told once', WAIT.timeoutMs);
+    expect(await repository.branches()).toEqual(branches);
   });
 
   it('keeps its secrets: no key, token or secret is in an audit, a log or anything sent to GitHub', async () => {

@@ -8,7 +8,7 @@ import { demoScript, ISSUE } from '../../src/local/demo/script.ts';
 import { PEOPLE, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import { incomplete } from '../audit/complete.ts';
 import { containersOf } from './containers.ts';
-import { openScene, type Scene } from './scene.ts';
+import { openScene, workerPid, type Scene } from './scene.ts';
 
 const WAIT = { timeoutMs: 240_000 };
 let scene: Scene;
@@ -26,18 +26,6 @@ function onItsOwnStage(): void {
     product = await scene.start();
   });
   afterAll(() => scene[Symbol.asyncDispose]());
-}
-
-/** The worker below `cofferdam start`. */
-async function workerPid(): Promise<number> {
-  for (;;) {
-    const children = await readFile(`/proc/${product.pid}/task/${product.pid}/children`, 'utf8');
-    for (const pid of children.trim().split(' ')) {
-      const argv = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
-      if (argv.includes('worker')) return Number(pid);
-    }
-    await sleep(50);
-  }
 }
 
 async function events(runId: string): Promise<AuditEvent[]> {
@@ -60,7 +48,7 @@ async function killAt(issue: number, when: (seen: AuditEvent[]) => boolean): Pro
   for (;;) {
     const runId = runOf(issue);
     if (runId !== undefined && when(await events(runId))) {
-      process.kill(await workerPid(), 'SIGKILL');
+      process.kill(await workerPid(product), 'SIGKILL');
       return runId;
     }
     if (Date.now() > until) throw new Error('the point was not reached');

@@ -1,6 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setStage, startProduct, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
 
@@ -30,4 +31,16 @@ export async function openScene(options: { script: Script; limits?: string }): P
     start: async () => rest.use(await startProduct({ env: stage.env, inherit: process.env, logFile })),
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
+}
+
+/** The worker below `cofferdam start`. */
+export async function workerPid(product: RunningProduct): Promise<number> {
+  for (;;) {
+    const children = await readFile(`/proc/${product.pid}/task/${product.pid}/children`, 'utf8');
+    for (const pid of children.trim().split(' ')) {
+      const argv = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+      if (argv.includes('worker')) return Number(pid);
+    }
+    await sleep(50);
+  }
 }
