@@ -32,6 +32,8 @@ export interface KernelHostOptions {
 const OP = 'main.kernelRecorder';
 /** gVisor connects before Docker says that the container is created. */
 const BIND_MS = 10_000;
+/** A collector that reads the records of others first, on a busy machine. */
+const EXPECT_MS = 30_000;
 /** What the end of a record may take: the last report, and the collector's answers. */
 const LAST_MS = 5_000;
 const ANSWER_MS = 5_000;
@@ -39,6 +41,7 @@ const ANSWER_MS = 5_000;
 interface Live {
   options: RecordOptions;
   link: CollectorLink;
+  expected: PromiseWithResolvers<undefined>;
   bound: PromiseWithResolvers<undefined>;
   drained: PromiseWithResolvers<undefined>;
   finished: PromiseWithResolvers<undefined>;
@@ -75,6 +78,7 @@ class Recorder implements KernelHost {
     const live: Live = {
       options,
       link,
+      expected: Promise.withResolvers(),
       bound: Promise.withResolvers(),
       drained: Promise.withResolvers(),
       finished: Promise.withResolvers(),
@@ -84,8 +88,8 @@ class Recorder implements KernelHost {
       closed: false,
     };
     this.#live.set(container, live);
-    link.send({ type: 'expect', container, again: false });
     try {
+      await expectAt(live, false);
       await this.#start(live);
     } catch (error) {
       this.#forget(live);
@@ -162,7 +166,8 @@ class Recorder implements KernelHost {
     if (!('container' in message)) return;
     const live = this.#live.get(message.container);
     if (live === undefined) return;
-    if (message.type === 'bound') live.bound.resolve(undefined);
+    if (message.type === 'expected') live.expected.resolve(undefined);
+    else if (message.type === 'bound') live.bound.resolve(undefined);
     else if (message.type === 'lines') message.lines.forEach((line) => live.options.onLine(line));
     else if (message.type === 'closed') {
       live.closed = true;
@@ -186,10 +191,11 @@ class Recorder implements KernelHost {
     try {
       if (live.attached) throw new CofferdamError('sandbox', OP, 'it ended a second time');
       live.attached = true;
+      live.expected = Promise.withResolvers();
       live.bound = Promise.withResolvers();
       live.drained = Promise.withResolvers();
       live.link = await this.#linkTo(options.endpoint);
-      live.link.send({ type: 'expect', container: options.container, again: true });
+      await expectAt(live, true);
       const { container, runsc } = options;
       await attachKernel({ container, runsc, socket: live.link.socket });
       await Promise.race([
@@ -226,6 +232,19 @@ class Recorder implements KernelHost {
     this.#live.delete(live.options.container);
     live.link.send({ type: 'finish', container: live.options.container, counted: false });
   }
+}
+
+/**
+ * The collector knows of a container before that container's kernel can connect. A message that was only sent may lie unread in a
+ * busy process, which would then turn the connection away.
+ */
+async function expectAt({ link, options, expected }: Live, again: boolean): Promise<void> {
+  link.send({ type: 'expect', container: options.container, again });
+  await Promise.race([
+    expected.promise,
+    link.gone.then((how) => refuse(`the collector process ended (${how})`)),
+    delay(EXPECT_MS, undefined, { ref: false }).then(() => refuse('the collector process does not answer')),
+  ]);
 }
 
 function refuse(why: string): never {

@@ -35,6 +35,7 @@ export type ToCollector = z.infer<typeof ToCollector>;
 export const FromCollector = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('failed'), message: z.string().max(4096) }),
+  z.strictObject({ type: z.literal('expected'), container: Container }),
   z.strictObject({ type: z.literal('bound'), container: Container }),
   z.strictObject({ type: z.literal('lines'), container: Container, lines: z.array(KernelEntry).max(MAX_LINES) }),
   z.strictObject({ type: z.literal('closed'), container: Container }),

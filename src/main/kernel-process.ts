@@ -31,8 +31,10 @@ function receive(message: ToCollector): void {
   const { collector } = state;
   if (message.type === 'start') start(message);
   else if (collector === undefined) process.exit(1);
-  else if (message.type === 'expect') collector.expect(message.container, message.again);
-  else if (message.type === 'launched') collector.launched(message.container, message.argv);
+  else if (message.type === 'expect') {
+    collector.expect(message.container, message.again);
+    channel.send({ type: 'expected', container: message.container });
+  } else if (message.type === 'launched') collector.launched(message.container, message.argv);
   else if (message.type === 'drain') collector.drain(message.container);
   else {
     collector.finish(message.container, message.counted);

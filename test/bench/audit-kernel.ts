@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -114,8 +114,10 @@ async function reportOnly(sandbox: DockerSandbox, points?: (name: string) => boo
   await trace('delete', '--name', 'Default', sandbox.id);
   if (points === undefined) return;
   const { kernel } = machinePaths();
-  const socket = readlinkSync(join(kernel, 'collector.sock'));
-  const config = sessionConfig(socket.startsWith('/') ? socket : join(kernel, socket));
+  // This process's own: the link may lead to the collector of another Cofferdam by now.
+  const socket = readdirSync(kernel).find((name) => name.startsWith(`k${process.pid}-`) && name.endsWith('.sock'));
+  if (socket === undefined) throw new Error('the collector’s socket is not to be seen');
+  const config = sessionConfig(join(kernel, socket));
   config.trace_session.points = config.trace_session.points.filter(({ name }) => points(name));
   const file = join(kernel, `bench-${process.pid}.json`);
   try {

@@ -227,6 +227,33 @@ describe('a collector that goes', () => {
     expect((await readdir(kernelDir)).filter((name) => name.startsWith(`k${process.pid}-`)).length).toBe(sockets);
   });
 
+  it('knows of a sandbox before that starts, however busy it is', async () => {
+    const kernel = createKernelRecorder();
+    let starts = 0;
+    const recording = (): Promise<unknown> =>
+      kernel.record({
+        container: 'a'.repeat(64),
+        endpoint: path.join(kernelDir, 'collector.sock'),
+        runsc: undefined,
+        start: () => {
+          starts += 1;
+          return Promise.reject(new Error('not today'));
+        },
+        onLine: () => undefined,
+      });
+    await expect(recording()).rejects.toThrow('not today');
+    const collector = kernel.collector();
+    if (collector === undefined) throw new Error('no collector');
+    process.kill(collector, 'SIGSTOP');
+    const second = expect(recording()).rejects.toThrow('not today');
+    await delay(1_000);
+    expect(starts).toBe(1);
+    process.kill(collector, 'SIGCONT');
+    await second;
+    expect(starts).toBe(2);
+    await kernel.close();
+  });
+
   it('cannot be had: no sandbox, and nothing of one', async () => {
     await bench.host.sweep({ remove: () => Promise.resolve(true) });
     await using dir = await mkdtempDisposable(path.join(tmpdir(), 'cofferdam-no-collector-'));
