@@ -147,7 +147,7 @@ describe('AUD-001 bytes that are no line of ours', () => {
     const { file, lines } = await whole();
     const foreign = lines.map((line, at) => (at === 3 ? replaced(line, RUN_ID, 'rbbbbbbbbbbbb') : line));
     await writeFile(file, Buffer.concat(foreign.map((line) => Buffer.concat([line, Buffer.from('\n')]))));
-    expect((await verified()).problem).toEqual({ line: 4, message: 'belongs to run rbbbbbbbbbbbb' });
+    expect((await verified()).problem).toEqual({ line: 4, message: `belongs to run rbbbbbbbbbbbb, not to ${RUN_ID}` });
   });
 });
 
