@@ -4,7 +4,8 @@ import { CofferdamError } from '../domain/errors.ts';
 /**
  * Opens a connection to Redis at a URL (`redis://`, `rediss://`) or the path of its Unix socket (plain or `unix://`).
  * Lost connections are opened again; commands wait for that.
- * Errors: `redis_unavailable` when it does not answer within `timeoutMs`.
+ * Errors: `redis_unavailable` when it does not answer within `timeoutMs`, `config` when it may forget what it was told: caps of
+ * money are kept in it.
  */
 export async function openRedis(target: string, options: { timeoutMs?: number } = {}): Promise<Redis> {
   const settings = {
@@ -23,14 +24,27 @@ export async function openRedis(target: string, options: { timeoutMs?: number } 
   redis.on('error', (error) => {
     last = error;
   });
+  const op = 'queue.openRedis';
   try {
-    await within(redis.ping(), options.timeoutMs ?? 5_000);
-    return redis;
+    const policy = evictionOf(await within(redis.info('memory'), options.timeoutMs ?? 5_000));
+    if (policy === undefined) return redis;
+    throw new CofferdamError(
+      'config',
+      op,
+      `Redis at ${shown(target)} drops keys when its memory is full (maxmemory-policy ${policy}), and with them what runs have spent: set maxmemory-policy to noeviction`,
+    );
   } catch (thrown) {
     redis.disconnect();
-    const op = 'queue.openRedis';
+    if (thrown instanceof CofferdamError && thrown.code === 'config') throw thrown;
     throw new CofferdamError('redis_unavailable', op, `Redis does not answer at ${shown(target)}`, last ?? thrown);
   }
+}
+
+/** The policy by which keys are dropped; undefined where none are. `info`: the section `memory`, which hosted servers answer, too. */
+function evictionOf(info: string): string | undefined {
+  const field = (name: string): string | undefined => new RegExp(`^${name}:(\\S+)`, 'm').exec(info)?.[1];
+  const policy = field('maxmemory_policy') ?? 'noeviction';
+  return policy === 'noeviction' || field('maxmemory') === '0' ? undefined : policy;
 }
 
 /** The promise, or a rejection with `redis_unavailable` after `ms`. */

@@ -114,6 +114,24 @@ describe('triggers', () => {
   });
 });
 
+it('refuses a Redis that may forget what was spent, and takes one that may not', async () => {
+  const admin = await server.open();
+  try {
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    // Without a limit nothing is dropped.
+    (await openRedis(server.socket)).disconnect();
+    await admin.config('SET', 'maxmemory', '100mb');
+    await expect(openRedis(server.socket)).rejects.toMatchObject({
+      code: 'config',
+      message: expect.stringMatching(/allkeys-lru.*set maxmemory-policy to noeviction/) as string,
+    });
+    await admin.config('SET', 'maxmemory-policy', 'noeviction');
+    (await openRedis(server.socket)).disconnect();
+  } finally {
+    await admin.config('SET', 'maxmemory', '0');
+  }
+});
+
 it('says what to do when Redis is not there', async () => {
   await expect(openRedis('/nonexistent/socket', { timeoutMs: 300 })).rejects.toMatchObject({
     code: 'redis_unavailable',
