@@ -44,11 +44,16 @@ export async function serveLive(
       .end('too many live pages\n');
     return;
   }
+  const headers = { ...HEADERS, 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' };
+  if (request.method === 'HEAD') {
+    response.writeHead(200, headers).end();
+    return;
+  }
   limit.open += 1;
   const gone = new AbortController();
   request.once('close', () => gone.abort());
   response.once('close', () => gone.abort());
-  response.writeHead(200, { ...HEADERS, 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' });
+  response.writeHead(200, headers);
   response.write('retry: 3000\n\n');
   const heartbeat = setInterval(() => response.write(': \n\n'), HEARTBEAT_MS);
   try {

@@ -360,6 +360,18 @@ describe('a run that goes on', () => {
     expect(heard.join('')).toContain('event: over');
   });
 
+  it('answers whoever asks for the head only, and keeps no place for them', async () => {
+    await using dir = await directory();
+    await putAll(await openLog(dir), BEGINNING);
+    await using here = await pagesStage(dir);
+    // As many as pages can be live at once.
+    for (let asked = 0; asked < 200; asked += 1)
+      expect((await fetch(here.url + `${PAGE}/live`, { method: 'HEAD' })).status).toBe(200);
+    const live = await here.get(`${PAGE}/live`);
+    expect(live.status).toBe(200);
+    await live.body?.cancel();
+  });
+
   it('is shown from the queue on, before it has a line', async () => {
     await using dir = await directory();
     await using here = await pagesStage(dir);
