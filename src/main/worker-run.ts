@@ -6,6 +6,7 @@ import { knownSecrets } from '../config/environment.ts';
 import { toRunError } from '../domain/errors.ts';
 import { repoKey, type Actor, type PullHead, type RunCause, type RunRequest, type RunResult } from '../domain/run.ts';
 import { createRepositories } from '../git/mirror.ts';
+import type { Person } from '../git/plumbing.ts';
 import { createPublisher, type GitHubPublisher, type RunSettings } from '../github/publisher.ts';
 import { PATIENCE_MS } from '../github/patience.ts';
 import { pushTo } from '../github/push.ts';
@@ -75,7 +76,8 @@ export async function executeRequest(
   const keeper = recordKeeper(parts, publisher, request);
   await parts.records.update(request.runId, { branch: job.branch });
   const { describe } = keeper;
-  const ports = portsOf(parts, request, { publisher: keeper.publisher, describe });
+  const identity = await identityOf(parts, request);
+  const ports = portsOf(parts, request, { publisher: keeper.publisher, describe, identity });
   const result = await execute(ports, job, control.signal).catch(async (thrown: unknown) => {
     // The record of the run cannot be written: nothing more was done, and people are told.
     const failed = failedResult(request, thrown);
@@ -197,7 +199,11 @@ function recordKeeper(parts: WorkerParts, publisher: GitHubPublisher, request: R
   };
 }
 
-function portsOf(parts: WorkerParts, request: RunRequest, told: Pick<Keeper, 'publisher' | 'describe'>): RunPorts {
+function portsOf(
+  parts: WorkerParts,
+  request: RunRequest,
+  told: Pick<Keeper, 'publisher' | 'describe'> & { identity: Person },
+): RunPorts {
   const { environment, policy, host, github } = parts;
   const { webUrl } = environment.github;
   const repository = github.repository({ installationId: request.installationId, ...request.repo });
@@ -223,7 +229,7 @@ function portsOf(parts: WorkerParts, request: RunRequest, told: Pick<Keeper, 'pu
     harvester: keepingPatches(
       createHarvester({
         dataDir: environment.dataDir,
-        identity: identityOf(parts),
+        identity: told.identity,
         knownSecrets: () => knownSecrets(policy.policy, environment),
       }),
       { dataDir: environment.dataDir, events: parts.events },
@@ -250,10 +256,14 @@ export function noreplyOf({ environment }: Pick<WorkerParts, 'environment'>): st
   return `users.noreply.${new URL(environment.github.webUrl).hostname}`;
 }
 
-/** The App's own author line. */
-function identityOf(parts: WorkerParts): { name: string; email: string } {
+/** The App's own author line. By the account's number in the address GitHub shows the App beside its commits. */
+async function identityOf(parts: WorkerParts, { installationId, repo }: RunRequest): Promise<Person> {
   const name = parts.bot ?? 'cofferdam[bot]';
-  return { name, email: `${name}@${noreplyOf(parts)}` };
+  const account = await parts.github
+    .repository({ installationId, ...repo })
+    .person(name)
+    .catch(() => null);
+  return { name, email: `${account === null ? '' : `${account.id}+`}${name}@${noreplyOf(parts)}` };
 }
 
 function failedResult(request: RunRequest, thrown: unknown): RunResult {

@@ -69,6 +69,9 @@ describe('the GitHub App, from the label to the pull request', () => {
     const runId = /^Cofferdam-Run: (\S+)$/m.exec(commit?.message ?? '')?.[1] ?? '';
     const checkpoint = /^Cofferdam-Audit: (\S+)$/m.exec(commit?.message ?? '')?.[1];
     expect(commit?.message).toContain(`Co-authored-by: ${PEOPLE.writer} <`);
+    // By the number of the account GitHub knows whose commit it is.
+    const { login, id } = standIn.createUser(standIn.app.bot);
+    expect(commit?.author).toMatchObject({ name: login, email: expect.stringMatching(`^${id}\\+`) as string });
     const file = join(stage.dataDir, 'audit', `${runId}.jsonl`);
     const key = await readFile(join(stage.dataDir, 'keys', 'audit.pem.pub'), 'utf8');
     const verified = await verifyAuditFile({ file, key });
