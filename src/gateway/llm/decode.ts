@@ -6,8 +6,9 @@ import type { LlmHandlerLimits } from './port.ts';
 
 /** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
 export function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abort: () => void): Readable {
-  const decoder = decoderOf(response.headers['content-encoding']);
-  if (decoder === undefined) return response;
+  const create = decoderOf(response.headers['content-encoding']);
+  if (create === undefined) return response;
+  const decoder = create();
   let packed = 0;
   let plain = 0;
   response.on('data', (chunk: Buffer) => (packed += chunk.length));
@@ -29,18 +30,14 @@ export function unreadable({ headers }: IncomingMessage): string | undefined {
   return encoding;
 }
 
-function decoderOf(encoding: string | undefined): Transform | undefined {
-  switch (encoding?.trim().toLowerCase()) {
-    case 'gzip':
-    case 'x-gzip':
-      return createGunzip();
-    case 'deflate':
-      return createInflate();
-    case 'br':
-      return createBrotliDecompress();
-    case 'zstd':
-      return createZstdDecompress();
-    default:
-      return undefined;
-  }
+const DECODERS = new Map<string, () => Transform>([
+  ['gzip', createGunzip],
+  ['x-gzip', createGunzip],
+  ['deflate', createInflate],
+  ['br', createBrotliDecompress],
+  ['zstd', createZstdDecompress],
+]);
+
+function decoderOf(encoding: string | undefined): (() => Transform) | undefined {
+  return encoding === undefined ? undefined : DECODERS.get(encoding.trim().toLowerCase());
 }
