@@ -5,7 +5,7 @@ import type { AuditEvent } from '../domain/audit.ts';
 import type { RunId } from '../domain/ids.ts';
 import { formatUsd } from '../domain/ids.ts';
 import { auditDirectory } from '../main/live-audit.ts';
-import { STEPS, type Step } from '../run/ports.ts';
+import { STEPS, type Step } from '../domain/step.ts';
 import { STEP_LABELS } from './run-report.ts';
 import { terminalText } from './terminal.ts';
 

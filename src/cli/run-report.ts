@@ -1,4 +1,5 @@
-import type { AgentMessage, RunProgress, Step } from '../run/ports.ts';
+import type { Step } from '../domain/step.ts';
+import type { AgentMessage, RunProgress } from '../run/ports.ts';
 import { formatUsd } from '../domain/ids.ts';
 import { terminalText } from './terminal.ts';
 

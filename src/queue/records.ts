@@ -4,7 +4,8 @@ import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
 import { ownBranch, repoKey, RunRequest } from '../domain/run.ts';
 import { FinalState } from '../domain/final-state.ts';
-import { STEPS, type RunRecord, type RunRecords } from '../run/ports.ts';
+import { STEPS } from '../domain/step.ts';
+import type { RunRecord, RunRecords } from '../run/ports.ts';
 
 /** Finished runs stay readable this long. */
 const KEPT_SECONDS = 60 * 86_400;

@@ -15,6 +15,7 @@ import type {
 } from '../domain/run.ts';
 import type { EndReason, FinalState } from '../domain/final-state.ts';
 import type { HeldFacts } from '../domain/held.ts';
+import type { Step } from '../domain/step.ts';
 
 /** The single writer of one run's audit file. `append` writes before it returns, and resolves when the line is as durable as it has to be (synced for `DURABLE_EVENTS`). */
 export interface AuditLog {
@@ -309,24 +310,6 @@ export interface Publisher {
     receipt: SandboxReceipt | undefined;
   }): Promise<void>;
 }
-
-export const STEPS = [
-  'mirror',
-  'spec',
-  'gateway',
-  'sandbox',
-  'self_test',
-  'clone',
-  'setup',
-  'agent',
-  'harvest',
-  'verify',
-  'publish',
-  'destroy',
-  'seal',
-  'report',
-] as const;
-export type Step = (typeof STEPS)[number];
 
 export interface RunProgress {
   runId: RunId;

@@ -1,6 +1,7 @@
 import type { RunId } from '../domain/ids.ts';
 import type { EgressEntryFact, Usage } from '../domain/run.ts';
-import type { AgentMessage, AuditLog, Publisher, RunProgress, Step } from './ports.ts';
+import type { Step } from '../domain/step.ts';
+import type { AgentMessage, AuditLog, Publisher, RunProgress } from './ports.ts';
 
 /** Tells the audit and the publisher what is going on. */
 export interface Reporter {
