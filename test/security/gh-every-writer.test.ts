@@ -126,7 +126,7 @@ const OTHERWISE: Record<string, string[]> = {
   ],
   'nothing of the outside is in it: numbers, our own ids and words': [
     ...['budgetReply', 'duration', 'publishedReply', 'replyMarker', 'runningSummary', 'stopReply', 'stormMarker'],
-    ...['stepWords'],
+    ...['nextSteps', 'stepWords'],
     ...['supersededSummary', 'threadMarker', 'touchesWorkflows', 'unavailableReply'],
   ],
 };

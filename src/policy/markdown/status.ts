@@ -1,4 +1,3 @@
-import { errorRow } from '../../domain/errors.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { Limits } from '../../domain/policy.ts';
 import type { Actor, Command, FrozenText, PatchFacts, RunCause, RunResult, Usage } from '../../domain/run.ts';
@@ -18,6 +17,7 @@ import {
   verification,
 } from './facts.ts';
 import { heldDiff, heldSections } from './held.ts';
+import { nextSteps } from './next-steps.ts';
 import { block, code, link, words } from './outside.ts';
 import { prose } from './prose.ts';
 
@@ -178,7 +178,7 @@ function done(facts: StatusFacts, phase: Done): (Section | undefined)[] {
   const first = result.state === 'needs_input' || result.state === 'no_change';
   const summary = result.state === 'needs_input' ? result.agentSummary?.replace(ASKS, '') : result.agentSummary;
   const said = agentWords(summary, { maxChars: 4_000, maxLines: 60 });
-  const next = isPlan(facts) && result.state === 'no_change' ? planNext(prefix) : nextSteps(result, prefix);
+  const next = nextSteps(result, { prefix, plan: isPlan(facts) });
   const ran = result.state !== 'refused' || result.files.length > 0 || result.egress.length > 0;
   return [
     why === undefined ? undefined : { text: why },
@@ -257,39 +257,6 @@ export function agentWords(
 
 export function auditLine(audit: { count: number; head: string }): string {
   return `Audit: ${audit.count} events, head ${code(audit.head, { max: 80 })}.`;
-}
-
-function planNext(prefix: string): string {
-  return `\`${prefix} run\` does it; with text behind it, you say what should be different.`;
-}
-
-/** Undefined: what to do is said with why it failed. */
-function nextSteps(result: RunResult, prefix: string): string | undefined {
-  switch (result.state) {
-    case 'succeeded':
-    case 'unverified':
-    case 'verify_failed':
-      return `Review it; \`${prefix} …\` on the pull request goes on.`;
-    case 'partial':
-      return `\`${prefix} continue\` on the pull request goes on from here.`;
-    case 'needs_input':
-      return `Answer with \`${prefix} continue\` and the answer behind it.`;
-    case 'held':
-      return `\`${prefix} retry\` does the work anew instead.`;
-    case 'no_change':
-      return `Write \`${prefix}\` and what is missing to try again.`;
-    case 'timed_out':
-    case 'over_budget':
-      return `\`${prefix} retry\` tries again within the same limits; a smaller task, \`${prefix} run\` and what to do first, is likelier to fit.`;
-    case 'refused':
-      return result.files.length === 0 ? 'Nothing was run.' : 'Nothing was pushed.';
-    case 'failed':
-      return result.error !== undefined && errorRow(result.error.code).advice.includes('/agent retry')
-        ? undefined
-        : `\`${prefix} retry\` tries again.`;
-    default:
-      return `\`${prefix} retry\` tries again.`;
-  }
 }
 
 /** Which texts the agent was given, so that a person can tell an edit from what was asked. */
