@@ -10,6 +10,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseClientHello } from '../../src/policy/egress/client-hello.ts';
 import { canonicalAuthority, canonicalHost } from '../../src/policy/egress/host.ts';
+import { canonicalPath } from '../../src/policy/egress/path.ts';
 import { RequestFramer } from '../../src/policy/egress/http-frame.ts';
 import { answer, parseQuery } from '../../src/sandbox/portal/dns-message.ts';
 import { clientHello } from '../gateway/hermetic.ts';
@@ -91,6 +92,54 @@ describe('authorities, beside the URL parser of the platform', () => {
         runs(4000),
       );
       expect(taken).toBeGreaterThan(100);
+    },
+    LIMIT_MS,
+  );
+});
+
+describe('paths, beside the URL parser of the platform', () => {
+  const piece = fc.constantFrom(
+    ...[
+      '/',
+      '.',
+      '..',
+      'a',
+      'e',
+      'E',
+      '2',
+      '5',
+      'f',
+      ';',
+      '?',
+      '#',
+      '\\',
+      '%',
+      '%25',
+      '%2e',
+      '%2F',
+      '%3b',
+      '%5c',
+      '%00',
+    ],
+    ...['%32', '%65', '%35', '%c0%ae', '%C3%A9', '%EF%BC%8F', '%0d%0a', '%7e', '@', '*', '//'],
+  );
+
+  test(
+    'what is taken is its own canonical form, and has no other reading: decoded, decoded twice, without parameters',
+    () => {
+      fc.assert(
+        fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
+          const found = canonicalPath(`/${pieces.join('')}`);
+          if (!found.ok) return;
+          const { path, query } = found;
+          expect(canonicalPath(path + query)).toEqual(found);
+          expect(new URL(`http://allowed.test${path}`).pathname).toBe(path);
+          const once = decodeURIComponent(path);
+          expect(/%[0-9a-f]{2}/i.test(once), path).toBe(false);
+          for (const segment of once.split(/[\\/]/)) expect(segment.split(';')[0], path).not.toMatch(/^\.\.?$/);
+        }),
+        runs(4000),
+      );
     },
     LIMIT_MS,
   );

@@ -36,6 +36,9 @@ const BASE: Record<RegistryName, RegistryPlace[]> = {
 const ASKED: [RegistryName, string, string][] = [
   ['npm', '/base/ms', 'allowed'],
   ['npm', '/base/@types%2fms', 'allowed'],
+  ['npm', '/base/@types%2Fms/latest', 'allowed'],
+  ['npm', '/base/@types%2Fms/-/ms-2.1.0.tgz', 'allowed'],
+  ['npm', '/base/a%2Fb', 'path_not_allowed'],
   ['npm', '/base/@types/ms', 'allowed'],
   ['npm', '/base/ms/latest', 'allowed'],
   ['npm', '/base/ms/-/ms-2.1.3.tgz', 'allowed'],

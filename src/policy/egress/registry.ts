@@ -22,14 +22,17 @@ const READ = ['GET', 'HEAD'];
 
 /**
  * Path patterns below the base address, by ecosystem and part.
- * npm: package documents, one version's document, tarballs, signing keys. pip: project pages; files are anywhere below.
+ * npm: package documents, one version's document, tarballs, signing keys; the slash of a scope may be escaped. pip: project pages; files are anywhere below.
  * cargo: configuration and index files by the length of the name. go: the module proxy's protocol with its mirror of the
  * checksum database. maven: files of a version and the lists of versions. apt: releases and the pool.
  */
 const SHAPES: Record<RegistryName, Partial<Record<RegistryPlace['part'], readonly string[]>>> = {
   npm: {
-    index: ['/*', '/*/*', '/*/-/*', '/*/-/*/*', '/*/*/-/*', '/*/*/-/*/*', '/-/npm/v1/keys'],
-    files: ['/*/-/*', '/*/*/-/*'],
+    index: [
+      ...['/*', '/*/*', '/*/-/*', '/*/-/*/*', '/*/*/-/*', '/*/*/-/*/*', '/-/npm/v1/keys'],
+      ...['/@*%2F*', '/@*%2F*/*', '/@*%2F*/-/*', '/@*%2F*/-/*/*'],
+    ],
+    files: ['/*/-/*', '/*/*/-/*', '/@*%2F*/-/*'],
   },
   pip: { index: ['/*', '/*/'], files: ['/**'] },
   cargo: { index: ['/config.json', '/1/*', '/2/*', '/3/*/*', '/*/*/*'] },
