@@ -4,6 +4,8 @@ interface ErrorRow {
   exitCode: number;
   /** One sentence that says what to do; the error's own message says what happened. */
   advice: string;
+  /** The advice itself names the command `retry`: nothing else has to offer it. */
+  namesRetry?: true;
 }
 
 const table = {
@@ -52,6 +54,7 @@ const table = {
     retry: true,
     exitCode: 1,
     advice: 'If GitHub did not answer, `/agent retry` tries again; if it refused, do first what the line above says.',
+    namesRetry: true,
   },
   provider: {
     retry: true,
@@ -65,7 +68,7 @@ const table = {
   },
   timeout: { retry: false, exitCode: 124, advice: 'Raise limits.timeoutMinutes or make the task smaller.' },
   budget: { retry: false, exitCode: 126, advice: 'Raise limits.maxCostUsd or make the task smaller.' },
-  cancelled: { retry: false, exitCode: 130, advice: 'Start it again with `/agent retry`.' },
+  cancelled: { retry: false, exitCode: 130, advice: 'Start it again with `/agent retry`.', namesRetry: true },
   internal: { retry: true, exitCode: 125, advice: 'This is a fault of Cofferdam; please report it with the log.' },
 } as const satisfies Record<string, ErrorRow>;
 
@@ -83,6 +86,8 @@ export class CofferdamError extends Error {
     this.op = op;
   }
 }
+
+export const ERROR_CODES = Object.keys(table) as ErrorCode[];
 
 /** The row of a code: retry, exit code, advice. */
 export function errorRow(code: ErrorCode): ErrorRow {

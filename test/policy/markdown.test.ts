@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ERROR_CODES, errorRow } from '../../src/domain/errors.ts';
 import { Digest } from '../../src/domain/ids.ts';
 import type { RunResult } from '../../src/domain/run.ts';
 import { assemble } from '../../src/policy/markdown/assemble.ts';
@@ -322,6 +323,12 @@ describe('the status comment of a run that is over', () => {
     expect(at).not.toContain(-1);
     expect(at).toEqual(at.toSorted((one, other) => one - other));
     expect(end(patch)).not.toContain('/agent');
+  });
+
+  it.each(ERROR_CODES)('offers to try again once after a failure of the kind %s', (code) => {
+    const text = end({ state: 'failed', error: { code, op: 'room.function', message: 'it broke' } });
+    expect(text.match(/`@helper retry`/g)).toHaveLength(1);
+    expect(errorRow(code).namesRetry === true).toBe(errorRow(code).advice.includes('`/agent retry`'));
   });
 
   it('shows a question without the mark that the agent puts before it', () => {

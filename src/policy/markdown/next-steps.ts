@@ -23,7 +23,7 @@ export function nextSteps(result: RunResult, { prefix, plan }: { prefix: string;
     case 'refused':
       return result.files.length === 0 ? 'Nothing was run.' : 'Nothing was pushed.';
     case 'failed':
-      return result.error !== undefined && errorRow(result.error.code).advice.includes('/agent retry')
+      return result.error !== undefined && errorRow(result.error.code).namesRetry === true
         ? undefined
         : `\`${prefix} retry\` tries again.`;
     default:
