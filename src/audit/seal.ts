@@ -38,6 +38,11 @@ export function publicKeyFile(dataDir: string): string {
   return join(dataDir, 'keys', 'audit.pem.pub');
 }
 
+/** The public half in PEM form; undefined: it is not there, or cannot be read. */
+export function pinnedKey(dataDir: string): Promise<string | undefined> {
+  return readFile(publicKeyFile(dataDir), 'utf8').catch(() => undefined);
+}
+
 /**
  * Loads the installation's key from `<dataDir>/keys/audit.pem` (0600), or makes it; its public half is put beside it when it is not
  * there, and never changed. Errors: `audit`.

@@ -2,7 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import type { Environment } from '../config/environment.ts';
 import { auditPaths } from '../audit/logs.ts';
 import { describeRemoval, findRemoval } from '../audit/removal.ts';
-import { publicKeyFile } from '../audit/seal.ts';
+import { pinnedKey } from '../audit/seal.ts';
 import { VERIFY_EXIT, verifyAuditFile, type VerifyResult } from '../audit/verify.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
@@ -32,7 +32,7 @@ async function publicKey(given: string | undefined, dataDir: string): Promise<st
       throw new CofferdamError('usage', 'cli.verify', `cannot read the key ${given}`, cause);
     });
   }
-  return readFile(publicKeyFile(dataDir), 'utf8').catch(() => undefined);
+  return pinnedKey(dataDir);
 }
 
 function describe(file: string, result: VerifyResult): string {

@@ -1,15 +1,15 @@
 /** Puts the run pages together: with Redis and GitHub behind a server, or for the files of this machine alone. */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Redis } from 'ioredis';
 import { createFileLogs, subjectOf, type FileLogs } from '../audit/logs.ts';
-import { publicKeyFile } from '../audit/seal.ts';
+import { pinnedKey } from '../audit/seal.ts';
 import type { Environment } from '../config/environment.ts';
 import { CofferdamError, toRunError } from '../domain/errors.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { createLogin } from '../github/login.ts';
+import { createAnnouncedKeys } from '../queue/announced-keys.ts';
 import { createRunEvents } from '../queue/events.ts';
 import { createRunRecords } from '../queue/records.ts';
 import { createRunQueue } from '../queue/runs.ts';
@@ -35,8 +35,10 @@ export function localRuns(logs: FileLogs): (limit: number) => Promise<ListedRun[
   };
 }
 
-export function installationKey(dataDir: string): () => Promise<string | undefined> {
-  return () => readFile(publicKeyFile(dataDir), 'utf8').catch(() => undefined);
+/** The keys that seals of files on this disk are checked with. */
+export async function keysOnDisk(dataDir: string): Promise<string[]> {
+  const key = await pinnedKey(dataDir);
+  return key === undefined ? [] : [key];
 }
 
 const NO_QUEUE: RunIndex = {
@@ -85,7 +87,7 @@ export async function serveLocalPages(options: {
       linkKey: await loadLinkKey(environment.dataDir),
       publicUrl: url,
       githubUrl: environment.github.webUrl,
-      publicKey: installationKey(environment.dataDir),
+      sealKeys: { disk: () => keysOnDisk(environment.dataDir), announced: () => Promise.resolve([]) },
       log,
     }),
   );
@@ -165,7 +167,7 @@ export async function serverPages(options: {
     linkKey: await linkKey(dataDir, log),
     publicUrl: environment.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     githubUrl: github.webUrl,
-    publicKey: installationKey(dataDir),
+    sealKeys: { disk: () => keysOnDisk(dataDir), announced: () => createAnnouncedKeys(shared).all() },
     prefix: options.prefix,
     log,
   });

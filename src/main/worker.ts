@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Redis } from 'ioredis';
+import { pinnedKey } from '../audit/seal.ts';
 import type { Environment } from '../config/environment.ts';
 import type { LoadedPolicy } from '../config/policy-file.ts';
 import { CofferdamError } from '../domain/errors.ts';
 import type { GitHub } from '../github/github.ts';
 import { createGitHub } from '../github/github.ts';
 import { createHeldResults } from '../harvest/held.ts';
+import { createAnnouncedKeys } from '../queue/announced-keys.ts';
 import type { RunEvents } from '../queue/events.ts';
 import { createRunRecords, type RedisRunRecords } from '../queue/records.ts';
 import { startRunWorker } from '../queue/run-worker.ts';
@@ -100,6 +102,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     },
     log,
   });
+  // Servers that do not see this disk check seals with it.
+  const key = await pinnedKey(environment.dataDir);
+  if (key !== undefined) await createAnnouncedKeys({ redis, prefix: QUEUE_PREFIX }).announce(host.installation, key);
   const rooms = { github, records, triggers, queue, hosts, held, untold };
   const parts: WorkerParts = { ...options, ...rooms, payer: `app-${appId}`, bot };
   const name = `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`;

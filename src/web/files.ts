@@ -2,6 +2,7 @@
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
 import { createAuditReader } from '../audit/read.ts';
+import { parseSeal } from '../audit/seal.ts';
 import { verifyAudit, type VerifyResult } from '../audit/verify.ts';
 import type { AuditEvent } from '../domain/audit.ts';
 import { beginDownload, sendPage } from './answer.ts';
@@ -69,11 +70,11 @@ export async function serveEvents(pages: Pages, exchange: RunExchange, watched: 
 const WORDS: Record<VerifyResult['verdict'], [title: string, text: string]> = {
   valid: [
     'The record is whole',
-    'Every line follows from the one before, the seal fits the last one, and it was signed by this installation.',
+    'Every line follows from the one before, the seal fits the last one, and its signature is valid.',
   ],
   unsigned: [
     'The record is whole, its signature was not checked',
-    'Chain and seal agree. The public key of the installation is not on this server.',
+    'Chain and seal agree. This server has no public key to check the signature with.',
   ],
   unsealed: [
     'The record is whole so far',
@@ -81,6 +82,19 @@ const WORDS: Record<VerifyResult['verdict'], [title: string, text: string]> = {
   ],
   broken: ['The record is not as it was written', ''],
 };
+
+/** What a valid signature was checked with: a key that lies where the record lies proves as much as that place does. */
+const KEY_WORDS = {
+  disk: 'The key is the one in this server’s data directory, beside the records. Whoever can write there could have written all of them.',
+  announced:
+    'Record, seal and key are those that the workers sent through Redis. Whoever can write there could have written all of them.',
+} as const;
+
+/** The key that the seal names, if it is one of those; else any of them, which it was not signed by. */
+function keyFor(seal: string | null, keys: readonly string[]): string | undefined {
+  const named = seal === null ? undefined : parseSeal(seal)?.seal.publicKey;
+  return keys.find((key) => key === named) ?? keys[0];
+}
 
 /** Recomputes the chain now. */
 export async function serveCheck(pages: Pages, exchange: RunExchange, watched: Watched): Promise<void> {
@@ -90,16 +104,23 @@ export async function serveCheck(pages: Pages, exchange: RunExchange, watched: W
   if (watched.log.partial && watched.reading().skipped > 0) {
     lines.push(html`This server keeps the newest lines of the run; check the audit file where its worker is.`);
   } else {
-    const key = await pages.options.publicKey();
+    const from = watched.log.partial ? 'announced' : 'disk';
+    const seal = await watched.log.seal();
+    const key = keyFor(seal, await pages.options.sealKeys[from]());
     const result = await verifyAudit({
       content: bytesOf(watched),
-      seal: await watched.log.seal(),
+      seal,
       runId,
       ...(key === undefined ? {} : { key }),
     });
     const [words, text] = WORDS[result.verdict];
     title = words;
     if (text !== '') lines.push(html`${text}`);
+    if (result.verdict === 'valid')
+      lines.push(
+        html`${KEY_WORDS[from]} <code>cofferdam verify --key</code> with a public key that you keep elsewhere proves
+          more.`,
+      );
     if (result.problem !== undefined) lines.push(html`Line ${result.problem.line}: ${result.problem.message}`);
     lines.push(html`${result.lines} lines, head <code class="hash">${result.head ?? 'none'}</code>`);
     for (const checkpoint of result.checkpoints)

@@ -11,7 +11,7 @@ import { serveCheck, serveEvents, serveFile } from './files.ts';
 import { html, type Markup } from './html.ts';
 import { serveLive, type LiveLimit } from './live.ts';
 import { beginLogin, CALLBACK_PATH, finishLogin, logOut, type LoginOptions } from './login.ts';
-import type { RunIndex, RunLogs, ShortLived } from './ports.ts';
+import type { RunIndex, RunLogs, SealKeys, ShortLived } from './ports.ts';
 import { listBody, messageBody, type ListedRun } from './view/list.ts';
 import { readFilter } from './view/filter.ts';
 import { frame, runBody, runTitle } from './view/page.ts';
@@ -31,8 +31,8 @@ export interface RunPagesOptions {
   publicUrl: string;
   /** `https://github.com` and its kin. */
   githubUrl: string;
-  /** The installation's public key in PEM form, to check seals. */
-  publicKey: () => Promise<string | undefined>;
+  /** Public keys in PEM form, to check seals. */
+  sealKeys: SealKeys;
   /** First word of a command on GitHub; default `/agent`. */
   prefix?: string;
   log: Logger;

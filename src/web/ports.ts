@@ -25,6 +25,14 @@ export interface RunLogs {
   removed?(runId: RunId): Promise<Removal | null>;
 }
 
+/** Where the public keys come from that seals are checked with: the same place as the record, and it proves as much as that place. */
+export interface SealKeys {
+  /** For records on this server's disk. */
+  disk(): Promise<string[]>;
+  /** For records that workers sent: the key of each host. */
+  announced(): Promise<string[]>;
+}
+
 /** What the queue knows of runs. */
 export interface RunIndex {
   load(runId: RunId): Promise<RunRecord | null>;

@@ -236,6 +236,9 @@ describe('the compose project', () => {
       const page = await fetch(`${stage.url}/runs/${run}`, { headers: { cookie } });
       return /Succeeded[^]*each follows from the one before, sealed/.test(await page.text()) ? page.ok : undefined;
     });
+    // Nor the key itself: its public half came from the worker.
+    const checked = await fetch(`${stage.url}/runs/${run}/check`, { headers: { cookie } });
+    expect(await checked.text()).toContain('its signature is valid');
     expect(await incomplete(stage.dataDir, stage.provider.calls.length)).toEqual([]);
   });
 });

@@ -1,6 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createAuditReader } from '../../src/audit/read.ts';
+import { loadSigningKey, pinnedKey } from '../../src/audit/seal.ts';
 import { RunId } from '../../src/domain/ids.ts';
+import { createAnnouncedKeys } from '../../src/queue/announced-keys.ts';
 import { createRunEvents, type RunEvents, type StreamLog } from '../../src/queue/events.ts';
 import { createShortLived } from '../../src/queue/short-lived.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
@@ -112,6 +115,32 @@ it('shows a run on a server that does not see the worker’s disk, and says what
   expect(page).toContain('the first 20 events are not here');
   expect(page).toContain('Download the patch');
   expect(await (await pages.get(`/runs/${RUN_ID}/check`)).text()).toContain('Only part of the record is here');
+});
+
+it('checks the signature of a record that came from a worker with the keys that workers announced', async () => {
+  await using dir = await directory();
+  await using elsewhere = await directory();
+  const { events, prefix } = await open();
+  const file = await openLog(dir, RUN_ID, (line) => events.publish(RUN_ID, line));
+  await putAll(file, WHOLE_RUN);
+  await file.seal();
+  await events.settled();
+  await events.attach(RUN_ID, 'seal', await readFile(`${file.file}.seal`, 'utf8'));
+  // The server's own disk has a key, too: that of another host.
+  await loadSigningKey(elsewhere.path);
+  const keys = createAnnouncedKeys({ redis: await server.open(), prefix });
+  await using pages = await pagesStage(elsewhere, { logs: events, announced: () => keys.all() });
+  const check = async (): Promise<string> => (await pages.get(`/runs/${RUN_ID}/check`)).text();
+  expect(await check()).toContain('its signature was not checked');
+  await keys.announce('other host', (await pinnedKey(elsewhere.path)) ?? '');
+  expect(await check()).toContain('the seal was not signed by this key');
+  await keys.announce('host', (await pinnedKey(dir.path)) ?? '');
+  const valid = await check();
+  expect(valid).toContain('its signature is valid');
+  expect(valid).toContain('those that the workers sent through Redis');
+  // The host has a new key: what it signed before is checked with the old one by hand.
+  await keys.announce('host', (await pinnedKey(elsewhere.path)) ?? '');
+  expect(await check()).toContain('the seal was not signed by this key');
 });
 
 it('keeps small values for a time, and hands some out once', async () => {

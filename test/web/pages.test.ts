@@ -118,7 +118,9 @@ describe('a finished run', () => {
     await using dir = await directory();
     const file = await finished(dir);
     await using here = await pagesStage(dir);
-    expect(await text(here, `${PAGE}/check`)).toContain('The record is whole');
+    const whole = await text(here, `${PAGE}/check`);
+    expect(whole).toContain('its signature is valid');
+    expect(whole).toContain('The key is the one in this server’s data directory');
     await writeFile(file, (await readFile(file, 'utf8')).replace('telemetry.example', 'harmless0.example'));
     const page = await text(here, `${PAGE}/check`);
     expect(page).toContain('not as it was written');

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createFileLogs } from '../../src/audit/logs.ts';
 import type { RunId } from '../../src/domain/ids.ts';
-import { localRuns, installationKey } from '../../src/main/run-pages.ts';
+import { keysOnDisk, localRuns } from '../../src/main/run-pages.ts';
 import type { RunRecord } from '../../src/run/ports.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import type { AccessMode } from '../../src/web/access.ts';
@@ -37,7 +37,7 @@ function memoryStore(values: Map<string, string>): ShortLived {
 /** The pages over the audit files of a directory, behind a real server on loopback. */
 export async function pagesStage(
   dir: Directory,
-  options: { mode?: AccessMode; logs?: RunLogs; githubUrl?: string } = {},
+  options: { mode?: AccessMode; logs?: RunLogs; githubUrl?: string; announced?: () => Promise<string[]> } = {},
 ): Promise<PagesStage> {
   const records: RunRecord[] = [];
   const store = new Map<string, string>();
@@ -62,7 +62,7 @@ export async function pagesStage(
     linkKey: LINK_KEY,
     publicUrl: url,
     githubUrl: options.githubUrl ?? 'https://github.example',
-    publicKey: installationKey(dir.path),
+    sealKeys: { disk: () => keysOnDisk(dir.path), announced: options.announced ?? (() => Promise.resolve([])) },
     log: createLogger({ level: 'silent' }),
   });
   return {
