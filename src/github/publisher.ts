@@ -76,6 +76,14 @@ export interface RunSettings {
   model: string | undefined;
 }
 
+/** What a publisher saw of its run, which no result holds: how long steps took, what is remarkable in the change, what GitHub was asked for. */
+export interface Seen {
+  steps: { step: string; durationMs: number }[];
+  /** On the change that was pushed. */
+  remarks: Remark[];
+  asked?: Asked | undefined;
+}
+
 export interface GitHubPublisher extends Publisher {
   /** The settled limits, agent and model. */
   describe(settings: RunSettings): void;
@@ -87,7 +95,11 @@ export interface GitHubPublisher extends Publisher {
     receipt?: SandboxReceipt | undefined;
     /** A newer run has the thread's comment and labels by now: they stay as they are. */
     superseded?: boolean;
+    /** What another publisher saw of this run; absent: this one did. */
+    seen?: Seen | undefined;
   }): Promise<void>;
+  /** So that another one can tell the end as this one would have. */
+  seen(): Seen;
 }
 
 const INTERVAL_MS = 15_000;
@@ -105,13 +117,10 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
   const approvedBy = options.approvedBy?.login;
   const { redact: known } = options;
   const redact = (text: string): string => maskTokens(known === undefined ? text : known(text));
-  const steps: { step: string; durationMs: number }[] = [];
+  const seen: Seen = { steps: [], remarks: [] };
   let settings = options.settings;
   let opening: Promise<void> | undefined;
   let pushed: CommitSha | undefined;
-  /** On the change that was pushed. */
-  let remarks: Remark[] = [];
-  let asked: Asked | undefined;
   const comment = createStatusComment({
     repository,
     progress: shown,
@@ -154,10 +163,10 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     log.warn({ runId, kind: failureKind(thrown) }, what);
   }
 
-  async function closeChecks({ result, seal, receipt }: FinishOptions): Promise<void> {
+  async function closeChecks({ result, seal, receipt, seen: given = seen }: FinishOptions): Promise<void> {
     pushed ??= result.branch === undefined ? undefined : result.head;
     await opening;
-    await checks.close({ ...settings, result, seal, receipt, pushed, steps, remarks, asked });
+    await checks.close({ ...settings, ...given, result, seal, receipt, pushed });
   }
 
   /** May be called again after any failure: what was done is found. */
@@ -175,7 +184,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     );
     if (push instanceof GitHubError) return asPatch({ spec, harvest, audit }, push);
     pushed = commit;
-    remarks = remarksOn(harvest);
+    seen.remarks = remarksOn(harvest);
     const baseMoved = expected === undefined && (await moved(options, spec));
     const opened = { request, spec, harvest, result, settings, runUrl, approvedBy, prefix, baseMoved, redact, signal };
     const pull = await unlessRefused(
@@ -186,7 +195,7 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     // A follow-up's pull request was given its own when it was new.
     if (expected === undefined) {
       const asking = ask({ repository, request, spec, harvest, audit, pull: pull.number, signal });
-      asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
+      seen.asked = await asking.catch((thrown: unknown) => without('labels and reviewers not set', thrown));
     }
     const checking = { type: 'publish.check_run', data: { commit, pull: pull.number } } as const;
     await recorded(audit, checking, () => checks.follow(commit)).catch((thrown: unknown) =>
@@ -204,11 +213,12 @@ export function createPublisher(options: PublisherOptions): GitHubPublisher {
     },
     progress(progress) {
       if (progress.state === 'done' && progress.durationMs !== undefined) {
-        steps.push({ step: progress.step, durationMs: progress.durationMs });
+        seen.steps.push({ step: progress.step, durationMs: progress.durationMs });
       }
       opening ??= Promise.all([checks.open(progress.step), showState('working')]).then(() => undefined);
-      comment.show(() => facts(runningPhase(progress, steps)));
+      comment.show(() => facts(runningPhase(progress, seen.steps)));
     },
+    seen: () => seen,
     publish: (publication) => patiently(() => publishOnce(publication), { ...options, signal: publication.signal }),
     async finish(end) {
       const { result, seal, superseded = false } = end;

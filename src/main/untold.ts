@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { CofferdamError, mayHelpAgain } from '../domain/errors.ts';
 import { RunId } from '../domain/ids.ts';
 import { RunRequest } from '../domain/run.ts';
-import type { GitHubPublisher, RunSettings } from '../github/publisher.ts';
+import type { GitHubPublisher, RunSettings, Seen } from '../github/publisher.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 /** An installation that is suspended for longer has other worries. */
@@ -22,6 +22,7 @@ const Stored = z.object({
   request: RunRequest,
   end: z.looseObject({ result: z.looseObject({ runId: RunId }) }),
   settings: z.looseObject({}).optional(),
+  seen: z.looseObject({}).optional(),
 });
 
 interface StoredEnd {
@@ -29,6 +30,8 @@ interface StoredEnd {
   request: RunRequest;
   end: End;
   settings?: RunSettings | undefined;
+  /** What the publisher saw of the run that had it from the beginning. */
+  seen?: Seen | undefined;
 }
 
 export interface UntoldOptions {
@@ -59,11 +62,11 @@ export function createUntold({ dataDir, publisherFor, superseded, log }: UntoldO
       log.warn({ runId }, 'the end of a run could not be told to GitHub, and is given up');
       return false;
     }
-    const { request, end, settings } = stored;
+    const { request, end, settings, seen } = stored;
     const publisher = publisherFor(request);
     if (settings !== undefined) publisher.describe(settings);
     try {
-      await publisher.finish({ ...end, superseded: await superseded(request) });
+      await publisher.finish({ ...end, seen, superseded: await superseded(request) });
     } catch (thrown) {
       if (worthAnotherTry(thrown)) return false;
       log.warn({ runId, ...kindOf(thrown) }, 'the end of a run was not taken by GitHub');

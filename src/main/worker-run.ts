@@ -161,7 +161,7 @@ function recordKeeper(parts: WorkerParts, publisher: GitHubPublisher, request: R
   let settings: RunSettings | undefined;
   const finish: Keeper['finish'] = async (end) => {
     await publisher.finish(end).catch(async (thrown: unknown) => {
-      await untold.keep({ request, end, settings }, thrown);
+      await untold.keep({ request, end, settings, seen: publisher.seen() }, thrown);
       throw thrown;
     });
   };

@@ -2,7 +2,8 @@ import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { createPublisher, type GitHubPublisher } from '../../src/github/publisher.ts';
-import type { RunRequest } from '../../src/domain/run.ts';
+import type { RunId } from '../../src/domain/ids.ts';
+import type { ChangedFile, RunRequest } from '../../src/domain/run.ts';
 import { createUntold, type Untold } from '../../src/main/untold.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 import { harvestOf, limits, memoryAudit, publisherOf, pushTo, requestOn, resultOf, specOf } from '../github/run.ts';
@@ -51,6 +52,68 @@ it('the end of a run that GitHub did not take is told by the next worker, as it 
   expect(comment(here)).toContain('| Model calls | 12 | 77 |');
   expect(await next.tell()).toBe(0);
   expect(await kept(here)).toEqual([]);
+});
+
+const PATCH = [
+  'diff --git a/test/add.test.js b/test/add.test.js',
+  '--- a/test/add.test.js',
+  '+++ b/test/add.test.js',
+  '@@ -4,2 +4,1 @@',
+  ' const { add } = require("..");',
+  '-test("adds", () => assert(add(1, 1) === 2));',
+  '',
+].join('\n');
+
+/** What GitHub has of a run with a pull request in the end: its check runs, labels and comment. */
+async function published(runId: RunId, late: boolean): Promise<unknown> {
+  await using here = await stage();
+  const issue = await here.shop.openIssue({ title: 'T', author: 'alice' });
+  const request = requestOn(here, { number: issue.number, runId });
+  const publisher = publisherOf(here, request);
+  publisher.describe(settings);
+  using harvest = harvestOf(here);
+  const files: ChangedFile[] = [{ path: 'test/add.test.js', status: 'modified', additions: 0, deletions: 1 }];
+  const usage = { cost: 120_000, turns: 3, inputTokens: 10, outputTokens: 5 };
+  for (const step of ['agent', 'verify'] as const)
+    publisher.progress({ runId, step, state: 'done', durationMs: 61_000, atMs: 61_000, usage, egress: [] });
+  const spec = specOf(request, harvest, { pull: { labels: ['agent'], reviewers: [] } });
+  const { signal } = new AbortController();
+  const change = { ...harvest, files, patch: PATCH };
+  const publication = { spec, harvest: change, result: resultOf(request), audit: memoryAudit(), signal };
+  const end = { result: resultOf(request, { ...(await publisher.publish(publication)), files }) };
+  here.shop.setSuspended(late);
+  const untold = untoldOf(here);
+  await publisher
+    .finish(end)
+    .catch((thrown: unknown) => untold.keep({ request, end, settings, seen: publisher.seen() }, thrown));
+  expect(here.shop.checkRuns().map((one) => one.status)).toEqual([late ? 'in_progress' : 'completed']);
+  here.shop.setSuspended(false);
+  expect(await untoldOf(here).tell()).toBe(late ? 1 : 0);
+  const checks = here.shop.checkRuns().map(({ title, summary, text, annotations, conclusion, actions }) => {
+    return { title, summary, text, annotations, conclusion, actions };
+  });
+  const all = { checks, comments: here.shop.comments(issue.number).map(({ body }) => body) };
+  return JSON.parse(
+    JSON.stringify(all)
+      .replaceAll(harvest.commit, 'COMMIT')
+      .replaceAll(harvest.commit.slice(0, 7), 'COMMIT')
+      .replaceAll(here.standIn.url, 'URL'),
+  );
+}
+
+it('the check run of an end that is told later is the one it would have been in time', async () => {
+  const runId = newRunId();
+  const inTime = await published(runId, false);
+  expect(inTime).toMatchObject({
+    checks: [
+      {
+        summary: expect.stringMatching(/## Steps[^]*running the agent \| 1 min/) as unknown,
+        text: expect.stringContaining('- Labels: `agent`') as unknown,
+        annotations: [{ title: 'A test was removed' }],
+      },
+    ],
+  });
+  expect(await published(runId, true)).toEqual(inTime);
 });
 
 it('an end that was told is not kept', async () => {
