@@ -25,6 +25,7 @@ import { sweepHost } from './leftovers.ts';
 import { auditDirectory } from './live-audit.ts';
 import { placed } from './held-place.ts';
 import { endLostRun } from './lost-runs.ts';
+import { startRedelivery } from './redelivery.ts';
 import { retentionOf, startRetention } from './retention.ts';
 import { executeRequest, publisherFor } from './worker-run.ts';
 import { createUntold, type Untold } from './untold.ts';
@@ -68,11 +69,6 @@ export interface RunningWorker extends AsyncDisposable {
 
 /** How often the host is looked over for what dead runs left. */
 const SWEEP_HOST_MS = 300_000;
-/** Deliveries that failed while nobody listened are asked for again, as far back as this. */
-const REDELIVER_MS = 24 * 3_600_000;
-/** At the start the server may not listen yet; and later it may be away without this process. */
-const REDELIVER_SOON_MS = 60_000;
-const REDELIVER_EVERY_MS = 3_600_000;
 
 /**
  * The process that acts: it takes triggers and runs from the queue, asks GitHub, and opens sandboxes.
@@ -140,12 +136,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   }, SWEEP_HOST_MS).unref();
   undo.defer(() => clearInterval(timer));
   void untold.tell();
-  const asked = [
-    setTimeout(() => void redeliver(github, log), REDELIVER_SOON_MS).unref(),
-    setInterval(() => void redeliver(github, log), REDELIVER_EVERY_MS).unref(),
-  ];
-  undo.defer(() => asked.forEach((one) => clearTimeout(one)));
-  void redeliver(github, log);
+  undo.use(startRedelivery({ github, log }));
   log.info({ worker: name, concurrency: policy.policy.limits.concurrentRuns }, 'worker started');
   const rest = undo.move();
   return { name, [Symbol.asyncDispose]: () => rest.disposeAsync() };
@@ -184,15 +175,6 @@ async function introduce(github: GitHub, { policy }: LoadedPolicy, log: Logger):
       `GitHub does not know this App or cannot be reached (${thrown instanceof Error ? thrown.message : String(thrown)}); check APP_ID, PRIVATE_KEY, GHE_HOST and GHE_PROTOCOL`,
       thrown,
     );
-  }
-}
-
-async function redeliver(github: GitHub, log: Logger): Promise<void> {
-  try {
-    const count = await github.redeliverFailed(new Date(Date.now() - REDELIVER_MS));
-    if (count > 0) log.info({ count }, 'failed deliveries asked for again');
-  } catch (thrown) {
-    log.warn({ code: codeOf(thrown) }, 'failed deliveries could not be looked for');
   }
 }
 
