@@ -9,7 +9,17 @@ import { createEgress, registriesFile } from '../main/egress.ts';
 import { dataDirectory, installationId } from '../main/host.ts';
 import { createKernelRecorder } from '../main/kernel-client.ts';
 import { knownRegistries } from '../main/registries.ts';
-import { DEFAULT_METHODS, DEFAULT_PORTS, judgeConnect, judgeRequest } from '../policy/egress/decide.ts';
+import { GATEWAY_LIMITS } from '../gateway/limits.ts';
+import { judgeLabel } from '../gateway/names.ts';
+import {
+  DEFAULT_METHODS,
+  DEFAULT_PORTS,
+  judgeConnect,
+  judgeName,
+  judgeRequest,
+  type ConnectVerdict,
+} from '../policy/egress/decide.ts';
+import { withGithubAssets } from '../policy/egress/github.ts';
 import { canonicalAuthority } from '../policy/egress/host.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
@@ -41,19 +51,24 @@ export async function policyTestCommand(
   const at = canonicalAuthority(target, 443);
   if (!at.ok) return answer(options, { allow: false, rule: 'connect', reason: at.reason }, undefined);
   const { host, port } = at;
-  if (method === undefined) {
-    const { decision } = judgeConnect(egress, host, port);
-    return answer(options, decision, { host, port });
-  }
-  const canonical = canonicalPath(path ?? '/');
-  if (!canonical.ok) return answer(options, { allow: false, rule: 'http', reason: 'malformed' }, undefined);
-  const connect = judgeConnect(egress, host, port);
-  if (connect.decision.allow && connect.passThrough) {
+  const connect = limited(egress, judgeConnect(egress, host, port), host);
+  // As in a run, a request is asked about after its connection.
+  if (method === undefined || !connect.decision.allow) return answer(options, connect.decision, { host, port });
+  if (connect.passThrough) {
     stdout.write('TLS is passed through to this host: methods and paths are not seen\n');
     return answer(options, connect.decision, { host, port });
   }
+  const canonical = canonicalPath(path ?? '/');
+  if (!canonical.ok) return answer(options, { allow: false, rule: 'http', reason: 'malformed' }, undefined);
   const { decision } = judgeRequest(egress, { host, port, method, path: canonical.path });
   return answer(options, decision, { host, port, method, path: canonical.path });
+}
+
+/** What a wildcard may stand for is bound; how many names it may is a matter of the run. */
+function limited(policy: EgressPolicy, verdict: ConnectVerdict, host: string): ConnectVerdict {
+  const decision =
+    verdict.decision.allow && judgeName(policy, host).wildcard ? judgeLabel(host, GATEWAY_LIMITS) : verdict.decision;
+  return decision.allow ? verdict : { ...verdict, decision };
 }
 
 function answer(
@@ -61,7 +76,7 @@ function answer(
   decision: Decision,
   asked: { host: string; port: number; method?: string; path?: string } | undefined,
 ): number {
-  const line = decision.allow || asked === undefined ? undefined : wouldAllow(asked, decision.reason);
+  const line = decision.allow || asked === undefined ? undefined : wouldAllow(asked, decision);
   if (options.json === true) {
     options.stdout.write(`${JSON.stringify({ ...decision, ...(line === undefined ? {} : { wouldAllow: line }) })}\n`);
   } else if (decision.allow) options.stdout.write(`allow: ${decision.rule}\n`);
@@ -95,11 +110,12 @@ const SAID_BY = { policy: 'policy', image: 'client in the sandbox image', host: 
 function describe(rule: EgressPolicy['rules'][number]): string[] {
   const flags = (['allowPrivate', 'passThrough', 'upgrade', 'unsafe'] as const).filter((flag) => rule[flag] === true);
   const credential = rule.credential === undefined ? [] : [`credential from ${rule.credential.valueEnv}`];
+  const only = rule.redirected === true ? ' (only addresses that an allowed answer has just named)' : '';
   return [
     `${rule.host}:${(rule.ports ?? DEFAULT_PORTS).join(',')}  (${rule.source})`,
     rule.passThrough === true
       ? '    TLS is passed through: methods and paths are not seen'
-      : `    ${(rule.methods ?? DEFAULT_METHODS).join(' ')} ${rule.paths?.join(' ') ?? '/**'}`,
+      : `    ${(rule.methods ?? DEFAULT_METHODS).join(' ')} ${rule.paths?.join(' ') ?? '/**'}${only}`,
     ...(flags.length + credential.length === 0 ? [] : [`    ${[...flags, ...credential].join(', ')}`]),
   ];
 }
@@ -118,7 +134,9 @@ async function settle(options: PolicyOptions): Promise<{ egress: EgressPolicy; l
     ? await resolved(options, loaded, entries)
     : entries.flatMap(({ entry, source }) => (typeof entry === 'string' ? [] : [{ ...entry, source }]));
   signal.throwIfAborted();
-  const egress = { rules, deny: loaded.policy.egress.deny, gitRepositories: ownRepository(options) };
+  const settled = { rules, deny: loaded.policy.egress.deny, gitRepositories: ownRepository(options) };
+  // As the gateway does.
+  const egress = withGithubAssets(settled);
   const problems = lintPolicy(egress);
   if (problems.length > 0) {
     const text = problems.map(({ rule, message }) => `${rule}: ${message}`).join('\n');

@@ -56,6 +56,11 @@ export type DenyReason = (typeof DENY_REASONS)[number];
 /** Every yes/no of Cofferdam. `rule` names what decided: a line of the policy, a built-in rule, or `default`. A denial is a value, not an error. */
 export type Decision = { allow: true; rule: string } | { allow: false; rule: string; reason: DenyReason };
 
+/** Begins the rule of a denial that no policy changes. */
+export const BUILT_IN = 'built-in';
+/** The rule of a denial that the far end is the cause of. */
+export const UPSTREAM = 'upstream';
+
 export function allow(rule: string): Decision & { allow: true } {
   return { allow: true, rule };
 }

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
-import { judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
+import { DNS_OVER_HTTPS, judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
 import { GITHUB_API, isGithubHost } from '../policy/egress/github.ts';
 import { checkHead, isDnsOverHttps } from '../policy/egress/http-head.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
@@ -221,7 +221,7 @@ function judge(
   if (!head.ok) return refused(deny('http', head.reason), head.what);
   const path = canonicalPath(target);
   if (!path.ok) return refused(deny('http', 'malformed'), 'path');
-  if (isDnsOverHttps(request.rawHeaders, path.path)) return refused(deny('built-in: dns over https', 'not_allowed'));
+  if (isDnsOverHttps(request.rawHeaders)) return refused(deny(DNS_OVER_HTTPS, 'not_allowed'));
   const { decision, rule } = judgeRequest(context.policy, {
     host,
     port,

@@ -1,5 +1,5 @@
 /** Names of one run and the addresses that stand for them inside the sandbox. Nothing is looked up here. */
-import { allow, deny, type Decision } from '../domain/decision.ts';
+import { allow, BUILT_IN, deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { INTERNAL_SUFFIX, judgeName } from '../policy/egress/decide.ts';
 import { canonicalHost } from '../policy/egress/host.ts';
@@ -41,6 +41,12 @@ const RECORDS: Readonly<Record<number, string>> = {
   257: 'CAA',
 };
 
+/** May a wildcard stand for the first label of this name? A long one is a message to whoever answers for the domain. */
+export function judgeLabel(host: string, limits: Pick<GatewayLimits, 'wildcardLabel'>): Decision {
+  const tooLong = (host.split('.')[0]?.length ?? 0) > limits.wildcardLabel;
+  return tooLong ? deny('limit: wildcardLabel', 'name_limit') : allow('names');
+}
+
 export function createNames(options: {
   policy: EgressPolicy;
   limits: Pick<GatewayLimits, 'names' | 'wildcardNames' | 'wildcardLabel'>;
@@ -56,14 +62,15 @@ export function createNames(options: {
   function admit(host: string, wildcard: boolean): Decision {
     if (!wildcard || wildcards.has(host)) return allow('names');
     if (wildcards.size >= limits.wildcardNames) return deny('limit: wildcardNames', 'name_limit');
-    if ((host.split('.')[0]?.length ?? 0) > limits.wildcardLabel) return deny('limit: wildcardLabel', 'name_limit');
+    const label = judgeLabel(host, limits);
+    if (!label.allow) return label;
     wildcards.add(host);
     return allow('names');
   }
 
   function judge(host: string): Decision {
-    if (internal.has(host)) return allow('built-in');
-    if (host.endsWith(INTERNAL_SUFFIX)) return deny('built-in', 'not_allowed');
+    if (internal.has(host)) return allow(BUILT_IN);
+    if (host.endsWith(INTERNAL_SUFFIX)) return deny(BUILT_IN, 'not_allowed');
     const verdict = judgeName(policy, host);
     if (!verdict.decision.allow) return verdict.decision;
     const admitted = admit(host, verdict.wildcard);

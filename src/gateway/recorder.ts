@@ -147,7 +147,7 @@ export function createRecorder(options: {
 function explained(judged: Judged, decision: Decision & { allow: false }): Judged {
   const { host, port, data } = judged;
   const asked = { host, port, ...(data as { method?: string; path?: string } | undefined) };
-  const line = host === OTHER ? undefined : wouldAllow(asked, decision.reason);
+  const line = host === OTHER ? undefined : wouldAllow(asked, decision);
   return {
     ...judged,
     data: {

@@ -6,11 +6,12 @@
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { deny, type Decision } from '../domain/decision.ts';
+import { BUILT_IN, deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { judgeConnect, type ConnectVerdict } from '../policy/egress/decide.ts';
 import { canonicalAuthority, canonicalHost, canonicalPort } from '../policy/egress/host.ts';
 import { hasNoBody, type ParsedHead } from '../policy/egress/http-frame.ts';
+import { wouldAllow } from '../policy/egress/report.ts';
 import { endSocket } from './answers.ts';
 import type { Budget } from './budget.ts';
 import type { Dialer } from './dialer.ts';
@@ -107,15 +108,13 @@ async function refuse(context: TunnelContext, client: Duplex, to: Destination, d
 
 /** The line of policy that would allow it, for what an operator can allow. */
 function hintFor(to: Destination, decision: Denial): string | undefined {
-  if (decision.reason === 'not_allowed') return `an operator can add { host: ${to.host} } to egress.allow`;
-  if (decision.reason === 'port_not_allowed')
-    return `an operator can add ports: [${to.port}] to the rule of ${to.host}`;
-  return undefined;
+  const line = wouldAllow(to, decision);
+  return line === undefined ? undefined : `an operator can add to egress.allow: ${line}`;
 }
 
 async function internal(context: TunnelContext, call: ConnectCall, to: Destination): Promise<void> {
   const { client, rest } = call;
-  if (to.port !== 80) return refuse(context, client, to, deny('built-in', 'port_not_allowed'));
+  if (to.port !== 80) return refuse(context, client, to, deny(BUILT_IN, 'port_not_allowed'));
   client.write(ESTABLISHED);
   context.internal.serve(client, rest, to);
 }

@@ -4,6 +4,7 @@ import { judgeRequest } from '../../src/policy/egress/decide.ts';
 import { enterpriseProblem, githubRepository, withGithubAssets } from '../../src/policy/egress/github.ts';
 import { lintPolicy } from '../../src/policy/egress/lint.ts';
 import { canonicalPath } from '../../src/policy/egress/path.ts';
+import { deny } from '../../src/domain/decision.ts';
 import { wouldAllow } from '../../src/policy/egress/report.ts';
 import { policyOf } from '../gateway/hermetic.ts';
 
@@ -87,10 +88,10 @@ describe('NET-023 GH-016 what a rule for GitHub allows', () => {
 test('the line that would allow it is told only where one can', () => {
   const api = { host: 'api.github.com', port: 443 };
   const read = { ...api, method: 'GET', path: '/repos/octo/tool/tags' };
-  expect(wouldAllow(read, 'path_not_allowed')).toContain('"/repos/octo/tool/tags"');
-  expect(wouldAllow({ ...read, path: '/graphql' }, 'path_not_allowed')).toBeUndefined();
-  expect(wouldAllow({ ...read, method: 'POST' }, 'method_not_allowed')).toBeUndefined();
-  expect(wouldAllow(api, 'not_allowed')).toBe('- { host: api.github.com }');
+  expect(wouldAllow(read, deny('default', 'path_not_allowed'))).toContain('"/repos/octo/tool/tags"');
+  expect(wouldAllow({ ...read, path: '/graphql' }, deny('default', 'path_not_allowed'))).toBeUndefined();
+  expect(wouldAllow({ ...read, method: 'POST' }, deny('default', 'method_not_allowed'))).toBeUndefined();
+  expect(wouldAllow(api, deny('default', 'not_allowed'))).toBe('- { host: api.github.com }');
 });
 
 test('places of signed downloads are there with a rule for GitHub, and for granted addresses only', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { deny } from '../../src/domain/decision.ts';
 import type { RegistryName } from '../../src/domain/policy.ts';
 import { judgeRequest } from '../../src/policy/egress/decide.ts';
 import { outgoingHeaders } from '../../src/policy/egress/http-head.ts';
@@ -194,6 +195,6 @@ describe('what a person is told about a denial', () => {
     [{ host: 'x.cofferdam.internal', port: 80 }, 'not_allowed', undefined],
     [{ host: 'api.anthropic.com', port: 443 }, 'not_allowed', undefined],
   ] as const)('%j %s would be allowed by %s', (asked, reason, expected) => {
-    expect(wouldAllow(asked, reason)).toBe(expected);
+    expect(wouldAllow(asked, deny('default', reason))).toBe(expected);
   });
 });

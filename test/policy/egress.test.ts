@@ -210,6 +210,14 @@ describe('decisions', () => {
     const { decision } = judgeRequest(p, { host, port: 443, method, path });
     expect(decision.allow ? 'allow' : decision.reason).toBe(expected);
   });
+  test.each(['/dns-query', '/x/dns-query', '/dns-query/', '/DNS-Query'])(
+    'no resolver behind an allowed host: %s',
+    (path) => {
+      const { decision } = judgeRequest(p, { host: 'a.test', port: 443, method: 'GET', path });
+      expect(decision).toEqual({ allow: false, rule: 'built-in: dns over https', reason: 'not_allowed' });
+      expect(judgeRequest(p, { host: 'a.test', port: 443, method: 'GET', path: `${path}x` }).decision.allow).toBe(true);
+    },
+  );
   test('an upgrade needs a rule that says so', () => {
     const ask = (host: string): unknown =>
       judgeRequest(p, { host, port: 443, method: 'GET', path: '/', upgrade: true }).decision;
@@ -467,9 +475,8 @@ describe('request heads', () => {
     expect(outgoingHeaders(asked)).toEqual(expect.arrayContaining(['Range', 'If-Range', 'Accept-Encoding', 'br']));
   });
   test('DNS over HTTPS is seen by type and by path', () => {
-    expect(isDnsOverHttps(['Accept', 'application/dns-message'], '/')).toBe(true);
-    expect(isDnsOverHttps([], '/dns-query')).toBe(true);
-    expect(isDnsOverHttps(['Accept', 'text/html'], '/x')).toBe(false);
+    expect(isDnsOverHttps(['Accept', 'application/dns-message'])).toBe(true);
+    expect(isDnsOverHttps(['Accept', 'text/html'])).toBe(false);
   });
 });
 
@@ -496,6 +503,9 @@ describe('lint', () => {
     [{ host: '*.example.com', credential: { header: 'Authorization', valueEnv: 'X' } }],
     [{ host: 'a.example.com', upgrade: true, credential: { header: 'Authorization', valueEnv: 'X' } }],
     [{ host: 'a.example.com', paths: ['/a/../b'] }],
+    [{ host: 'a.example.com', methods: ['CONNECT'] }],
+    [{ host: 'a.example.com', methods: ['TRACE'] }],
+    [{ host: 'a.example.com', methods: ['GTE'] }],
   ] as [EgressRule][])('%j is refused', (rule) => {
     expect(problems(rule)).toBe(1);
   });
@@ -505,6 +515,7 @@ describe('lint', () => {
     [{ host: '*.github.io', unsafe: true }],
     [{ host: 'storage.googleapis.com' }],
     [{ host: 'a.example.com', passThrough: true }],
+    [{ host: 'a.example.com', methods: ['PROPFIND', 'GET'] }],
     [{ host: 'a.example.com', upgrade: true }],
     [{ host: 'a.example.com', credential: { header: 'Authorization', valueEnv: 'X' } }],
     [{ host: 'a.example.com', paths: ['/@corp%2F*', '/v1/**'] }],

@@ -1,6 +1,6 @@
 /** Which addresses may be dialled. Trust: addresses come from a resolver that may lie. */
 import ipaddr from 'ipaddr.js';
-import { allow, deny, type Decision } from '../../domain/decision.ts';
+import { allow, BUILT_IN, deny, type Decision } from '../../domain/decision.ts';
 
 export type AddressClass = { ok: true } | { ok: false; range: string; always: boolean };
 
@@ -52,9 +52,12 @@ function rangeOf(address: ipaddr.IPv4 | ipaddr.IPv6): string {
 /** All answers of a name together: one forbidden address among good ones denies them all (rebinding by mixed answers). */
 export function judgeAddresses(addresses: readonly string[], allowPrivate: boolean): Decision {
   if (addresses.length === 0) return deny('addresses', 'name_not_found');
-  for (const address of addresses) {
-    const found = classifyAddress(address);
-    if (!found.ok && (found.always || !allowPrivate)) return deny(`addresses: ${found.range}`, 'address_forbidden');
-  }
+  const forbidden = addresses
+    .map((address) => classifyAddress(address))
+    .filter((found) => !found.ok && (found.always || !allowPrivate));
+  // One that nothing opens is the reason, if there is one.
+  const worst = forbidden.find((found) => !found.ok && found.always) ?? forbidden[0];
+  if (worst && !worst.ok)
+    return deny(`${worst.always ? `${BUILT_IN} ` : ''}addresses: ${worst.range}`, 'address_forbidden');
   return allow(allowPrivate ? 'addresses: allowPrivate' : 'addresses: public');
 }

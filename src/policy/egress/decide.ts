@@ -1,5 +1,5 @@
 /** Egress decisions. Hosts given here are canonical (`canonicalHost`), paths too (`canonicalPath`). Deny is checked before allow. */
-import { allow, deny, type Decision } from '../../domain/decision.ts';
+import { allow, BUILT_IN, deny, type Decision } from '../../domain/decision.ts';
 import type { EgressPolicy } from '../../domain/policy.ts';
 import { GITHUB_READ, githubRuleFits, isGithubHost } from './github.ts';
 import { matchesAllow, matchesDeny } from './host.ts';
@@ -8,10 +8,18 @@ import { fitsRegistry } from './registry.ts';
 
 export type PolicyRule = EgressPolicy['rules'][number];
 
+/** What refuses DNS over HTTPS, by path here and by media type where heads are read. */
+export const DNS_OVER_HTTPS = `${BUILT_IN}: dns over https`;
+
 /** Ports of a rule that names none. */
 export const DEFAULT_PORTS: readonly number[] = [80, 443];
 /** Methods of a rule that names none. Everything else (WebDAV, inventions, lower case) must be named. */
 export const DEFAULT_METHODS: readonly string[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+/** What a rule may name: methods that the gateway's HTTP parser knows. TRACE would send back what the gateway added. */
+const SERVED_METHODS: ReadonlySet<string> = new Set(
+  `ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND
+  PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE`.split(/\s+/),
+);
 /** Names of the services that the gateway itself answers; no rule may name a host below it. */
 export const INTERNAL_SUFFIX = '.cofferdam.internal';
 
@@ -23,6 +31,10 @@ export interface ConnectVerdict {
   passThrough: boolean;
   /** The name was allowed by a wildcard only: limits on look-ups apply. */
   wildcard: boolean;
+}
+
+export function isServedMethod(method: string): boolean {
+  return SERVED_METHODS.has(method);
 }
 
 /** How a rule is named in events and reports: where it came from and its host. */
@@ -94,6 +106,8 @@ export interface RequestVerdict {
 export function judgeRequest(policy: EgressPolicy, question: RequestQuestion): RequestVerdict {
   const connect = judgeConnect(policy, question.host, question.port);
   if (!connect.decision.allow) return { decision: connect.decision };
+  // DNS over HTTPS on an allowed host would be a resolver that nobody judges.
+  if (/\/dns-query\/?$/i.test(question.path)) return { decision: deny(DNS_OVER_HTTPS, 'not_allowed') };
   const rules = rulesOf(policy, question.host, question.port);
   const github = isGithubHost(question.host);
   const byMethod = rules.filter(

@@ -34,6 +34,11 @@ export function isGithubHost(host: string): boolean {
   return /(?:^|\.)(?:github\.com|githubusercontent\.com|githubassets\.com)$/.test(host);
 }
 
+/** Does this host have paths that name a repository? Of GitHub's other hosts nothing can be read by a rule. */
+export function isReadableGithub(host: string): boolean {
+  return Object.hasOwn(SHAPES, host);
+}
+
 /** `owner/name` in lower case that this path reads from; undefined for everything that is not such a read. */
 export function githubRepository(host: string, path: string): string | undefined {
   const shape = Object.hasOwn(SHAPES, host) ? SHAPES[host] : undefined;

@@ -135,14 +135,13 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
 }
 
 /** DNS over HTTPS on an allowed host would be a resolver that nobody judges. */
-export function isDnsOverHttps(rawHeaders: readonly string[], path: string): boolean {
-  const asks = rawHeaders.some(
+export function isDnsOverHttps(rawHeaders: readonly string[]): boolean {
+  return rawHeaders.some(
     (value, index) =>
       index % 2 === 1 &&
       /application\/(?:dns-message|dns-json)/i.test(value) &&
       /^(?:accept|content-type)$/i.test(rawHeaders[index - 1] ?? ''),
   );
-  return asks || path.endsWith('/dns-query');
 }
 
 const HOP_BY_HOP = new Set([

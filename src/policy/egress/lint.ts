@@ -4,7 +4,8 @@ import { getPublicSuffix } from 'tldts';
 import type { EgressPolicy } from '../../domain/policy.ts';
 import { GITHUB_READ, isGithubHost } from './github.ts';
 import { canonicalHost } from './host.ts';
-import { INTERNAL_SUFFIX, ruleName, type PolicyRule } from './decide.ts';
+import { nearest } from '../../domain/nearest.ts';
+import { DEFAULT_METHODS, INTERNAL_SUFFIX, isServedMethod, ruleName, type PolicyRule } from './decide.ts';
 import { canonicalPath } from './path.ts';
 
 export interface PolicyProblem {
@@ -37,6 +38,12 @@ function lintRule(rule: PolicyRule): string[] {
     rule.passThrough === true && (rule.methods ?? rule.paths ?? rule.credential ?? rule.upgrade) !== undefined
       ? 'methods, paths, upgrade and credential need TLS to be terminated: remove passThrough'
       : undefined,
+    ...(rule.methods ?? [])
+      .filter((method) => !isServedMethod(method))
+      .map(
+        (method) =>
+          `method ${method} is never sent on: write one of HTTP's methods, such as ${nearest(method, DEFAULT_METHODS, 3) ?? 'GET'}`,
+      ),
     isGithubHost(bare) && (rule.passThrough === true || rule.upgrade === true)
       ? 'GitHub is read by path, which needs TLS to be terminated: remove passThrough and upgrade'
       : undefined,

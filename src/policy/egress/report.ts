@@ -1,8 +1,11 @@
 /** What a person is told about a denial: of what kind it is, and the line of policy that would allow it. */
-import type { DenyReason } from '../../domain/decision.ts';
+import { BUILT_IN, UPSTREAM, type Decision, type DenyReason } from '../../domain/decision.ts';
 import type { EgressEntry } from '../../domain/policy.ts';
-import { GITHUB_READ, githubRepository, isGithubHost } from './github.ts';
+import { DEFAULT_PORTS, INTERNAL_SUFFIX, isServedMethod } from './decide.ts';
+import { GITHUB_READ, githubRepository, isGithubHost, isReadableGithub } from './github.ts';
+import { canonicalHost } from './host.ts';
 import { isModelHost } from './lint.ts';
+import { canonicalPath } from './path.ts';
 
 export interface Asked {
   host: string;
@@ -51,27 +54,53 @@ export function classOf(asked: Asked, reason: DenyReason): DenialClass {
 /** Names by which clouds give their machines' credentials away. */
 const METADATA_NAMES = new Set(['metadata.google.internal', 'metadata', 'instance-data', 'instance-data.ec2.internal']);
 
-/** The line that an operator would add under `egress.allow`; undefined for what no line allows. */
-export function wouldAllow(asked: Asked, reason: DenyReason): string | undefined {
-  const { host, port, method, path } = asked;
-  if (isModelHost(host) || isReverse(host) || (isGithubHost(host) && !isGithubLine(asked, reason))) return undefined;
-  switch (reason) {
+/**
+ * The line that an operator would add under `egress.allow`; undefined for what no line allows. With it the policy is accepted, and
+ * what was refused is not refused again.
+ */
+export function wouldAllow(asked: Asked, decision: Decision & { allow: false }): string | undefined {
+  const { host } = asked;
+  if (decision.rule.startsWith(BUILT_IN) || decision.rule === UPSTREAM || !isAllowable(asked, decision.reason))
+    return undefined;
+  const at = `host: ${scalar(host)}${portsOf(asked)}`;
+  switch (decision.reason) {
     case 'not_allowed':
-      if (host.endsWith('.cofferdam.internal')) return undefined;
-      return `- { host: ${host}${[0, 80, 443].includes(port) ? '' : `, ports: [${port}]`} }`;
     case 'port_not_allowed':
-      return `- { host: ${host}, ports: [${port}] }`;
+      return `- { ${at} }`;
     case 'method_not_allowed':
-      return method === undefined ? undefined : `- { host: ${host}, methods: [${method}]${pathOf(path)} }`;
     case 'path_not_allowed':
-      return path === undefined ? undefined : `- { host: ${host}, methods: [${method ?? 'GET'}]${pathOf(path)} }`;
+      return requestLine(at, asked);
     case 'upgrade_not_allowed':
-      return `- { host: ${host}, upgrade: true }`;
+      return `- { ${at}, upgrade: true }`;
     case 'address_forbidden':
-      return `- { host: ${host}, allowPrivate: true }`;
+      return `- { ${at}, allowPrivate: true }`;
     default:
       return undefined;
   }
+}
+
+/** May a rule name this host at all? */
+function isAllowable(asked: Asked, reason: DenyReason): boolean {
+  const { host } = asked;
+  if (isModelHost(host) || isReverse(host) || METADATA_NAMES.has(host) || host.endsWith(INTERNAL_SUFFIX)) return false;
+  return canonicalHost(host).ok && (!isGithubHost(host) || isGithubLine(asked, reason));
+}
+
+/** Where a rule without ports would not do. Port 0 is a look-up. */
+function portsOf({ port }: Asked): string {
+  return port === 0 || DEFAULT_PORTS.includes(port) ? '' : `, ports: [${port}]`;
+}
+
+function requestLine(at: string, { method = 'GET', path }: Asked): string | undefined {
+  if (!isServedMethod(method)) return undefined;
+  if (path === undefined) return `- { ${at}, methods: [${method}] }`;
+  const canonical = canonicalPath(path);
+  return canonical.ok ? `- { ${at}, methods: [${method}], paths: [${JSON.stringify(canonical.path)}] }` : undefined;
+}
+
+/** A name that YAML would read as a number, a truth or nothing is quoted. */
+function scalar(host: string): string {
+  return /^[a-z].*\.|\.[a-z]+$/.test(host) ? host : JSON.stringify(host);
 }
 
 /** The name by which an address is looked up. */
@@ -81,12 +110,9 @@ function isReverse(host: string): boolean {
 
 /** Of GitHub a line can allow reads that name a repository. */
 function isGithubLine({ host, method = 'GET', path }: Asked, reason: DenyReason): boolean {
-  if (reason === 'not_allowed') return true;
-  return GITHUB_READ.includes(method) && path !== undefined && githubRepository(host, path) !== undefined;
-}
-
-function pathOf(path: string | undefined): string {
-  return path === undefined ? '' : `, paths: [${JSON.stringify(path)}]`;
+  if (reason === 'not_allowed' || reason === 'port_not_allowed') return isReadableGithub(host);
+  const request = reason === 'method_not_allowed' || reason === 'path_not_allowed';
+  return request && GITHUB_READ.includes(method) && path !== undefined && githubRepository(host, path) !== undefined;
 }
 
 /** An entry of an allowlist in one line: its name, and how far it is narrowed. */
