@@ -13,6 +13,7 @@ import { DNS_OVER_HTTPS, judgeRequest, type PolicyRule } from '../policy/egress/
 import { GITHUB_API, isGithubHost } from '../policy/egress/github.ts';
 import { checkHead, isDnsOverHttps } from '../policy/egress/http-head.ts';
 import { canonicalPath } from '../policy/egress/path.ts';
+import { untrustedHint } from '../policy/egress/untrusted.ts';
 import { endSocket, sendDenial } from './answers.ts';
 import type { Dialer } from './dialer.ts';
 import {
@@ -135,7 +136,7 @@ async function terminate(context: ForwardContext, opened: HttpTunnel): Promise<D
 /** A tool that pins certificates, or reads another list of authorities, fails here: the record says what helps. */
 function noteHandshake(context: ForwardContext, at: Destination, problem: string): void {
   const { host, port } = at;
-  const hint = `the client may not trust the run's authority: it has to read the CA file of the sandbox, or an operator can add passThrough: true to the rule of ${host}`;
+  const hint = untrustedHint(context.policy, { host, port });
   context.recorder.note('egress.handshake', { host, port, problem, hint });
 }
 

@@ -6,7 +6,7 @@ import type { RegistryName } from '../../src/domain/policy.ts';
 import { createRegistries, knownRegistries } from '../../src/main/registries.ts';
 import { withFiles, type ReadDocument } from '../../src/main/registry-documents.ts';
 import { REGISTRY_QUESTIONS } from '../../src/main/registry-questions.ts';
-import type { RegistryPlace } from '../../src/policy/egress/registry.ts';
+import { registryRules, type RegistryPlace } from '../../src/policy/egress/registry.ts';
 
 const { signal } = new AbortController();
 
@@ -183,6 +183,23 @@ describe('who is asked', () => {
       ['go', 'host'],
     ]);
     expect(await readFile(store, 'utf8')).toMatch(/"digest": "[0-9a-f]{64}"/);
+  });
+
+  test('a second registry that the policy names, such as Yarn’s own, is one of the preset with the files that it names', async () => {
+    const version = (tarballs: string) => JSON.stringify({ dist: { tarball: `${tarballs}/npm/-/npm-1.0.0.tgz` } });
+    const ask = createRegistries({
+      registries: { npm: ['https://one.test/', 'https://two.test'] },
+      image: () => Promise.reject(new Error('nobody is asked')),
+      read: documents({
+        'https://one.test/npm/latest': version('https://one.test'),
+        'https://two.test/npm/latest': version('https://files.test'),
+      }),
+      store: join(dir, 'r'),
+    });
+    const found = registryRules('npm', await ask('npm', signal), { allowPrivate: false });
+    const rules = found.ok ? found.rules : [];
+    expect(rules.map(({ host }) => host)).toEqual(['one.test', 'two.test', 'files.test']);
+    expect(rules.every(({ methods, registry }) => methods?.join() === 'GET,HEAD' && registry === 'npm')).toBe(true);
   });
 
   test('a client that nobody has is an error that says what to do', async () => {

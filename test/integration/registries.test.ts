@@ -132,14 +132,58 @@ test('pip installs and cannot upload', async () => {
   expect(allowedRequests(events, 'pip').length).toBeGreaterThan(1);
 });
 
-test('apt installs and cannot upload', async () => {
+/** Says which C library it is, what address a name has, and with which code each of the two questions was answered. */
+const LOOK_UP = `#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <resolv.h>
+#include <stdio.h>
+static void record(const char *name, const char *type, int number) {
+  unsigned char a[512] = {0};
+  res_query(name, 1, number, a, sizeof a);
+  printf(" %s:rcode=%d,answers=%d", type, a[3] & 15, a[6] << 8 | a[7]);
+}
+int main(int count, char **names) {
+#ifdef __GLIBC__
+  printf("glibc");
+#else
+  printf("musl");
+#endif
+  for (int i = 1; i < count; i++) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = 0;
+    int code = getaddrinfo(names[i], "80", &hints, &found);
+    char text[INET_ADDRSTRLEN] = "none";
+    if (code == 0) inet_ntop(AF_INET, &((struct sockaddr_in *)found->ai_addr)->sin_addr, text, sizeof text);
+    printf(" | %s", code == 0 && found->ai_family != AF_INET ? "other" : text);
+    record(names[i], "A", 1);
+    record(names[i], "AAAA", 28);
+  }
+  puts("");
+}
+`;
+
+test('apt installs and cannot upload; DNS-005 musl’s resolver finds the address of an allowed name', async () => {
   const { output, events } = await inSandbox(
     ['apt'],
-    `apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install jq
+    `apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install jq musl-tools
     echo '{"installed":"jq works"}' | jq -r .installed
+    cat >look-up.c <<'C'
+${LOOK_UP}C
+    musl-gcc -static -o look-up look-up.c
+    ./look-up '${new URL(registries.apt.places[0]?.address ?? '').hostname}' unlisted.cofferdam.test
     ${upload('apt')}`,
   );
   expect(output).toContain('jq works');
+  // Allowed: an address, and a name that exists without one of the other family. Not allowed: no such name.
+  expect(output).toMatch(
+    /^musl \| 198\.1[89]\.\d+\.\d+ A:rcode=0,answers=1 AAAA:rcode=0,answers=0 \| none A:rcode=3,answers=0 AAAA:rcode=3,answers=0$/m,
+  );
+  expect(
+    events.some(
+      ({ type, decision, data }) =>
+        type === 'egress.name' && data.host === 'unlisted.cofferdam.test' && decision?.allow === false,
+    ),
+  ).toBe(true);
   expectUploadsRefused(events);
   expect(allowedRequests(events, 'apt').length).toBeGreaterThan(3);
 });

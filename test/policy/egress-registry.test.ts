@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { deny } from '../../src/domain/decision.ts';
-import type { RegistryName } from '../../src/domain/policy.ts';
-import { judgeRequest } from '../../src/policy/egress/decide.ts';
+import type { EgressPolicy, RegistryName } from '../../src/domain/policy.ts';
+import { judgeConnect, judgeRequest } from '../../src/policy/egress/decide.ts';
 import { outgoingHeaders } from '../../src/policy/egress/http-head.ts';
 import { lintPolicy } from '../../src/policy/egress/lint.ts';
 import { canonicalPath } from '../../src/policy/egress/path.ts';
 import { registryRules, type RegistryPlace } from '../../src/policy/egress/registry.ts';
 import { classOf, wouldAllow } from '../../src/policy/egress/report.ts';
+import { untrustedHint } from '../../src/policy/egress/untrusted.ts';
+import { CA_FILE, SOCKET_MOUNT } from '../../src/sandbox/layout.ts';
 
 function place(address: string, part: RegistryPlace['part'] = 'index'): RegistryPlace {
   return { part, address };
@@ -196,5 +198,35 @@ describe('what a person is told about a denial', () => {
     [{ host: 'api.anthropic.com', port: 443 }, 'not_allowed', undefined],
   ] as const)('%j %s would be allowed by %s', (asked, reason, expected) => {
     expect(wouldAllow(asked, deny('default', reason))).toBe(expected);
+  });
+
+  test('a client that does not take the run’s certificate: the file it has to read; passing through where it can be', () => {
+    const found = registryRules('npm', BASE.npm, { allowPrivate: false });
+    const hint = (host: string, rules: EgressPolicy['rules']): string =>
+      untrustedHint({ rules, deny: [], gitRepositories: [] }, { host, port: 443 });
+    const preset = found.ok ? found.rules : [];
+    const plain = { host: 'pinned.test', source: 'p' };
+    const hints = [
+      hint('r.test', preset),
+      hint('r.test', [...preset, { host: '*.test', source: 'p' }]),
+      hint('api.github.com', [{ host: 'api.github.com', source: 'p' }]),
+      hint('pinned.test', [plain]),
+      hint('pinned.test', [plain, ...preset]),
+    ];
+    expect(hints.every((text) => text.includes(`${SOCKET_MOUNT}/${CA_FILE}`) && text.includes('SSL_CERT_FILE'))).toBe(
+      true,
+    );
+    expect(hints.map((text) => text.includes('passThrough: true to the rule of pinned.test'))).toEqual([
+      false,
+      false,
+      false,
+      true,
+      true,
+    ]);
+    expect(hints.map((text) => text.includes('cannot be passed through'))).toEqual([true, true, true, false, false]);
+    // What the hint says can be loaded, and works.
+    const followed = { rules: [{ ...plain, passThrough: true }], deny: [], gitRepositories: [] };
+    expect(lintPolicy(followed)).toEqual([]);
+    expect(judgeConnect(followed, 'pinned.test', 443).passThrough).toBe(true);
   });
 });

@@ -3,6 +3,9 @@
  * gateway terminates, once with the environment of a command and once without it: the second has to fail, which shows that
  * it was the run's authority that answered. pip, cargo, Go and Java are in `test/integration/registries.test.ts`, where
  * they install through the same authority.
+ *
+ * Package managers that are not a preset's own client install a package through it, also with no more of the environment
+ * than the one variable that docs/settings.md names for them.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,6 +21,85 @@ const CLIENTS: Record<string, string> = {
   'python urllib': `python3 -c 'import sys, urllib.request as u; print("answered", u.urlopen(sys.argv[1]).status)' "$url"`,
   'python requests': `python3 -c 'import sys; from pip._vendor import requests; print("answered", requests.get(sys.argv[1]).status_code)' "$url"`,
 };
+
+interface Manager {
+  /** From the npm or the pip registry: each has one package for it. */
+  from: { npm: string } | { pip: string };
+  /** Runs in an empty directory; `tools` is where the packages are. */
+  command: string;
+  /** What it finds the certificates by, when nothing else is set. */
+  variable: string;
+}
+
+const INSTALLED = `node -p '"answered " + require("./node_modules/ms/package.json").version'`;
+
+/** Yarn's own default is a registry of its own: a project that takes another one says so in these files. */
+const MANAGERS: Record<string, Manager> = {
+  bun: {
+    from: { npm: 'bun@1.4.5' },
+    command: `bun() { "$tools/node_modules/.bin/bun" "$@"; }
+bun add ms@2.1.3 && bun -e 'fetch(process.env.url).then((r) => process.exit(r.ok ? 0 : 1))' && ${INSTALLED}`,
+    variable: 'NODE_EXTRA_CA_CERTS',
+  },
+  deno: {
+    from: { npm: 'deno@2.9.6' },
+    command: `deno() { "$tools/node_modules/.bin/deno" "$@"; }
+deno add npm:ms@2.1.3 && deno eval 'Deno.exit((await fetch(Deno.env.get("url"))).ok ? 0 : 1)' && ${INSTALLED}`,
+    variable: 'DENO_CERT',
+  },
+  pnpm: {
+    from: { npm: 'pnpm@12.21.0' },
+    command: `"$tools/node_modules/.bin/pnpm" add ms@2.1.3 && ${INSTALLED}`,
+    variable: 'NODE_EXTRA_CA_CERTS',
+  },
+  'yarn 1': {
+    from: { npm: 'yarn@1.22.22' },
+    command: `printf 'registry "%s"\n' "\${url%ms}" >.yarnrc
+node "$tools/node_modules/yarn/bin/yarn.js" add ms@2.1.3 && ${INSTALLED}`,
+    variable: 'NODE_EXTRA_CA_CERTS',
+  },
+  'yarn 4': {
+    from: { npm: 'berry@npm:@yarnpkg/cli-dist@4.18.1' },
+    command: `printf 'npmRegistryServer: "%s"\nnodeLinker: node-modules\n' "\${url%/ms}" >.yarnrc.yml; touch yarn.lock
+node "$tools/node_modules/berry/bin/yarn.js" add ms@2.1.3 && ${INSTALLED}`,
+    variable: 'NODE_EXTRA_CA_CERTS',
+  },
+  uv: {
+    from: { pip: 'uv==0.13.9' },
+    command: `"$tools/bin/uv" pip install --target . idna==3.7 && python3 -c 'import idna; print("answered", idna.__version__)'`,
+    variable: 'SSL_CERT_FILE',
+  },
+};
+
+function packages(registry: 'npm' | 'pip'): string {
+  return Object.values(MANAGERS)
+    .flatMap(({ from }) => (registry in from ? Object.values(from) : []))
+    .join(' ');
+}
+
+/** A line for each way of each manager. Homes are fresh: nothing comes from a cache. The variable's value is the environment's own. */
+const MANAGE = `
+export tools=$(mktemp -d)
+npm install --silent --no-fund --prefix "$tools" ${packages('npm')} && pip install --quiet --target "$tools" ${packages('pip')}
+managed() {
+  name=$1 how=$2 file=$3; shift 3
+  home=$(mktemp -d); mkdir "$home/project"; cd "$home/project"; echo '{"name":"x","version":"0.0.0","license":"MIT"}' >package.json
+  printf '%s|%s|%s\n' "$name" "$how" "$(env "$@" HOME="$home" url="$url" tools="$tools" bash "$file" 2>&1 | tail -n 1)"
+}
+${Object.entries(MANAGERS)
+  .map(
+    ([name, { command, variable }], index) => `
+cat >/tmp/manager-${index} <<'MANAGER'
+${command}
+MANAGER
+managed '${name}' with /tmp/manager-${index} &
+managed '${name}' without /tmp/manager-${index} -i PATH="$PATH" &
+managed '${name}' alone /tmp/manager-${index} -i PATH="$PATH" ${variable}="$${variable}" &
+wait`,
+  )
+  .join('\n')}
+cd /
+`;
 
 /** curl's 000 stands for no answer. */
 const ANSWERED = /^answered(?! 000)/;
@@ -36,6 +118,7 @@ printf '%s|with|%s\\n' '${name}' "$(bash /tmp/client-${index} 2>&1 | tail -n 1)"
 printf '%s|without|%s\\n' '${name}' "$(env -i PATH="$PATH" HOME="$HOME" url="$url" host="$host" bash /tmp/client-${index} 2>&1 | tail -n 1)"`,
   )
   .join('\n')}
+${MANAGE}
 python3 -c 'import socket, sys; print("name|glibc|" + socket.getaddrinfo(sys.argv[1], 443, socket.AF_UNSPEC, socket.SOCK_STREAM)[0][4][0])' "$host"
 node -e 'require("node:dns").promises.resolve4(process.argv[1]).then((all) => console.log("name|c-ares|" + all.join()), (e) => console.log("name|c-ares|" + e.code))' "$host"
 /opt/cofferdam/bin/busybox nslookup "$host" 127.0.0.1 | sed -n 's/^Address.*: *\\(198[0-9.]*\\)$/name|busybox|\\1/p' | head -n 1
@@ -68,7 +151,7 @@ beforeAll(async () => {
   const { registryPrivate } = machine;
   await machine.release();
   const file = join(p.dir, 'policy.yml');
-  await writeFile(file, `egress: { allow: [npm], presetsAllowPrivate: ${String(registryPrivate)} }\n`);
+  await writeFile(file, `egress: { allow: [npm, pip], presetsAllowPrivate: ${String(registryPrivate)} }\n`);
   const ended = await p.run(['exec', '--json', '--policy', file, '--', 'bash', '-c', SCRIPT]);
   expect(ended.code, ended.stderr).toBe(0);
   for (const line of ended.stdout.split('\n')) {
@@ -88,15 +171,24 @@ describe('TLS-017 the run’s authority reaches the clients', () => {
     expect(said.get(`${client} without`)).not.toMatch(ANSWERED);
   });
 
+  test.each(Object.keys(MANAGERS))('%s installs, and with its one variable only', (manager) => {
+    expect(said.get(`${manager} with`)).toMatch(/^answered \d/);
+    expect(said.get(`${manager} alone`)).toMatch(/^answered \d/);
+    expect(said.get(`${manager} without`)).toBeDefined();
+    expect(said.get(`${manager} without`)).not.toMatch(ANSWERED);
+  });
+
   test('handshakes that broke off are recorded with what helps', () => {
     const broken = audit.split('\n').filter((line) => line.includes('"egress.handshake"'));
-    expect(broken.length).toBeGreaterThanOrEqual(3);
-    expect(broken.every((line) => line.includes('CA file') && line.includes('passThrough: true'))).toBe(true);
+    expect(broken.length).toBeGreaterThanOrEqual(Object.keys({ ...CLIENTS, ...MANAGERS }).length);
+    expect(broken.every((line) => line.includes('SSL_CERT_FILE') && line.includes('/run/cofferdam/ca.pem'))).toBe(true);
+    // A preset's hosts are read: no line of a policy passes them through.
+    expect(audit).not.toContain('passThrough: true');
   });
 });
 
 test.each(['glibc', 'c-ares', 'busybox'])(
-  'DNS-005 %s finds the address of an allowed name (Go’s and Java’s resolvers: registries.test.ts)',
+  'DNS-005 %s finds the address of an allowed name (musl’s, Go’s and Java’s resolvers: registries.test.ts)',
   (resolver) => {
     expect(said.get(`name ${resolver}`)).toMatch(/^198\.1[89]\.\d+\.\d+$/);
     expect(said.get(`name ${resolver}`)).toBe(said.get('name glibc'));

@@ -42,7 +42,8 @@ export function ruleName(rule: PolicyRule): string {
   return `${rule.source}: ${rule.host}`;
 }
 
-function rulesOf(policy: EgressPolicy, host: string, port?: number): PolicyRule[] {
+/** The rules that name this host, on this port where one is given. */
+export function rulesOf(policy: EgressPolicy, host: string, port?: number): PolicyRule[] {
   return policy.rules.filter(
     (rule) => matchesAllow(rule.host, host) && (port === undefined || (rule.ports ?? DEFAULT_PORTS).includes(port)),
   );
