@@ -2,7 +2,7 @@ import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { AuditFile } from '../../src/audit/log.ts';
 import { createFileLogs, type FoundFile } from '../../src/audit/logs.ts';
 import { beyondRetention, prune } from '../../src/audit/retention.ts';
@@ -174,6 +174,13 @@ describe('retention', () => {
 
 describe('retention by the worker', () => {
   const log = createLogger({ level: 'silent' });
+  const worker = async (dir: Directory): Promise<AuditFile> =>
+    AuditFile.create({
+      file: join(dir.audit, 'rdddddddddddd.jsonl'),
+      runId: RunId.parse('rdddddddddddd'),
+      redact: (value) => value,
+      key: await loadSigningKey(dir.path),
+    });
 
   it('removes what the policy says at its start, records it, and leaves what has no seal and what is new', async () => {
     await using dir = await directory();
@@ -182,12 +189,7 @@ describe('retention by the worker', () => {
     const open = await openLog(dir, RunId.parse('rbbbbbbbbbbbb'));
     const old = new Date(Date.now() - 10 * 86_400_000);
     for (const one of [file, open.file]) await utimes(one, old, old);
-    const own = await AuditFile.create({
-      file: join(dir.audit, 'rdddddddddddd.jsonl'),
-      runId: RunId.parse('rdddddddddddd'),
-      redact: (value) => value,
-      key: await loadSigningKey(dir.path),
-    });
+    const own = await worker(dir);
     const retention = retentionOf({ keepDays: 5, keepSize: 1_000_000_000 });
     if (retention === null) throw new Error('there is one');
     const started = startRetention({ directory: dir.audit, retention, audit: own, log });
@@ -203,6 +205,37 @@ describe('retention by the worker', () => {
       data: { runs: [RUN_ID], count: 1 },
     });
     await Promise.all([own.close(), open.seal()]);
+  });
+
+  it.each([
+    ['of the newest record, when it starts', 0],
+    ['of its last look, while it works', 1],
+  ])('removes nothing by age when the clock is far ahead %s, until it says so for a day', async (_name, jumpAt) => {
+    await using dir = await directory();
+    await sealed(dir);
+    const gone = async (): Promise<number> =>
+      (await readdir(dir.audit)).filter((name) => name.endsWith('.removed')).length;
+    const looks: number[] = [];
+    const audit = await worker(dir);
+    const started = startRetention({
+      directory: dir.audit,
+      retention: { maxAgeMs: 5 * 86_400_000 },
+      audit,
+      log,
+      everyMs: 10,
+      mono: () => (looks.length - 1) * 86_400_000,
+      now: () => {
+        const days = looks.length + (looks.length >= jumpAt ? 30 : 0);
+        looks.push(days);
+        return Date.now() + days * 86_400_000;
+      },
+    });
+    await vi.waitFor(async () => expect(await gone()).toBe(1), { timeout: 20_000 });
+    await started[Symbol.asyncDispose]();
+    await audit.close();
+    const { removedAt } = (await createFileLogs(dir.audit).removed(RUN_ID)) ?? {};
+    // Not at the look that saw the jump, but at the next.
+    expect(Math.round((Date.parse(removedAt ?? '') - Date.now()) / 86_400_000)).toBe(30 + jumpAt + 1);
   });
 
   it('is off unless the policy asks for it', () => {
