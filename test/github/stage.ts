@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,11 +33,19 @@ export async function appManifest(): Promise<z.infer<typeof Manifest>> {
   return Manifest.parse(parse(await readFile(new URL('../../app.yml', import.meta.url), 'utf8')));
 }
 
+/** One for all stages of a file: to make one takes longer than many of its tests. */
+const APP_KEY = generateKeyPairSync('rsa', { modulusLength: 2_048 })
+  .privateKey.export({ type: 'pkcs1', format: 'pem' })
+  .toString();
+
 /** The product's client on a stand-in with a repository: alice may write, eve may read. */
 export async function stage(more: Record<string, 'read' | 'write'> = {}): Promise<Stage> {
   const dir = await mkdtemp(join(tmpdir(), 'cofferdam-stage-'));
   const { default_permissions: permissions, default_events: events } = await appManifest();
-  const standIn = await startStandIn({ dir, app: { permissions: { ...permissions, ...more }, events } });
+  const standIn = await startStandIn({
+    dir,
+    app: { permissions: { ...permissions, ...more }, events, privateKeyPem: APP_KEY },
+  });
   const shop = await standIn.createRepository({
     owner: 'octo-owner',
     name: 'shop',

@@ -1,7 +1,7 @@
 /** Trees, files and diffs of the bare repositories, and new commits made of files. */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { git, EMPTY_TREE, GitFailed, mergeBase, readRef, resolveCommit } from './git.ts';
+import { git, gitOnce, EMPTY_TREE, GitFailed, mergeBase, readRef, resolveCommit } from './git.ts';
 import { parseDiff, type FileChange } from './git-format.ts';
 
 export interface TreeEntry {
@@ -47,7 +47,9 @@ export async function treeAt(
   const clean = path.replace(/^\/+|\/+$/g, '');
   const list = async (at: string[]): Promise<TreeEntry[]> =>
     parseTree(
-      (await git(dir, ['--literal-pathspecs', 'ls-tree', '-z', '-l', '--full-tree', commit, ...at])).toString(),
+      (
+        await gitOnce(dir, ['--literal-pathspecs', 'ls-tree', '-z', '-l', '--full-tree', commit, ...at], [commit])
+      ).toString(),
     );
   if (clean === '') return { children: await list([]) };
   const [entry] = await list(['--', clean]);
@@ -56,7 +58,7 @@ export async function treeAt(
 }
 
 export async function blob(dir: string, sha: string): Promise<Buffer> {
-  return git(dir, ['cat-file', 'blob', sha]);
+  return gitOnce(dir, ['cat-file', 'blob', sha], [sha]);
 }
 
 /** The content of a file in a commit, or `undefined`. */
@@ -69,14 +71,15 @@ const DIFF = ['diff-tree', '-r', '-M', '--no-ext-diff', '--no-textconv', '--full
 
 /** The files that differ between two trees or commits. */
 export async function changes(dir: string, from: string, to: string): Promise<FileChange[]> {
-  const raw = await git(dir, [...DIFF, '--raw', '-z', '--end-of-options', from, to]);
-  const patch = await git(dir, [...DIFF, '-p', '--end-of-options', from, to]);
+  const named = [from, to];
+  const raw = await gitOnce(dir, [...DIFF, '--raw', '-z', '--end-of-options', ...named], named);
+  const patch = await gitOnce(dir, [...DIFF, '-p', '--end-of-options', ...named], named);
   return parseDiff(raw.toString(), patch.toString());
 }
 
 /** The diff as text, the `diff` media type. */
 export async function diffText(dir: string, from: string, to: string): Promise<string> {
-  return (await git(dir, [...DIFF, '-p', '--end-of-options', from, to])).toString();
+  return (await gitOnce(dir, [...DIFF, '-p', '--end-of-options', from, to], [from, to])).toString();
 }
 
 /** What a pull request shows: from the merge base of both sides to the head. */

@@ -3,7 +3,7 @@
  * bare repositories (never a work tree, never hooks of the content), with a built environment.
  */
 import { spawn } from 'node:child_process';
-import { appendFile, mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseCommits, type CommitInfo, LOG_FORMAT } from './git-format.ts';
 
@@ -56,8 +56,33 @@ export async function git(dir: string, args: readonly string[], input?: string |
   return Buffer.concat(out);
 }
 
-async function text(dir: string, args: readonly string[]): Promise<string> {
-  return (await git(dir, args)).toString().trimEnd();
+const OBJECTS = /^[0-9a-f]{40}(?:\.{2,3}[0-9a-f]{40})?$/;
+const MAX_ANSWERS = 500;
+const answers = new Map<string, Promise<Buffer>>();
+
+/**
+ * As `git`, for questions about `named` revisions only. When all of these are full object names, the answer is the same for ever and
+ * asked for once: a start of git costs a large process, which a test's is, more than git's own work.
+ */
+export function gitOnce(dir: string, args: readonly string[], named: readonly string[]): Promise<Buffer> {
+  if (!named.every((one) => OBJECTS.test(one))) return git(dir, args);
+  const key = JSON.stringify([dir, args]);
+  const known = answers.get(key);
+  if (known !== undefined) return known;
+  const answer = git(dir, args);
+  answers.set(key, answer);
+  answer.catch((error: unknown) => {
+    // Whether one is the ancestor of the other is an answer, too; but what is not there may come.
+    if (args[0] !== 'merge-base' || !(error instanceof GitFailed) || error.exitCode !== 1) answers.delete(key);
+  });
+  const [oldest] = answers.keys();
+  if (answers.size > MAX_ANSWERS && oldest !== undefined) answers.delete(oldest);
+  return answer;
+}
+
+async function text(dir: string, args: readonly string[], named?: readonly string[]): Promise<string> {
+  const out = await (named === undefined ? git(dir, args) : gitOnce(dir, args, named));
+  return out.toString().trimEnd();
 }
 
 /** What git itself refuses stays a refusal (`undefined`); a git that cannot run at all still throws. */
@@ -119,7 +144,18 @@ export async function listRefs(dir: string, prefix: string): Promise<Map<string,
 
 /** The object name of a full ref, or `undefined`. */
 export async function readRef(dir: string, ref: string): Promise<string | undefined> {
-  return orUndefined(text(dir, ['rev-parse', '--verify', '--quiet', '--end-of-options', ref]));
+  return (await looseRef(dir, ref)) ?? orUndefined(text(dir, [...VERIFY, ref]));
+}
+
+const VERIFY = ['rev-parse', '--verify', '--quiet', '--end-of-options'];
+const BRANCH = /^refs\/heads\/[\w-]+(?:[./][\w-]+)*$/;
+
+/** A branch that has a file of its own, without asking git: that file comes before any packed ref. */
+async function looseRef(dir: string, ref: string): Promise<string | undefined> {
+  const branch = ref.replace(/\^\{commit\}$/, '');
+  if (!BRANCH.test(branch) || branch.endsWith('.lock')) return undefined;
+  const content = await readFile(join(dir, branch), 'utf8').catch(() => '');
+  return /^([0-9a-f]{40})\n$/.exec(content)?.[1];
 }
 
 /** A branch name, tag, full ref or object name as a commit, in GitHub's order; `undefined` when there is none. */
@@ -134,7 +170,9 @@ export async function resolveCommit(dir: string, revision: string): Promise<stri
       : [`refs/heads/${revision}`, `refs/tags/${revision}`, `refs/${revision}`];
   if (/^[0-9a-f]{7,40}$/.test(revision)) candidates.push(`refs/heads/${revision}`);
   for (const candidate of candidates) {
-    const sha = await readRef(dir, `${candidate}^{commit}`);
+    const sha = OBJECTS.test(candidate)
+      ? await orUndefined(text(dir, [...VERIFY, `${candidate}^{commit}`], [candidate]))
+      : await readRef(dir, `${candidate}^{commit}`);
     if (sha !== undefined) return sha;
   }
   return undefined;
@@ -146,7 +184,7 @@ export async function validRef(dir: string, ref: string): Promise<boolean> {
 }
 
 export async function objectType(dir: string, sha: string): Promise<string | undefined> {
-  return orUndefined(text(dir, ['cat-file', '-t', sha]));
+  return orUndefined(text(dir, ['cat-file', '-t', sha], [sha]));
 }
 
 /** Moves, makes or (with `ZERO`) deletes a ref. */
@@ -155,16 +193,18 @@ export async function writeRef(dir: string, ref: string, to: string): Promise<vo
 }
 
 export async function isAncestor(dir: string, ancestor: string, descendant: string): Promise<boolean> {
-  return (await orUndefined(git(dir, ['merge-base', '--is-ancestor', ancestor, descendant]))) !== undefined;
+  const named = [ancestor, descendant];
+  return (await orUndefined(gitOnce(dir, ['merge-base', '--is-ancestor', ...named], named))) !== undefined;
 }
 
 export async function mergeBase(dir: string, left: string, right: string): Promise<string | undefined> {
-  return orUndefined(text(dir, ['merge-base', left, right]));
+  return orUndefined(text(dir, ['merge-base', left, right], [left, right]));
 }
 
 /** Commits of a range or revision, newest first. */
 export async function log(dir: string, revisions: readonly string[], limit = 250): Promise<CommitInfo[]> {
-  const out = await git(dir, ['log', '-z', `--format=${LOG_FORMAT}`, `-n${limit}`, '--end-of-options', ...revisions]);
+  const args = ['log', '-z', `--format=${LOG_FORMAT}`, `-n${limit}`, '--end-of-options', ...revisions];
+  const out = await gitOnce(dir, args, revisions);
   return parseCommits(out.toString());
 }
 
@@ -174,7 +214,9 @@ export async function commitInfo(dir: string, sha: string): Promise<CommitInfo |
 
 /** How many commits `left` lacks of `right` (`ahead`) and the other way round (`behind`). */
 export async function distance(dir: string, left: string, right: string): Promise<{ ahead: number; behind: number }> {
-  const [behind, ahead] = (await text(dir, ['rev-list', '--left-right', '--count', `${left}...${right}`])).split('\t');
+  const [behind, ahead] = (
+    await text(dir, ['rev-list', '--left-right', '--count', `${left}...${right}`], [left, right])
+  ).split('\t');
   return { ahead: Number(ahead), behind: Number(behind) };
 }
 
