@@ -1,7 +1,7 @@
 /**
  * TLS-017 and NET-016 in a real sandbox behind the real gateway. Each client shakes hands with an allowed host whose TLS the
  * gateway terminates, once with the environment of a command and once without it: the second has to fail, which shows that
- * it was the run's authority that answered. pip, cargo, Go and Java are in `test/integration/registries.test.ts`, where
+ * it was the run's authority that answered. npm, pip, cargo, Go and Java are in `test/integration/registries.test.ts`, where
  * they install through the same authority.
  *
  * Package managers that are not a preset's own client install a package through it, also with no more of the environment
@@ -15,6 +15,7 @@ import { lastLine, product, type Product } from '../e2e/product.ts';
 
 const CLIENTS: Record<string, string> = {
   curl: `curl -sS -o /dev/null -w 'answered %{http_code}' "$url"`,
+  apt: `/usr/lib/apt/apt-helper download-file "$url" "$(mktemp -u)" && echo answered`,
   git: `git ls-remote "$url" 2>&1 | sed 's/.*not found.*/answered 404/; s/.*returned error: \\([0-9]*\\)$/answered \\1/'`,
   openssl: `openssl s_client -connect "$host:443" -servername "$host" -verify_return_error </dev/null 2>&1 | sed -n 's/.*Verify return code: 0 (ok).*/answered/p' | head -n 1`,
   node: `node -e 'fetch(process.argv[1]).then((r) => console.log("answered", r.status), (e) => console.log(e.cause.code))' "$url"`,
