@@ -4,16 +4,16 @@
  * Trust: the upstream may be hostile; its answer is re-serialised, never followed, and never tells a credential.
  */
 import { request as startRequest, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
-import { pipeline, type Duplex, type Readable } from 'node:stream';
-import { deny } from '../domain/decision.ts';
+import type { Duplex, Readable } from 'node:stream';
+import { deny, UPSTREAM } from '../domain/decision.ts';
 import type { PolicyRule } from '../policy/egress/decide.ts';
 import { isGithubHost } from '../policy/egress/github.ts';
-import { incomingHeaders, outgoingHeaders } from '../policy/egress/http-head.ts';
+import { outgoingHeaders } from '../policy/egress/http-head.ts';
 import type { Budget } from './budget.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Destination, Recorder } from './recorder.ts';
 import type { Redirects } from './redirects.ts';
-import { ScrubStream, scrubText, secretForms } from './scrub.ts';
+import { freed, scrubText } from './scrub.ts';
 import { Refused, type Upstream } from './upstream.ts';
 
 export interface ExchangeContext {
@@ -23,6 +23,8 @@ export interface ExchangeContext {
   redirects: Redirects;
   /** Values of credentials by the name that rules give them. */
   credentials: Readonly<Record<string, string>>;
+  /** By host, the forms in which they must not come back. */
+  secrets: ReadonlyMap<string, readonly string[]>;
 }
 
 export interface Origin extends Destination {
@@ -82,13 +84,8 @@ export async function exchange(context: ExchangeContext, outgoing: Outgoing, res
   if (outgoing.rule.registry !== undefined && status < 400)
     context.budget.registryFound(resourceOf(outgoing.origin, outgoing.path));
   if (status >= 300 && status < 400) context.redirects.offer(outgoing.origin.host, answer.headers.location);
-  const headers = incomingHeaders(answer.rawHeaders);
-  response.writeHead(
-    status,
-    scrubText(answer.statusMessage ?? '', forms),
-    forms.length === 0 ? headers : headers.map((value) => scrubText(value, forms)),
-  );
-  const body = forms.length === 0 ? answer : pipeline(answer, new ScrubStream(forms), () => undefined);
+  const { headers, body } = freed(answer, forms, outgoing.request.method);
+  response.writeHead(status, scrubText(answer.statusMessage ?? '', forms), headers);
   await handBack(body, response, (bytes) => count(context.recorder, outgoing.origin, { in: bytes, out: 0 }));
 }
 
@@ -99,7 +96,11 @@ export async function exchangeUpgrade(
 ): Promise<{ head: string; socket: Duplex; rest: Buffer }> {
   const { started, head } = start(context, { ...outgoing, upgrade: true });
   return new Promise((resolve, reject) => {
-    if (!context.budget.spend(outgoing.origin.host, head)) throw new Refused(deny('limit: bytesOut', 'bytes_limit'));
+    if (!context.budget.spend(outgoing.origin.host, head)) {
+      started.destroy();
+      throw new Refused(deny('limit: bytesOut', 'bytes_limit'));
+    }
+    started.once('close', () => reject(new Error('closed')));
     started.once('upgrade', (answer, socket, rest) => {
       const lines = [`HTTP/1.1 101 Switching Protocols`, 'Connection: Upgrade', 'Upgrade: websocket'];
       for (let at = 0; at < answer.rawHeaders.length; at += 2) {
@@ -110,7 +111,7 @@ export async function exchangeUpgrade(
     });
     started.once('response', (answer) => {
       answer.destroy();
-      reject(new Refused(deny('upstream', 'upgrade_not_allowed')));
+      reject(new Refused(deny(UPSTREAM, 'upgrade_not_allowed')));
     });
     started.on('error', reject);
     started.end();
@@ -120,12 +121,13 @@ export async function exchangeUpgrade(
 function start(
   context: ExchangeContext,
   outgoing: Outgoing,
-): { started: ClientRequest; forms: string[]; head: number } {
+): { started: ClientRequest; forms: readonly string[]; head: number } {
   const { request, origin, path, rule } = outgoing;
   const credential =
     origin.scheme === 'https' && rule.credential
       ? { name: rule.credential.header, value: context.credentials[rule.credential.valueEnv] ?? '' }
       : undefined;
+  const forms = context.secrets.get(origin.host) ?? [];
   const readOnly =
     isGithubHost(origin.host) || (rule.methods?.every((method) => method === 'GET' || method === 'HEAD') ?? false);
   const headers = outgoingHeaders({
@@ -134,6 +136,7 @@ function start(
     readOnly,
     registry: rule.registry,
     ...(credential ? { credential } : {}),
+    whole: forms.length > 0,
   });
   if (outgoing.upgrade === true) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket');
   const started = startRequest({
@@ -146,10 +149,10 @@ function start(
     setHost: false,
     maxHeaderSize: MAX_ANSWER_HEAD,
   });
-  started.setTimeout(context.limits.idleMs, () => started.destroy(new Refused(deny('upstream', 'timeout'))));
+  started.setTimeout(context.limits.idleMs, () => started.destroy(new Refused(deny(UPSTREAM, 'timeout'))));
   return {
     started,
-    forms: credential ? secretForms(credential.value) : [],
+    forms,
     head: path.length + headers.join('').length,
   };
 }
@@ -175,12 +178,14 @@ function sendBody(
     let answered = false;
     started.once('response', (answer) => {
       answered = true;
-      resolve(answer);
+      // A change of protocol that names none, which nobody asked for either.
+      if (answer.statusCode === 101) reject(new Refused(deny(UPSTREAM, 'upgrade_not_allowed')));
+      else resolve(answer);
     });
     // Nobody asked for another protocol here.
     started.once('upgrade', (_answer, socket) => {
       socket.destroy();
-      reject(new Refused(deny('upstream', 'upgrade_not_allowed')));
+      reject(new Refused(deny(UPSTREAM, 'upgrade_not_allowed')));
     });
     started.on('error', reject);
     // Not for every answer: an error looks up where it was made.

@@ -7,7 +7,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
-import { deny, type Decision } from '../domain/decision.ts';
+import { deny, UPSTREAM, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { DNS_OVER_HTTPS, judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
 import { GITHUB_API, isGithubHost } from '../policy/egress/github.ts';
@@ -166,7 +166,7 @@ async function forwardRequest(context: ForwardContext, one: Exchange): Promise<v
       context.recorder.note('egress.aborted', { ...at, ...data });
       return;
     }
-    const decision = error instanceof Refused ? error.decision : deny('upstream', 'dial_failed');
+    const decision = error instanceof Refused ? error.decision : deny(UPSTREAM, 'dial_failed');
     await refuse(context, response, { at, decision, data });
   }
 }
@@ -196,8 +196,10 @@ async function forwardUpgrade(
       spend,
     });
     count(context.recorder, origin, { in: end.bytesIn, out: end.bytesOut });
+    if (end.reason === 'bytes_limit')
+      await context.recorder.judged({ type: 'egress.limit', ...at, decision: deny('limit: bytesOut', 'bytes_limit') });
   } catch (error) {
-    const decision = error instanceof Refused ? error.decision : deny('upstream', 'dial_failed');
+    const decision = error instanceof Refused ? error.decision : deny(UPSTREAM, 'dial_failed');
     await context.recorder.judged({ type: 'egress.upgrade', ...at, decision, data }).catch(() => undefined);
     endSocket(stream, decision);
   }

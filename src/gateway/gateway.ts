@@ -21,6 +21,7 @@ import { createNames } from './names.ts';
 import { withGithubAssets } from '../policy/egress/github.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
 import { createRedirects } from './redirects.ts';
+import { secretsByHost } from './scrub.ts';
 import { createServices, SELF, type Service } from './services.ts';
 import { createRunAuthority } from './tls/authority.ts';
 import { trustedContext } from './tls/handshake.ts';
@@ -72,7 +73,8 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
   const dialer = createDialer({ resolve: settings.resolve, dial: settings.dial, limits, signal: stop.signal });
   const budget = createBudget(limits);
   const shared = { policy, limits, recorder, names, dialer, budget };
-  const reading = { ...shared, credentials, trusted, authority, redirects: createRedirects() };
+  const secrets = secretsByHost(policy, credentials);
+  const reading = { ...shared, credentials, secrets, trusted, authority, redirects: createRedirects() };
   const forward = createForward(reading);
   const context: TunnelContext = { ...shared, internal: services, http: forward.tunnel };
   const direct = createHttpFront({

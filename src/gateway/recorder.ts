@@ -92,7 +92,9 @@ export function createRecorder(options: {
     return fresh;
   }
 
-  async function judged(judgement: Judged): Promise<void> {
+  async function judged(told: Judged): Promise<void> {
+    // Who asks for the name of the counters gets a counter like everybody else.
+    const judgement = told.host === OTHER ? { ...told, host: `"${OTHER}"` } : told;
     const { decision } = judgement;
     // A look-up that was allowed is not traffic yet.
     if (!decision.allow || judgement.port !== 0)

@@ -2,7 +2,58 @@
  * Takes the credential that the gateway added out of what comes back: a host that echoes requests must not tell it to the
  * sandbox. Lengths stay, so that framing does.
  */
-import { Transform, type TransformCallback } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
+import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream';
+import { deny, UPSTREAM } from '../domain/decision.ts';
+import type { EgressPolicy } from '../domain/policy.ts';
+import { incomingHeaders } from '../policy/egress/http-head.ts';
+import { decoded, unreadable } from './decode.ts';
+import { Refused } from './upstream.ts';
+
+/** What comes packed although it was asked for plain may grow by this much. */
+const EXPANSION = { maxMeteredBytes: 64 * 2 ** 20, maxExpansion: 200 };
+
+/**
+ * For each host the forms of the credentials that it is ever sent: what it was told on one path it may tell on another one, which
+ * needs none.
+ */
+export function secretsByHost(
+  policy: EgressPolicy,
+  credentials: Readonly<Record<string, string>>,
+): ReadonlyMap<string, readonly string[]> {
+  const byHost = new Map<string, string[]>();
+  for (const { host, credential } of policy.rules) {
+    const value = credential && credentials[credential.valueEnv];
+    if (value !== undefined) byHost.set(host, [...(byHost.get(host) ?? []), ...secretForms(value)]);
+  }
+  return byHost;
+}
+
+/**
+ * An answer without any of these forms, unpacked where it came packed although that was not asked for. Throws `Refused` for what
+ * cannot be read here.
+ */
+export function freed(
+  answer: IncomingMessage,
+  forms: readonly string[],
+  method: string | undefined,
+): { headers: string[]; body: Readable } {
+  const headers = incomingHeaders(answer.rawHeaders);
+  if (forms.length === 0) return { headers, body: answer };
+  const clean = (body: Readable): Readable => pipeline(body, new ScrubStream(forms), () => undefined);
+  const scrubbed = headers.map((text) => scrubText(text, forms));
+  const bodiless = method === 'HEAD' || answer.statusCode === 204 || answer.statusCode === 304;
+  if (bodiless || answer.headers['content-encoding'] === undefined) return { headers: scrubbed, body: clean(answer) };
+  if (unreadable(answer) !== undefined) throw new Refused(deny(UPSTREAM, 'dial_failed'));
+  const body = decoded(answer, EXPANSION, () => answer.destroy());
+  return { headers: withoutCoding(scrubbed), body: clean(body) };
+}
+
+/** The length was that of the packed bytes. */
+function withoutCoding(headers: readonly string[]): string[] {
+  const isOf = (name = ''): boolean => /^content-(?:encoding|length)$/i.test(name);
+  return headers.filter((_text, index) => !isOf(headers[index - (index % 2)]));
+}
 
 /** The forms in which a credential may come back: itself, without its scheme, and what Basic hides. */
 export function secretForms(value: string): string[] {

@@ -5,9 +5,11 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { deny } from '../domain/decision.ts';
 import { INTERNAL_SUFFIX } from '../policy/egress/decide.ts';
-import { canonicalAuthority } from '../policy/egress/host.ts';
+import { checkHead } from '../policy/egress/http-head.ts';
 import { sendText } from './answers.ts';
+import { headOf, refuse } from './forward.ts';
 import { createHttpFront } from './front.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { Names } from './names.ts';
@@ -54,21 +56,26 @@ export function createServices(options: {
     });
   }
 
+  const places = new WeakMap<Duplex, Destination>();
   const front = createHttpFront({
     limits: options.limits,
     recorder: options.recorder,
     handlers: {
       request: (request, response) => {
-        const named = canonicalAuthority(request.headers.host ?? '', 80);
-        if (named.ok && named.port === 80 && hosts.has(named.host)) answer(named.host, request, response);
-        else sendText(response, { status: 400, body: 'the Host header does not name this service\n', close: true });
+        const at = places.get(request.socket);
+        if (!at) return void response.destroy();
+        const head = checkHead(headOf(request), { ...at, defaultPort: 80 });
+        if (head.ok) answer(at.host, request, response);
+        else void refuse(options, response, { at, decision: deny('http', head.reason), what: head.what });
       },
     },
   });
 
   return {
     hosts,
-    serve: (socket, rest, at) => void front.take(socket, rest, at),
+    serve: (socket, rest, at) => {
+      places.set(front.take(socket, rest, at), at);
+    },
     answer,
     close: () => front.close(),
   };

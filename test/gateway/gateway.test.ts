@@ -94,6 +94,36 @@ test('a denied CONNECT says the reason, the rule and the line that would allow i
   expect(h.internet.dials).toEqual([]);
 });
 
+test('the name under which what is too much is counted cannot be asked for to get past it', async () => {
+  h = await hermetic({ limits: { distinctDenials: 3 } });
+  for (let port = 1; port <= 40; port += 1) (await connectTo(h.socketPath, `(other):${port}`)).raw.close();
+  await h.gateway.close();
+  expect(denials(h.events).filter(({ type }) => type === 'egress.connect')).toHaveLength(4);
+  const repeated = h.events.filter((event) => event.type === 'egress.repeated');
+  expect(repeated.reduce((sum, event) => sum + Number(event.data?.['more']), 0)).toBe(36);
+});
+
+test('a service of the gateway takes no second Host and no other, and records both', async () => {
+  h = await hermetic();
+  const self = 'gateway.cofferdam.internal';
+  for (const head of [
+    `Host: ${self}\r\nHost: x.test\r\n`,
+    'Host: x.test\r\n',
+    `Host: ${self}\r\nHost: ${self}\r\n`,
+    '',
+  ]) {
+    const { raw, status } = await connectTo(h.socketPath, `${self}:80`);
+    expect(status).toBe(200);
+    raw.send(`GET /v1/name/${ALLOWED} HTTP/1.1\r\n${head}\r\n`);
+    expect(await raw.finish()).toMatch(/^HTTP\/1\.1 400 /);
+  }
+  expect(denials(h.events, 'host_mismatch')[0]).toMatchObject({ type: 'egress.request', data: { host: self } });
+  expect(h.gateway.egress()).toMatchObject([{ host: self, reason: 'host_mismatch', count: 4 }]);
+  const { raw } = await connectTo(h.socketPath, `${self}:80`);
+  raw.send(`GET /v1/name/${ALLOWED} HTTP/1.1\r\nHost: ${self}\r\nConnection: close\r\n\r\n`);
+  expect(await raw.finish()).toMatch(/^HTTP\/1\.1 200 /);
+});
+
 test('repeated denials are one event each and exact counts', async () => {
   h = await hermetic({ limits: { distinctDenials: 3 } });
   for (let turn = 0; turn < 5; turn += 1) await get(h.socketPath, nameUrl('evil.test'));

@@ -469,7 +469,7 @@ describe('request heads', () => {
     ];
     const rawHeaders = ['Authorization', 'theirs', ...shaping, 'Accept', '*/*'];
     const asked = { rawHeaders, authority: 'a.test', readOnly: true };
-    expect(outgoingHeaders({ ...asked, credential: { name: 'Authorization', value: 'ours' } })).toEqual([
+    expect(outgoingHeaders({ ...asked, whole: true, credential: { name: 'Authorization', value: 'ours' } })).toEqual([
       ...['Host', 'a.test', 'Accept', '*/*', 'Authorization', 'ours', 'Accept-Encoding', 'identity'],
     ]);
     expect(outgoingHeaders(asked)).toEqual(expect.arrayContaining(['Range', 'If-Range', 'Accept-Encoding', 'br']));

@@ -73,6 +73,10 @@ describe('an answer that is none', () => {
       'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
       'stays',
     ],
+    ['a protocol change to nothing', 'HTTP/1.1 101 Switching Protocols\r\n\r\n', 'stays'],
+    ['a protocol change with a body', 'HTTP/1.1 101 X\r\nContent-Length: 2\r\n\r\nhi', 'stays'],
+    ['a status that is none', 'HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\nhi', 'stays'],
+    ['only answers before the answer', 'HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n'.repeat(2_000), 'ends'],
   ])('%s', async (_name, bytes, then) => {
     await broken((secured) => {
       secured.write(bytes);

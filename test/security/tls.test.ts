@@ -4,6 +4,7 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { connect as tlsConnect, TLSSocket } from 'node:tls';
+import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createRunAuthority } from '../../src/gateway/tls/authority.ts';
 import {
@@ -276,6 +277,9 @@ const smuggling: [name: string, bytes: string][] = [
   ['dot segments', `GET /b/../secret HTTP/1.1\r\n${H}\r\n`],
   ['escaped dot segments', `GET /b/%2e%2e/secret HTTP/1.1\r\n${H}\r\n`],
   ['fragment', `GET /a#b HTTP/1.1\r\n${H}\r\n`],
+  ['an expectation that nobody knows', `GET /a HTTP/1.1\r\n${H}Expect: the unexpected\r\n\r\n`],
+  ['two expectations', `POST /a HTTP/1.1\r\n${H}Expect: 100-continue, x\r\nContent-Length: 1\r\n\r\nx`],
+  ['path parameters on a dot segment', `GET /b/..;/secret HTTP/1.1\r\n${H}\r\n`],
   ['backslash', `GET /a\\b HTTP/1.1\r\n${H}\r\n`],
 ];
 
@@ -554,6 +558,40 @@ describe('credentials of hosts', () => {
     expect(JSON.stringify(h.events)).not.toContain('hunter2-canary');
   });
 
+  test('are not told by the same host on another path either, and not packed', async () => {
+    await terminated([rule, { host: 'secure.test', paths: ['/open'] }], { credentials: { REGISTRY: secret } });
+    let kept = '';
+    const coded: Record<string, (text: string) => Buffer> = {
+      gzip: (text) => gzipSync(text),
+      br: (text) => brotliCompressSync(text),
+      zstd: (text) => zstdCompressSync(text),
+      'gzip, br': (text) => brotliCompressSync(gzipSync(text)),
+    };
+    await h.internet.serveHttps(`${OTHER}:443`, 'secure.test', (request, response) => {
+      kept = request.headers.authorization ?? kept;
+      const coding = String(request.headers['x-coding']);
+      const pack = coded[coding];
+      if (pack) response.setHeader('Content-Encoding', coding);
+      response.end(pack ? pack(`last: ${kept}.`) : `last: ${kept}.`);
+    });
+    const ask = async (path: string, coding: string, method = 'GET'): Promise<string> => {
+      const raw = await tlsTo(h, 'secure.test');
+      raw.send(`${method} ${path} HTTP/1.1\r\n${H}X-Coding: ${coding}\r\nConnection: close\r\n\r\n`);
+      const text = await raw.finish();
+      raw.close();
+      return text;
+    };
+    for (const path of ['/echo', '/open']) {
+      for (const coding of ['none', 'gzip', 'br', 'zstd'])
+        expect((await ask(path, coding)).replace(/\r\n[0-9a-f]+\r\n/g, ''), `${path} ${coding}`).toContain(
+          `last: ${'*'.repeat(secret.length)}.`,
+        );
+      // What nobody here can read is not handed on.
+      expect(await ask(path, 'gzip, br'), path).toMatch(/^HTTP\/1\.1 502 /);
+      expect(await ask(path, 'gzip', 'HEAD'), path).toMatch(/^HTTP\/1\.1 200 /);
+    }
+  });
+
   test('do not follow a redirect', async () => {
     const seen = await terminated([rule], { credentials: { REGISTRY: secret } });
     const raw = await tlsTo(h, 'secure.test');
@@ -609,6 +647,25 @@ describe('WebSocket', () => {
     expect((await raw.until((bytes) => bytes.length >= frame.length)).equals(frame)).toBe(true);
     raw.close();
   });
+});
+
+test('WebSocket bytes count, and the limit is an event', async () => {
+  h = await hermetic({ rules: [{ host: 'secure.test', upgrade: true }], limits: { bytesOutPerHost: 2_000 } });
+  const secureContext = await (await h.internet.authority()).contextFor('secure.test');
+  h.internet.names.set('secure.test', [OTHER]);
+  await h.internet.serve(`${OTHER}:443`, (socket) => {
+    const secured = new TLSSocket(socket, { isServer: true, secureContext });
+    const agreed = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+    secured.on('error', () => undefined).once('data', () => secured.write(agreed));
+  });
+  const raw = await tlsTo(h, 'secure.test');
+  raw.send(`GET /a HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+  expect((await raw.head()).status).toBe(101);
+  raw.send(Buffer.alloc(1_000));
+  raw.send(Buffer.alloc(2_000));
+  await raw.finish();
+  await expect.poll(reasons).toEqual(['bytes_limit']);
+  expect(denials(h.events)[0]).toMatchObject({ type: 'egress.limit', data: { host: 'secure.test' } });
 });
 
 test('NET-022 what a download sends is the usual set and nothing else', async () => {

@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream';
 import type { LlmCall } from '../../policy/llm/judge.ts';
 import type { TokenUsage } from '../../policy/llm/prices.ts';
 import { sendError } from './answers.ts';
-import { decoded, unreadable } from './decode.ts';
+import { decoded, unreadable } from '../decode.ts';
 import { createMeter } from './meter.ts';
 import type { Meter } from './meter.ts';
 import type { LlmHandlerLimits, LlmProvider } from './port.ts';

@@ -50,12 +50,20 @@ export function endOfHead(bytes: Buffer): number | 'bare' {
 
 type Body = { kind: 'none' } | { kind: 'length'; left: number } | { kind: 'chunked' };
 
+function valuesOf({ rawHeaders }: ParsedHead, wanted: string): string[] {
+  return rawHeaders.filter((_value, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === wanted);
+}
+
+/** The one expectation that there is; the server answers every other by itself, and nobody would have judged it. */
+function isExpected(head: ParsedHead): boolean {
+  const values = valuesOf(head, 'expect');
+  return values.length === 0 || (values.length === 1 && values[0]?.toLowerCase() === '100-continue');
+}
+
 /** Framing of a head: exactly one way to read it, or a reason. */
 function bodyOf(head: ParsedHead): Body | string {
-  const values = (wanted: string): string[] =>
-    head.rawHeaders.filter((_value, index) => index % 2 === 1 && head.rawHeaders[index - 1]?.toLowerCase() === wanted);
-  const lengths = values('content-length');
-  const codings = values('transfer-encoding');
+  const lengths = valuesOf(head, 'content-length');
+  const codings = valuesOf(head, 'transfer-encoding');
   if (lengths.length + codings.length > 1) return 'framing twice';
   if (codings[0] !== undefined) {
     return codings[0].toLowerCase() === 'chunked' && head.version === '1.1' ? { kind: 'chunked' } : 'Transfer-Encoding';
@@ -131,6 +139,7 @@ export class RequestFramer {
     if (parsed.head.method === 'CONNECT') return bad('CONNECT inside a connection');
     const body = bodyOf(parsed.head);
     if (typeof body === 'string') return bad(body);
+    if (!isExpected(parsed.head)) return bad('Expect');
     framed.heads += 1;
     if (body.kind === 'chunked') this.#state = 'size';
     if (body.kind === 'length') {

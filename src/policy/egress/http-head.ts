@@ -113,8 +113,10 @@ export interface OutgoingHeaders {
   readOnly: boolean;
   /** Only what this ecosystem's clients send, in a fixed form. */
   registry?: RegistryName | undefined;
-  /** What the gateway adds; the client's own header of this name goes, and the answer comes whole and uncompressed. */
+  /** What the gateway adds; the client's own header of this name goes. */
   credential?: { name: string; value: string };
+  /** The answer is searched for a credential: it has to come whole and uncompressed. */
+  whole?: boolean;
 }
 
 /** Headers for the upstream, Host first. */
@@ -122,7 +124,10 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
   const { credential } = options;
   const headers = pairs(options.rawHeaders);
   const listed = hopByHop(options.rawHeaders);
-  const replaced = new Set(credential ? [credential.name.toLowerCase(), ...RESHAPING] : []);
+  const replaced = new Set([
+    ...(credential ? [credential.name.toLowerCase()] : []),
+    ...(options.whole === true ? RESHAPING : []),
+  ]);
   const kept = headers.filter(([name, value]) => {
     const lower = name.toLowerCase();
     if (DROPPED.has(lower) || replaced.has(lower) || (listed.has(lower) && lower !== 'content-length')) return false;
@@ -130,8 +135,9 @@ export function outgoingHeaders(options: OutgoingHeaders): string[] {
   });
   const { registry } = options;
   if (registry !== undefined) return ['Host', options.authority, ...registryHeaders(registry, kept)];
-  const added = credential ? [credential.name, credential.value, 'Accept-Encoding', 'identity'] : [];
-  return ['Host', options.authority, ...kept.flat(), ...added];
+  const added = credential ? [credential.name, credential.value] : [];
+  const plain = options.whole === true ? ['Accept-Encoding', 'identity'] : [];
+  return ['Host', options.authority, ...kept.flat(), ...added, ...plain];
 }
 
 /** DNS over HTTPS on an allowed host would be a resolver that nobody judges. */

@@ -2,10 +2,16 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
-import type { LlmHandlerLimits } from './port.ts';
+
+export interface ExpansionLimits {
+  /** Bytes that may come out whatever went in. */
+  maxMeteredBytes: number;
+  /** Above that, how many times what went in. */
+  maxExpansion: number;
+}
 
 /** Identity was asked for; what comes packed all the same is unpacked within a ratio. */
-export function decoded(response: IncomingMessage, limits: LlmHandlerLimits, abort: () => void): Readable {
+export function decoded(response: IncomingMessage, limits: ExpansionLimits, abort: () => void): Readable {
   const create = decoderOf(response.headers['content-encoding']);
   if (create === undefined) return response;
   const decoder = create();
