@@ -46,7 +46,7 @@ export function parsePolicy(text: string, source: string, enterprise?: string): 
 
 /** What is wrong with rules in themselves, each with its place. */
 function rulesOf({ value, at }: YamlFile<OperatorPolicy>, enterprise: string | undefined): FileProblem[] {
-  const { allow, mayAdd, deny } = value.egress;
+  const { allow, mayAdd, deny, revocation } = value.egress;
   const entries = { allow, mayAdd };
   const ofRules = (['allow', 'mayAdd'] as const).flatMap((key) =>
     entries[key].flatMap((entry, index) => {
@@ -60,12 +60,15 @@ function rulesOf({ value, at }: YamlFile<OperatorPolicy>, enterprise: string | u
       }));
     }),
   );
-  const ofDenials = deny.flatMap((pattern, index) =>
-    lintPolicy({ rules: [], deny: [pattern], gitRepositories: [] }).map(({ message }) => ({
-      ...at(['egress', 'deny', index]),
-      message: `egress.deny, ${pattern}: ${message}`,
-    })),
-  );
+  const ofPatterns = (patterns: readonly string[], path: readonly string[]): FileProblem[] =>
+    patterns.flatMap((pattern, index) =>
+      lintPolicy({ rules: [], deny: [pattern], gitRepositories: [] }).map(({ message }) => ({
+        ...at([...path, index]),
+        message: `${path.join('.')}, ${pattern}: ${message}`,
+      })),
+    );
+  const ofDenials = ofPatterns(deny, ['egress', 'deny']);
+  const ofRevocation = ofPatterns(revocation?.hosts ?? [], ['egress', 'revocation', 'hosts']);
   const own = ownLabel(value.publish.labels, value.label);
   const ofLabels =
     own === undefined
@@ -76,7 +79,7 @@ function rulesOf({ value, at }: YamlFile<OperatorPolicy>, enterprise: string | u
             message: `publish.labels: ${JSON.stringify(own)} is one of the labels that start a run or show its state; take another`,
           },
         ];
-  return [...ofRules, ...ofDenials, ...ofLabels];
+  return [...ofRules, ...ofDenials, ...ofRevocation, ...ofLabels];
 }
 
 function enterpriseHost(github: GitHubAddress | undefined): string | undefined {

@@ -20,6 +20,7 @@ export const DENY_REASONS = [
   'path_not_allowed',
   'upgrade_not_allowed',
   'certificate_invalid',
+  'certificate_revoked',
   'too_large',
   'too_many_connections',
   'timeout',

@@ -80,6 +80,17 @@ export const OperatorEgress = z.strictObject({
     .describe("What a repository's file and /agent allow may add; default: nothing."),
   deny: z.array(HostPattern).default([]).describe('Beats everything else.'),
   caFile: z.string().optional().describe("CA bundle that is trusted upstream; default: the host's."),
+  revocation: z
+    .strictObject({
+      crlFile: z
+        .string()
+        .describe('Revocation lists in PEM, one for each authority above these hosts; read anew for each run.'),
+      hosts: z.array(HostPattern).min(1).describe('Exact names, or *. and a suffix for any number of labels.'),
+    })
+    .optional()
+    .describe(
+      'Certificates of these hosts are refused when they are on a list, or an authority has none that is current.',
+    ),
   presetsAllowPrivate: z
     .boolean()
     .default(false)

@@ -18,6 +18,7 @@ const STATUS: Partial<Record<DenyReason, number>> = {
   resolver_failed: 502,
   dial_failed: 502,
   certificate_invalid: 502,
+  certificate_revoked: 502,
   audit_unavailable: 503,
 };
 

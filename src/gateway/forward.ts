@@ -6,7 +6,6 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { SecureContext } from 'node:tls';
 import { deny, UPSTREAM, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import { DNS_OVER_HTTPS, judgeRequest, type PolicyRule } from '../policy/egress/decide.ts';
@@ -32,6 +31,7 @@ import { printable, type Destination } from './recorder.ts';
 import { relay } from './relay.ts';
 import type { RunAuthority } from './tls/authority.ts';
 import { answerHandshake } from './tls/handshake.ts';
+import type { Trust } from './tls/trust.ts';
 import type { HttpTunnel } from './tunnel.ts';
 import { createUpstream, Refused } from './upstream.ts';
 
@@ -42,7 +42,7 @@ export interface ForwardContext extends ExchangeContext {
   dialer: Dialer;
   authority: RunAuthority;
   /** What upstreams are verified with. */
-  trusted: SecureContext;
+  trust: Trust;
 }
 
 export interface Forward {
@@ -87,7 +87,7 @@ export function createForward(context: ForwardContext): Forward {
       target: { host, port, allowPrivate: opened.allowPrivate },
       dialer: context.dialer,
       first: opened.upstream,
-      tls: opened.tls ? { trusted: context.trusted, timeoutMs: context.limits.dialMs } : undefined,
+      tls: opened.tls ? { trust: context.trust, timeoutMs: context.limits.dialMs } : undefined,
     });
     const closed = new Promise<void>((resolve) => {
       if (client.destroyed) resolve();
@@ -166,8 +166,8 @@ async function forwardRequest(context: ForwardContext, one: Exchange): Promise<v
       context.recorder.note('egress.aborted', { ...at, ...data });
       return;
     }
-    const decision = error instanceof Refused ? error.decision : deny(UPSTREAM, 'dial_failed');
-    await refuse(context, response, { at, decision, data });
+    const { decision, what } = error instanceof Refused ? error : new Refused(deny(UPSTREAM, 'dial_failed'));
+    await refuse(context, response, { at, decision, what, data });
   }
 }
 
@@ -181,7 +181,7 @@ async function forwardUpgrade(
   const data = described(request, request.url ?? '');
   try {
     const judged = judge(context, { request, origin, target: request.url ?? '', upgrade: true });
-    if (!judged.ok) throw new Refused(judged.decision);
+    if (!judged.ok) throw new Refused(judged.decision, judged.what);
     await context.recorder.judged({ type: 'egress.upgrade', ...at, decision: judged.decision, data });
     const agreed = await exchangeUpgrade(context, { request, origin, path: judged.path, rule: judged.rule });
     stream.becomeRaw();
@@ -199,9 +199,10 @@ async function forwardUpgrade(
     if (end.reason === 'bytes_limit')
       await context.recorder.judged({ type: 'egress.limit', ...at, decision: deny('limit: bytesOut', 'bytes_limit') });
   } catch (error) {
-    const decision = error instanceof Refused ? error.decision : deny(UPSTREAM, 'dial_failed');
-    await context.recorder.judged({ type: 'egress.upgrade', ...at, decision, data }).catch(() => undefined);
-    endSocket(stream, decision);
+    const { decision, what } = error instanceof Refused ? error : new Refused(deny(UPSTREAM, 'dial_failed'));
+    const told = { ...data, ...(what === undefined ? {} : { what }) };
+    await context.recorder.judged({ type: 'egress.upgrade', ...at, decision, data: told }).catch(() => undefined);
+    endSocket(stream, decision, what);
   }
 }
 

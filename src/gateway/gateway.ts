@@ -6,7 +6,6 @@
  * says about itself counts.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SecureContext } from 'node:tls';
 import type { AuditEntry } from '../domain/audit.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
 import type { EgressEntryFact } from '../domain/run.ts';
@@ -24,7 +23,7 @@ import { createRedirects } from './redirects.ts';
 import { secretsByHost } from './scrub.ts';
 import { createServices, SELF, type Service } from './services.ts';
 import { createRunAuthority } from './tls/authority.ts';
-import { trustedContext } from './tls/handshake.ts';
+import { createTrust, type Trust } from './tls/trust.ts';
 import { handleConnect, type TunnelContext } from './tunnel.ts';
 
 export interface GatewaySettings {
@@ -36,7 +35,7 @@ export interface GatewaySettings {
   /** Values of the credentials that rules name, by the name of their variable. */
   credentials?: Readonly<Record<string, string>>;
   /** What upstreams are verified with; default: what this Node trusts. */
-  trusted?: SecureContext;
+  trust?: Trust;
   /** Names the run in its authority's certificate. */
   runName?: string;
   limits?: Partial<GatewayLimits>;
@@ -61,7 +60,7 @@ const LAST_WORDS_MS = 2_000;
 
 /** Preconditions: the policy has passed `lintPolicy`. */
 export async function createGateway(settings: GatewaySettings): Promise<RunningGateway> {
-  const { credentials = {}, trusted = trustedContext() } = settings;
+  const { credentials = {}, trust = createTrust() } = settings;
   const policy = withGithubAssets(settings.policy);
   const limits: GatewayLimits = { ...GATEWAY_LIMITS, ...settings.limits };
   const stop = new AbortController();
@@ -74,7 +73,7 @@ export async function createGateway(settings: GatewaySettings): Promise<RunningG
   const budget = createBudget(limits);
   const shared = { policy, limits, recorder, names, dialer, budget };
   const secrets = secretsByHost(policy, credentials);
-  const reading = { ...shared, credentials, secrets, trusted, authority, redirects: createRedirects() };
+  const reading = { ...shared, credentials, secrets, trust, authority, redirects: createRedirects() };
   const forward = createForward(reading);
   const context: TunnelContext = { ...shared, internal: services, http: forward.tunnel };
   const direct = createHttpFront({

@@ -1,17 +1,20 @@
 /** Connections to one host for the requests of one tunnel: one at a time, the one that was dialled for CONNECT first. */
 import { Agent } from 'node:http';
 import type { Socket } from 'node:net';
-import type { SecureContext } from 'node:tls';
 import { deny, type Decision } from '../domain/decision.ts';
 import type { Dialer, Target } from './dialer.ts';
 import { CertificateInvalid, openHandshake } from './tls/handshake.ts';
+import type { Trust } from './tls/trust.ts';
 
 /** A request that ends with a denial while it is on its way. */
 export class Refused extends Error {
   readonly decision: Decision & { allow: false };
-  constructor(decision: Decision & { allow: false }) {
+  /** What exactly, where the reason alone does not say. */
+  readonly what: string | undefined;
+  constructor(decision: Decision & { allow: false }, what?: string) {
     super(decision.reason);
     this.decision = decision;
+    this.what = what;
   }
 }
 
@@ -25,7 +28,7 @@ export interface UpstreamOptions {
   dialer: Dialer;
   /** Dialled already, with its addresses judged; TLS has not begun on it. */
   first?: Socket | undefined;
-  tls: { trusted: SecureContext; timeoutMs: number } | undefined;
+  tls: { trust: Trust; timeoutMs: number } | undefined;
 }
 
 export function createUpstream(options: UpstreamOptions): Upstream {
@@ -77,6 +80,6 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 }
 
 function refuse(error: unknown): never {
-  if (error instanceof CertificateInvalid) throw new Refused(deny('upstream', 'certificate_invalid'));
+  if (error instanceof CertificateInvalid) throw new Refused(deny('upstream', error.reason), error.message);
   throw new Refused(deny('upstream', 'dial_failed'));
 }

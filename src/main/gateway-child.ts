@@ -23,7 +23,7 @@ import { dialledRequests } from '../gateway/llm/dialled.ts';
 import { createLlmHandler, type LlmHandler } from '../gateway/llm/handler.ts';
 import { LlmReserveAnswer } from '../gateway/llm/port.ts';
 import type { Service } from '../gateway/services.ts';
-import { trustedContext } from '../gateway/tls/handshake.ts';
+import { createTrust, type Trust } from '../gateway/tls/trust.ts';
 import { javaTrustStore } from '../gateway/tls/trust-store.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import {
@@ -150,8 +150,8 @@ async function compose(
 ): Promise<Running> {
   const audit = (entry: AuditEntry): Promise<void> =>
     child.calls.call((id) => ({ type: 'audit', id, entry })).then(() => undefined);
-  const trusted = trustedContext(settings.ca);
-  const llm = settings.llm ? composeLlm(child, { settings: settings.llm, trusted }) : undefined;
+  const trust = createTrust({ ca: settings.ca, revocation: settings.revocation });
+  const llm = settings.llm ? composeLlm(child, { settings: settings.llm, trust }) : undefined;
   const services: Record<string, Service> = llm ? { llm } : {};
   if (Object.keys(repositories).length > 0) {
     services['git'] = createGitProxy({ repositories, audit, signal: child.stopped.signal });
@@ -161,7 +161,7 @@ async function compose(
     audit,
     services,
     credentials: settings.credentials,
-    trusted,
+    trust,
     runName: settings.runId,
     limits: settings.limits,
     onEgress: () => egressSoon(child),
@@ -172,10 +172,7 @@ async function compose(
 
 function composeLlm(
   child: Child,
-  {
-    settings: llm,
-    trusted,
-  }: { settings: NonNullable<GatewayStart['llm']>; trusted: ReturnType<typeof trustedContext> },
+  { settings: llm, trust }: { settings: NonNullable<GatewayStart['llm']>; trust: Trust },
 ): LlmHandler {
   const dialer = createDialer({ ...child.outside, limits: GATEWAY_LIMITS, signal: child.stopped.signal });
   return createLlmHandler({
@@ -184,7 +181,7 @@ function composeLlm(
     prices: llm.prices as PriceTable,
     runHash: llm.runHash,
     placeholderKey: PLACEHOLDER_KEY,
-    request: dialledRequests({ dialer, trusted }).request,
+    request: dialledRequests({ dialer, trust, timeoutMs: GATEWAY_LIMITS.dialMs }).request,
     ask: {
       reserve: async (call) => LlmReserveAnswer.parse(await child.calls.call((id) => ({ type: 'reserve', id, call }))),
       settle: (settlement) => child.calls.call((id) => ({ type: 'settle', id, settlement })).then(() => undefined),

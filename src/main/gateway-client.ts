@@ -9,9 +9,11 @@ import { dirname, join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { CofferdamError } from '../domain/errors.ts';
+import type { OperatorEgress } from '../domain/policy.ts';
 import { MAX_SOCKET_PATH } from '../gateway/listener.ts';
 import type { GatewayLimits } from '../gateway/limits.ts';
 import type { LlmProvider } from '../gateway/llm/port.ts';
+import type { Revocation } from '../gateway/tls/trust.ts';
 import { lintPolicy } from '../policy/egress/lint.ts';
 import type { PriceTable } from '../policy/llm/prices.ts';
 import type { Ledger } from '../run/ledger.ts';
@@ -21,6 +23,7 @@ import { APT_FILE, MOUNTED_MODE } from '../sandbox/layout.ts';
 import { AGENT_SLOTS, SOCKET_NAME, type GatewayStart } from './gateway-ipc.ts';
 import { createLink } from './gateway-link.ts';
 import { servableRepositories } from './gateway-repositories.ts';
+import { readRevocation } from './revocation.ts';
 import { createUserIds, type UserIds } from './gateway-users.ts';
 
 /** What every gateway of this worker is made with. */
@@ -31,6 +34,8 @@ export interface GatewayHost {
   llm: { providers: LlmProvider[]; models: string[]; prices: PriceTable } | undefined;
   /** PEM bundle that is trusted upstream; default: what the host trusts. */
   caFile: string | undefined;
+  /** Of which hosts certificates must not be on these lists; read for each gateway. */
+  revocation?: OperatorEgress['revocation'];
   /** Value of an environment variable that a rule's credential names. Errors: `config` when it is not set. */
   credential?: (valueEnv: string) => string;
   limits?: Partial<GatewayLimits>;
@@ -54,7 +59,7 @@ export function createGateways(options: GatewayHost): Gateways {
   return { open: (run) => openGateway(options, users, run) };
 }
 
-/** Errors: `policy` (a rule that would be a hole), `config` (socket path, credential), `gateway` (did not start). */
+/** Errors: `policy` (a rule that would be a hole), `config` (socket path, credential, revocation lists), `gateway` (did not start). */
 async function openGateway(options: GatewayHost, users: UserIds, run: GatewayOptions): Promise<Gateway> {
   checkPolicy(run);
   await using undo = new AsyncDisposableStack();
@@ -65,7 +70,8 @@ async function openGateway(options: GatewayHost, users: UserIds, run: GatewayOpt
   const views = `${socketDir}-git`;
   undo.defer(() => rm(views, { recursive: true, force: true }));
   const git = await servableRepositories(run.git, views);
-  const start = startMessage({ options, run: { ...run, git }, socketDir, user, ca: await trusted(options.caFile) });
+  const [ca, revocation] = await Promise.all([trusted(options.caFile), readRevocation(options.revocation)]);
+  const start = startMessage({ options, run: { ...run, git }, socketDir, user, ca, revocation });
   const link = createLink({ run, ledger: options.ledger, child: startChild(options), log: options.log });
   undo.defer(() => link.kill());
   await link.start(start, options.startTimeoutMs ?? 30_000);
@@ -119,8 +125,9 @@ function startMessage(of: {
   socketDir: string;
   user: { uid: number; gid: number } | undefined;
   ca: string;
+  revocation: Revocation | undefined;
 }): GatewayStart {
-  const { options, run, socketDir, user, ca } = of;
+  const { options, run, socketDir, user, ca, revocation } = of;
   const names = run.policy.rules.flatMap((rule) => rule.credential?.valueEnv ?? []);
   const credentials = Object.fromEntries(names.map((name) => [name, credentialOf(options, name)]));
   return {
@@ -129,6 +136,7 @@ function startMessage(of: {
     socketDir,
     policy: run.policy,
     ca,
+    ...(revocation ? { revocation: { lists: [...revocation.lists], hosts: [...revocation.hosts] } } : {}),
     git: run.git,
     credentials,
     ...(run.llm && options.llm ? { llm: llmOf(options.llm, run.runId) } : {}),

@@ -40,6 +40,8 @@ export const GatewayStart = z.strictObject({
   }),
   /** Trusted upstream, and by the sandbox for what is passed through: PEM. */
   ca: z.string(),
+  /** Of which hosts certificates must be on none of these lists (PEM). */
+  revocation: z.strictObject({ lists: z.array(z.string()), hosts: z.array(z.string()) }).optional(),
   /** `owner/name` → directory. */
   git: z.record(z.string(), z.string()),
   /** Values of the credentials that rules name, by the name of their variable. */

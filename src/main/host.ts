@@ -25,6 +25,7 @@ import { createGateways, type GatewayHost } from './gateway-client.ts';
 import { createKernelRecorder } from './kernel-client.ts';
 import { auditDirectory } from './live-audit.ts';
 import type { ResolveEgress } from './planner.ts';
+import { readRevocation } from './revocation.ts';
 
 /** The host's side of runs: what `exec`, `run` and the worker are composed of. */
 export interface Host extends AsyncDisposable {
@@ -157,7 +158,10 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
   const installation = await installationId(dataDir);
   const key = await loadSigningKey(dataDir);
   const redact = createRedactor(knownSecrets(policy.policy, environment));
+  const { revocation } = policy.policy.egress;
   const caFile = policy.policy.egress.caFile ?? machine.caFile;
+  // Read here only to fail now rather than with the first run.
+  await readRevocation(revocation);
   const auditOptions = (id: RunId) => ({
     file: auditPaths(auditDirectory(dataDir), id).log,
     runId: id,
@@ -180,6 +184,7 @@ export async function openHost(options: OpenHostOptions): Promise<Host> {
       dataDir,
       ledger: options.ledger,
       caFile,
+      ...(revocation === undefined ? {} : { revocation }),
       llm,
       credential: (name) => readSecret({ env: name }) ?? '',
     }),

@@ -100,6 +100,10 @@ llm:
       'policy.yml:4:7: egress.mayAdd, 10.0.0.1: IP addresses',
     ],
     ['egress:\n  allow: []\n  deny: [no_good.test]\n', 'policy.yml:3:10: egress.deny, no_good.test: not a host name'],
+    [
+      'egress:\n  allow: []\n  revocation:\n    crlFile: /etc/lists.pem\n    hosts: [corp.test, 10.0.0.1]\n',
+      'policy.yml:5:24: egress.revocation.hosts, 10.0.0.1: IP addresses',
+    ],
     ['egress: { allow: [{ host: ghe.test }] }\n', 'policy.yml:1:19: egress.allow, ghe.test: GitHub can be read only'],
   ])('refuses a rule that would be a hole, before anything starts: %j', (text, expected) => {
     expect(problem(() => parsePolicy(text, 'policy.yml', 'ghe.test'))).toContain(expected);

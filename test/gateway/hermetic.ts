@@ -10,7 +10,7 @@ import type { AuditEntry } from '../../src/domain/audit.ts';
 import { eventProblem } from '../../src/domain/events/events.ts';
 import type { EgressPolicy, EgressRule } from '../../src/domain/policy.ts';
 import { unreconciled } from './reconcile.ts';
-import { trustedContext } from '../../src/gateway/tls/handshake.ts';
+import { createTrust } from '../../src/gateway/tls/trust.ts';
 import { createGateway, type GatewaySettings, type RunningGateway } from '../../src/gateway/gateway.ts';
 
 export type { Answers } from '../../src/attack/internet.ts';
@@ -55,7 +55,7 @@ export async function hermetic(
     },
     resolve: internet.resolve,
     ...(ownDial ? {} : { dial: internet.dial }),
-    trusted: trustedContext(certificate),
+    trust: createTrust({ ca: certificate }),
     ...rest,
   });
   const socketPath = join(directory, 'g.sock');

@@ -9,7 +9,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { createDialer } from '../../src/gateway/dialer.ts';
 import { dialledRequests } from '../../src/gateway/llm/dialled.ts';
-import { trustedContext } from '../../src/gateway/tls/handshake.ts';
+import { createTrust } from '../../src/gateway/tls/trust.ts';
 
 const undo: (() => void)[] = [];
 afterEach(() => {
@@ -27,7 +27,7 @@ function requests(ca?: string): ReturnType<typeof dialledRequests> {
   const resolve = (host: string): Promise<string[]> =>
     Promise.resolve(host === 'metadata.example' ? ['169.254.169.254'] : ['127.0.0.1']);
   const dialer = createDialer({ limits, resolve, signal: new AbortController().signal });
-  const made = dialledRequests({ dialer, trusted: ca === undefined ? undefined : trustedContext(ca) });
+  const made = dialledRequests({ dialer, trust: createTrust({ ca }), timeoutMs: 2_000 });
   undo.push(() => made.close());
   return made;
 }
@@ -78,6 +78,6 @@ test('certificates are verified, against the operator’s own authority where th
   const made = certificate('llm.corp.example');
   const port = await listening(createServer(made, says));
   expect(await ask(requests(made.cert), `https://llm.corp.example:${port}/`)).toMatch(/^hello/);
-  await expect(ask(requests(), `https://llm.corp.example:${port}/`)).rejects.toThrow('self-signed');
-  await expect(ask(requests(made.cert), `https://other.corp.example:${port}/`)).rejects.toThrow('altnames');
+  await expect(ask(requests(), `https://llm.corp.example:${port}/`)).rejects.toThrow('egress.caFile');
+  await expect(ask(requests(made.cert), `https://other.corp.example:${port}/`)).rejects.toThrow('of other names');
 });

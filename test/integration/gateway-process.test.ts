@@ -14,6 +14,7 @@ import type { GatewayHost } from '../../src/main/gateway-client.ts';
 import type { AgentMessage, GatewayOptions } from '../../src/run/ports.ts';
 import { Raw, connectTo, denials, policyOf } from '../gateway/hermetic.ts';
 import { auditOf, openGateway, type OpenedGateway } from '../gateway/process.ts';
+import { Pki } from '../security/pki.ts';
 
 const run = promisify(execFile);
 /** A process that misbehaves waits as long, so that it has started even where others keep the processors busy. */
@@ -112,6 +113,28 @@ test('a policy with a hole, a path that is too long and a missing CA file are na
   await expect(start({ policy: policyOf([{ host: '*.github.io' }]) })).rejects.toMatchObject({ code: 'policy' });
   await expect(start({}, { dataDir: join(dir, 'x'.repeat(90)) })).rejects.toMatchObject({ code: 'config' });
   await expect(start({}, { caFile: join(dir, 'absent.pem') })).rejects.toMatchObject({ code: 'config' });
+});
+
+test('revocation lists that cannot be used are named before anything starts, and good ones reach the process', async () => {
+  const pki = new Pki();
+  try {
+    const crlFile = join(dir, 'lists.pem');
+    const revocation = { crlFile, hosts: ['corp.test'] };
+    await expect(start({}, { revocation })).rejects.toThrow(/lists\.pem cannot be read/);
+    for (const [text, problem] of [
+      ['no list\n', /holds no revocation list in PEM/],
+      ['-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n', /something else than a revocation list as number 1/],
+      ['x'.repeat(9 * 2 ** 20), /is larger than 8 MiB/],
+    ] as const) {
+      writeFileSync(crlFile, text);
+      await expect(start({}, { revocation })).rejects.toThrow(problem);
+    }
+    writeFileSync(crlFile, pki.list(pki.root, []) + pki.list(pki.issuing, []));
+    const { socket } = await start({}, { revocation });
+    expect((await connectTo(socket, 'denied.test:443')).status).toBe(403);
+  } finally {
+    pki.close();
+  }
 });
 
 test('a record that the worker cannot write ends the connection', async () => {

@@ -5,10 +5,11 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { AgentOptions } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { isIP } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as tlsConnect, type SecureContext } from 'node:tls';
 import type { Dialer } from '../dialer.ts';
+import { openHandshake } from '../tls/handshake.ts';
+import type { Trust } from '../tls/trust.ts';
 import type { UpstreamRequest } from './upstream.ts';
 
 /** A connection that waits longer than this for its next call is closed before the provider closes it under a call. */
@@ -19,15 +20,16 @@ export interface Dialled {
   close(): void;
 }
 
-/** `trusted`: what providers are verified with; default: what this Node trusts. */
-export function dialledRequests({ dialer, trusted }: { dialer: Dialer; trusted?: SecureContext | undefined }): Dialled {
+/** `trust`: what providers are verified with. `timeoutMs`: of a TLS handshake. */
+export function dialledRequests(options: { dialer: Dialer; trust: Trust; timeoutMs: number }): Dialled {
+  const { dialer, trust, timeoutMs } = options;
   const pool: AgentOptions = { keepAlive: true, timeout: IDLE_MS, maxFreeSockets: 8 };
   const plain = new HttpAgent(pool);
   const secure = new HttpsAgent(pool);
   plain.createConnection = connecting(({ host, port }) => dial(dialer, host, port));
   secure.createConnection = connecting(async ({ host, port }) => {
     const socket = await dial(dialer, host, port);
-    return await handshake(socket, host, trusted);
+    return await openHandshake({ socket, host, trust, timeoutMs });
   });
   return {
     request: (url, { method, headers, signal }) => {
@@ -64,7 +66,7 @@ function connecting(open: (where: Where) => Promise<Duplex>): HttpAgent['createC
   };
 }
 
-async function dial(dialer: Dialer, host: string, port: number): Promise<Duplex> {
+async function dial(dialer: Dialer, host: string, port: number): Promise<Socket> {
   const target = { host, port, allowPrivate: true };
   const { decision, addresses } = await dialer.check(target);
   if (!decision.allow) throw new Error(`the provider's host ${host} is refused: ${decision.reason}`);
@@ -74,20 +76,4 @@ async function dial(dialer: Dialer, host: string, port: number): Promise<Duplex>
   // The dialer's sockets may stay half open; one that the provider has closed must not wait for another call.
   socket.once('end', () => socket.end());
   return socket;
-}
-
-function handshake(socket: Duplex, host: string, trusted: SecureContext | undefined): Promise<Duplex> {
-  return new Promise((resolve, reject) => {
-    const options = {
-      socket,
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...(trusted === undefined ? {} : { secureContext: trusted }),
-    };
-    const secured = tlsConnect(options, () => {
-      secured.off('error', reject);
-      resolve(secured);
-    });
-    secured.once('error', reject);
-  });
 }

@@ -96,7 +96,7 @@ async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opene
   const reply = await send(upstream, body);
   try {
     if (!reply.ok) {
-      answerLost(options, { sent: reply.sent, timedOut: state.timedOut });
+      answerLost(options, { ...reply, timedOut: state.timedOut });
       return {
         charged: reply.sent,
         usage: undefined,
@@ -130,9 +130,10 @@ async function exchange(options: ExchangeOptions & { body: Buffer; opened: Opene
 
 function answerLost(
   { res, call, signal, onUpstream }: ExchangeOptions,
-  { sent, timedOut }: { sent: boolean; timedOut: boolean },
+  { sent, timedOut, distrust }: { sent: boolean; timedOut: boolean; distrust?: string },
 ): void {
-  onUpstream({ status: 0, problem: timedOut ? 'timeout' : sent ? 'connection lost' : 'unreachable' });
+  const lost = sent ? 'connection lost' : (distrust ?? 'unreachable');
+  onUpstream({ status: 0, problem: timedOut ? 'timeout' : lost });
   if (signal.aborted) {
     sendError(res, call.wire, {
       status: 400,
@@ -141,7 +142,8 @@ function answerLost(
     });
     return;
   }
-  const message = timedOut ? 'the model provider did not answer in time' : 'the model provider cannot be reached';
+  const unreached = distrust === undefined ? 'cannot be reached' : `cannot be trusted: ${distrust}`;
+  const message = timedOut ? 'the model provider did not answer in time' : `the model provider ${unreached}`;
   sendError(res, call.wire, {
     status: timedOut ? 504 : 502,
     type: 'api_error',

@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { LlmCall } from '../../policy/llm/judge.ts';
+import { CertificateInvalid } from '../tls/handshake.ts';
 import type { LlmProvider } from './port.ts';
 import { upstreamHeaders, upstreamUrl } from './upstream.ts';
 import type { UpstreamRequest } from './upstream.ts';
@@ -36,9 +37,10 @@ export function open(options: {
   return { upstream, abort, at: now(), failed: () => failed };
 }
 
-type Reply = { ok: true; response: IncomingMessage } | { ok: false; sent: boolean };
+/** `sent`: whether any byte may have reached the provider; `distrust`: what is wrong with its certificate. */
+type Reply = { ok: true; response: IncomingMessage } | { ok: false; sent: boolean; distrust?: string };
 
-/** Sends the request; `sent` tells whether any byte may have reached the provider. */
+/** Sends the request. */
 export function send(upstream: ClientRequest, body: Buffer): Promise<Reply> {
   return new Promise((resolve) => {
     let sent = false;
@@ -51,7 +53,9 @@ export function send(upstream: ClientRequest, body: Buffer): Promise<Reply> {
     else upstream.once('socket', connected);
     upstream.once('response', (response) => resolve({ ok: true, response }));
     // Stays on: errors after the answer are seen on the answer.
-    upstream.on('error', () => resolve({ ok: false, sent }));
+    upstream.on('error', (error) =>
+      resolve({ ok: false, sent, ...(error instanceof CertificateInvalid ? { distrust: error.message } : {}) }),
+    );
     upstream.once('close', () => resolve({ ok: false, sent }));
     upstream.setHeader('content-length', body.length);
     upstream.end(body);
