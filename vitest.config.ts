@@ -32,7 +32,7 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
-// Three lanes: `unit` may run in parallel; `parts` (Redis, git, gateway processes, a browser) runs one file at a time; `sandbox`
+// Three lanes that run beside each other: `unit` may run in parallel; `parts` (Redis, git, gateway processes, a browser) runs one file at a time; `sandbox`
 // (Docker with gVisor, whole runs) waits half of its time, so it runs two.
 const patient = { testTimeout: 300_000, hookTimeout: 300_000 };
 
@@ -45,7 +45,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/integration/**', 'test/security/**', 'test/e2e/**'],
-          testTimeout: 30_000,
+          // Some start the product, and two other lanes run beside them.
+          testTimeout: 120_000,
         },
       },
       {

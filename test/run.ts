@@ -12,8 +12,8 @@ import type { Machine } from '../src/local/machine/machine.ts';
 import { progressLines } from '../src/local/machine/progress.ts';
 
 /*
- * `npm test`: prepares this machine and runs every check on it, whether or not an earlier one failed: those with sandboxes
- * beside all others. The last line is the sum. `npm test -- --only unit,sandbox [path…] [-t name]` runs those stages, and only
+ * `npm test`: prepares this machine and runs every check on it, whether or not an earlier one failed: those with sandboxes,
+ * those of parts and all others beside each other. The last line is the sum. `npm test -- --only unit,sandbox [path…] [-t name]` runs those stages, and only
  * those test files and the tests with that in their name; `real` stands for `parts,sandbox`.
  */
 
@@ -25,6 +25,10 @@ interface Counts {
   skipped: number;
 }
 
+/** In the order of how long they take. */
+const TRACKS = ['sandbox', 'parts', 'rest'] as const;
+type Track = (typeof TRACKS)[number];
+
 interface Stage {
   name: string;
   /** A program in node_modules/.bin, and its arguments. */
@@ -32,7 +36,7 @@ interface Stage {
   /** Whether it is vitest, which counts its tests itself; any other stage counts as one. */
   counts: boolean;
   /** Stages with the same track run one after the other. What the first track says is shown as it comes, the others' stage by stage. */
-  track: 'sandbox' | 'rest';
+  track: Track;
 }
 
 interface Result extends Counts {
@@ -96,7 +100,7 @@ function allStages(paths: readonly string[], named: string | undefined): Stage[]
     check('format', 'prettier', '--check', '.'),
     check('dependencies', 'knip'),
     lane('unit', 'rest'),
-    lane('parts', 'rest'),
+    lane('parts', 'parts'),
     lane('sandbox', 'sandbox'),
   ];
 }
@@ -219,14 +223,12 @@ async function runAll(stages: readonly Stage[], signal: AbortSignal): Promise<Re
       NODE_COMPILE_CACHE: join(reports, 'compiled'),
     };
     const scene = { env, reports, signal };
-    // Sandboxes take most of the time and wait much of it: the rest goes on beside them.
-    const sandbox = stages.filter(({ track }) => track === 'sandbox');
-    const rest = stages.filter(({ track }) => track === 'rest');
-    const [ofRest, ofSandbox] = await Promise.all([
-      runTrack(rest, scene, sandbox.length === 0),
-      runTrack(sandbox, scene, true),
-    ]);
-    return [{ name: 'set-up', seconds, passed: 0, failed: 0, skipped: 0 }, ...ofRest, ...ofSandbox];
+    // Sandboxes and parts wait much of their time, and one track that begins late would run alone at the end.
+    const tracks = TRACKS.map((track) => stages.filter((stage) => stage.track === track)).filter(
+      ({ length }) => length > 0,
+    );
+    const results = await Promise.all(tracks.map((track, index) => runTrack(track, scene, index === 0)));
+    return [{ name: 'set-up', seconds, passed: 0, failed: 0, skipped: 0 }, ...results.reverse().flat()];
   } finally {
     await rm(reports, { recursive: true, force: true });
     await machine.release();
