@@ -208,7 +208,7 @@ function describe(seen: Seen): string[] {
   );
   const more = denials.length > 4 ? `, and ${denials.length - 4} more` : '';
   return [
-    `${seen.sinkBytes} bytes at the sink, ${seen.dials.length} dialled, ${seen.queries.length} look-ups outside`,
+    `${seen.sinkBytes} bytes at the sink, ${seen.dials.length} dialled, ${seen.queries.length} looked up outside`,
     denials.length === 0 ? 'no denial was needed' : `denied: ${denials.slice(0, 4).join('; ')}${more}`,
   ];
 }

@@ -90,6 +90,7 @@ export function reportPage(result: BatteryResult): string {
             found. Each attack has a twin: something allowed, from the same place, that had to arrive.
           </p>
           <p class="sum verdict ${passed ? 'passed' : 'failed'}">${passed ? 'Held' : 'FAILED'}: ${sum}</p>
+          <p class="soft">${scope(outcomes)}</p>
           <dl>${facts(about)}</dl>
           <h2>By class</h2>
           <table>
@@ -134,6 +135,12 @@ export function reportPage(result: BatteryResult): string {
     </html> `.text;
 }
 
+/** What the sum is of: rows that are not here were not tried here. */
+export function scope(outcomes: readonly Outcome[]): string {
+  const tried = outcomes.filter(({ verdict }) => verdict !== 'skipped').map(({ id }) => id);
+  return `${new Set(tried).size} rows of the catalogue were tried here. The others are tests only: docs/attack.md names each, with the test that tries it and why it is not here.`;
+}
+
 function facts(about: BatteryResult['about']): Markup[] {
   const rows = {
     host: about.host,
@@ -167,6 +174,8 @@ function classPart(name: AttackClass, outcomes: readonly Outcome[]): Markup {
       <tbody>
         ${outcomes
           .filter((outcome) => outcome.class === name)
+          // They ran in another order: what uses up a limit came last.
+          .toSorted((one, other) => one.id.localeCompare(other.id))
           .map(
             (outcome) =>
               html`<tr>

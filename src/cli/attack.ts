@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import type { Outcome } from '../attack/battery.ts';
 import { CLASSES, TIERS, type AttackCase, type Tier } from '../attack/case.ts';
 import { CASES } from '../attack/cases.ts';
-import { byClass, isPassed, reportPage, type BatteryResult } from '../attack/report.ts';
+import { byClass, isPassed, reportPage, scope, type BatteryResult } from '../attack/report.ts';
 import { runAttacks } from '../attack/run.ts';
 import type { Environment } from '../config/environment.ts';
 import { loadPolicy } from '../config/policy-file.ts';
@@ -90,6 +90,7 @@ function summary(result: BatteryResult): string {
     line('all', sums),
     '\n',
     ...checks,
+    `\n${scope(result.outcomes)}\n`,
     isPassed(result) ? `held, in ${result.about.seconds} s\n` : `FAILED, in ${result.about.seconds} s\n`,
   ].join('');
 }

@@ -33,6 +33,18 @@ test('skipped is counted and shown as skipped', () => {
   expect(reportPage(result(outcomes))).toMatch(/no python3[^]*– skipped/);
 });
 
+test('the page says how many rows its sum is of, skipped ones not among them, in the order of the catalogue', () => {
+  const outcomes = [
+    outcome({ id: 'NET-018' }),
+    outcome({ id: 'NET-004' }),
+    outcome({ id: 'NET-004', user: 'root' }),
+    outcome({ id: 'NET-020', verdict: 'skipped' }),
+  ];
+  const page = reportPage(result(outcomes));
+  expect(page).toContain('2 rows of the catalogue were tried here');
+  expect(page.match(/NET-\d{3}/g)).toEqual(['NET-004', 'NET-004', 'NET-018', 'NET-020']);
+});
+
 test('AUD-014 what a sandbox said is text in the report', () => {
   const evil = '<script>alert(1)</script><img src=x onerror=y>‮';
   const page = reportPage(result([outcome({ problems: [evil], seen: [evil], title: evil })]));
