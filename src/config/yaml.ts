@@ -100,7 +100,9 @@ function locate(found: {
   }
   const where = issue.path.length === 0 ? 'the file' : `"${issue.path.join('.')}"`;
   const missing = issue.code === 'invalid_type' && document.getIn(issue.path as string[]) === undefined;
-  const message = missing ? `${where} is missing` : `${where}: ${explain(issue)}`;
+  const message = missing
+    ? `${where} is missing`
+    : `${where}: ${explain(issue, document.getIn(issue.path as string[]))}`;
   return [{ ...position(document, issue.path, lines, false), message }];
 }
 
@@ -118,15 +120,23 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
   return below === undefined ? [] : keysAt(below, rest);
 }
 
-/** A union's own message says nothing; the branch that came closest says what to change. */
-function explain(issue: z.core.$ZodIssue): string {
+/** A union's own message says nothing; the branch that came closest says what to change. `written`: what is there. */
+function explain(issue: z.core.$ZodIssue, written: unknown): string {
+  if (issue.code === 'invalid_value' && typeof written === 'string') return oneOf(issue, written);
   if (issue.code !== 'invalid_union') return issue.message;
   const branches = issue.errors.filter((branch) => branch.length > 0);
   const deepest = branches.sort((a, b) => depth(b) - depth(a))[0];
   return (
-    deepest?.map((i) => (i.path.length > 0 ? `${i.path.join('.')}: ${i.message}` : i.message)).join('; ') ??
+    deepest?.map((i) => (i.path.length > 0 ? `${i.path.join('.')}: ${i.message}` : explain(i, written))).join('; ') ??
     issue.message
   );
+}
+
+/** A word that is not one of a list: the one that was meant, or all of them. */
+function oneOf(issue: z.core.$ZodIssueInvalidValue, written: string): string {
+  const words = issue.values.map(String);
+  const meant = nearest(written, words, 2);
+  return meant === undefined ? issue.message : `"${written}" is not known; did you mean "${meant}"?`;
 }
 
 function depth(issues: z.core.$ZodIssue[]): number {

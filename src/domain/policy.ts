@@ -21,7 +21,10 @@ const ByteSize = z.union([BYTES, z.string().meta({ pattern: SIZE.source })]).tra
 });
 
 const PRESETS = ['npm', 'pip', 'cargo', 'go', 'maven', 'apt', 'github'] as const;
-export const PresetName = z.enum(PRESETS);
+export const PresetName = z.enum(PRESETS, {
+  error: ({ input }) =>
+    typeof input === 'string' && input.includes('.') ? `a host is not a preset: write { host: ${input} }` : undefined,
+});
 export type PresetName = z.infer<typeof PresetName>;
 /** The presets that stand for package registries; `github` is the git proxy. */
 export const RegistryName = PresetName.exclude(['github']);
@@ -47,7 +50,7 @@ export const EgressRule = z.strictObject({
   host: HostPattern,
   ports: z.array(z.number().int().min(1).max(65535)).min(1).optional().describe('Default: 443 and 80.'),
   methods: z
-    .array(z.string().regex(/^[A-Z]{1,16}$/))
+    .array(z.string().regex(/^[A-Z]{1,16}$/, 'expected a method in capitals, such as GET'))
     .min(1)
     .optional()
     .describe('HTTP methods in capitals, such as GET. Default: all usual ones.'),

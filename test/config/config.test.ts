@@ -59,7 +59,10 @@ llm:
       `egress: { allow: [] }\nagents: { allowConfiguration: ['sha256:${'a'.repeat(64)}', 'sha256:abc'] }\n`,
       'policy.yml:2:107: "agents.allowConfiguration.1": expected sha256: and 64 hexadecimal digits',
     ],
-    ['egress: { allow: [npn] }\n', 'policy.yml:1:19: "egress.allow.0"'],
+    ['egress: { allow: [npn] }\n', 'policy.yml:1:19: "egress.allow.0": "npn" is not known; did you mean "npm"?'],
+    ['egress: { allow: [docs.example.com] }\n', 'write { host: docs.example.com }'],
+    ['egress: { allow: [] }\nsandbox: { diskMode: wached }\n', 'did you mean "watched"?'],
+    ['egress: { allow: [] }\nsandbox: { diskMode: other }\n', 'expected one of "watched"|"tmpfs"'],
     ['egress: { allow: [] }\nlimits: { maxCostUsd: -1 }\n', 'policy.yml:2:23: "limits.maxCostUsd"'],
     [
       'egress: { allow: [] }\nllm: { prices: { m: { inputPerMTok: free, outputPerMTok: 6 } } }\n',
