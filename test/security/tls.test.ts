@@ -15,6 +15,7 @@ import {
   hermetic,
   policyOf,
   PUBLIC,
+  Raw,
   tlsTo,
   type HelloOptions,
   type Hermetic,
@@ -556,6 +557,30 @@ describe('credentials of hosts', () => {
     const [event] = h.events.filter(({ decision }) => decision?.allow === false);
     expect(event).toBeDefined();
     expect(JSON.stringify(h.events)).not.toContain('hunter2-canary');
+  });
+
+  test('are for TLS only: over plain HTTP the same rule adds nothing', async () => {
+    await terminated([rule], { credentials: { REGISTRY: secret } });
+    h.internet.names.set('secure.test', [OTHER]);
+    await h.internet.serve(`${OTHER}:80`, (socket) => {
+      socket.once('data', (bytes: Buffer) => {
+        h.internet.keep(`${OTHER}:80`, bytes);
+        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi');
+      });
+    });
+    const { raw } = await connectTo(h.socketPath, 'secure.test:80');
+    raw.send(`GET /echo HTTP/1.1\r\n${H}Connection: close\r\n\r\n`);
+    expect(await raw.finish()).toMatch(/^HTTP\/1\.1 200 /);
+    const absolute = new Raw(h.socketPath);
+    absolute.send(`GET http://secure.test/echo HTTP/1.1\r\n${H}Connection: close\r\n\r\n`);
+    expect(await absolute.finish()).toMatch(/^HTTP\/1\.1 200 /);
+    const sink = h.internet.sink(`${OTHER}:80`).toString();
+    expect(sink.split('GET /echo')).toHaveLength(3);
+    expect(sink).not.toMatch(/authorization/i);
+    const secured = await tlsTo(h, 'secure.test');
+    secured.send(`GET /echo HTTP/1.1\r\n${H}Connection: close\r\n\r\n`);
+    await secured.finish();
+    expect(h.internet.sink(`${OTHER}:443`).toString()).toContain(`Authorization: ${secret}`);
   });
 
   test('are not told by the same host on another path either, and not packed', async () => {
