@@ -410,6 +410,34 @@ describe('NET-018 other protocols inside an allowed CONNECT', () => {
     expect(reasons()).toEqual(['not_tls']);
     await twin();
   });
+  test.each<[string, boolean, string, string]>([
+    ['absolute form to port 443', false, `http://${ALLOWED}:443/`, `${ALLOWED}:443`],
+    ['absolute form to a host that is passed through', true, `http://${ALLOWED}/`, ALLOWED],
+    ['a request in a tunnel that is passed through', true, '/', ALLOWED],
+  ])('plain HTTP where TLS belongs: %s', async (_name, passThrough, target, authority) => {
+    h = await hermetic({ rules: [{ host: ALLOWED, ...(passThrough ? { passThrough } : {}) }] });
+    await h.internet.echo(`${PUBLIC}:80`);
+    const raw = target === '/' ? (await connectTo(h.socketPath, `${ALLOWED}:80`)).raw : new Raw(h.socketPath);
+    raw.send(`GET ${target} HTTP/1.1\r\nHost: ${authority}\r\nConnection: close\r\n\r\n`);
+    await raw.finish();
+    expect(h.internet.sinkTotal()).toBe(0);
+    expect(reasons()).toEqual(['not_tls']);
+    const allowed = passThrough ? 443 : 80;
+    const tunnel = (await connectTo(h.socketPath, `${ALLOWED}:${allowed}`)).raw;
+    tunnel.send(passThrough ? clientHello() : `GET / HTTP/1.1\r\nHost: ${ALLOWED}\r\n\r\n`);
+    await expect.poll(() => h.internet.sink(`${PUBLIC}:${allowed}`).length).toBeGreaterThan(0);
+    tunnel.close();
+  });
+  test.each(['Content-Length: 5\r\n', 'Transfer-Encoding: chunked\r\n'])('CONNECT with a body: %j', async (framing) => {
+    h = await hermetic();
+    const { status } = await send(`CONNECT ${ALLOWED}:443 HTTP/1.1\r\n${framing}\r\nabcde`);
+    expect(status).toBe(400);
+    nothingOut();
+    expect(reasons()).toEqual(['malformed']);
+    expect((await send(`CONNECT ${ALLOWED}:443 HTTP/1.1\r\nContent-Length: 0\r\n\r\nabcde`)).status).toBe(200);
+    expect(reasons()).toEqual(['malformed', 'not_tls']);
+    await twin();
+  });
   test('a ClientHello of Tor names a host that nobody allowed', async () => {
     h = await hermetic();
     const { raw } = await connectTo(h.socketPath, `${ALLOWED}:443`);
