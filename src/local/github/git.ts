@@ -3,8 +3,8 @@
  * bare repositories (never a work tree, never hooks of the content), with a built environment.
  */
 import { spawn } from 'node:child_process';
-import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { parseCommits, type CommitInfo, LOG_FORMAT } from './git-format.ts';
 
 export const EMPTY_TREE = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
@@ -133,6 +133,10 @@ export async function createBare(dir: string, defaultBranch: string): Promise<vo
 
 /** All refs below `prefix` with the object they point at. */
 export async function listRefs(dir: string, prefix: string): Promise<Map<string, string>> {
+  if (prefix === 'refs/heads') {
+    const loose = await looseBranches(dir);
+    if (loose !== undefined) return loose;
+  }
   const lines = await text(dir, ['for-each-ref', '--format=%(objectname) %(refname)', prefix]);
   const refs = new Map<string, string>();
   for (const line of lines.split('\n')) {
@@ -149,6 +153,22 @@ export async function readRef(dir: string, ref: string): Promise<string | undefi
 
 const VERIFY = ['rev-parse', '--verify', '--quiet', '--end-of-options'];
 const BRANCH = /^refs\/heads\/[\w-]+(?:[./][\w-]+)*$/;
+
+/** All branches, where each has a file of its own: `undefined` when some are packed, or named as git has to judge. */
+async function looseBranches(dir: string): Promise<Map<string, string> | undefined> {
+  const packed = await stat(join(dir, 'packed-refs')).catch(() => undefined);
+  const found = await readdir(join(dir, 'refs/heads'), { recursive: true, withFileTypes: true }).catch(() => undefined);
+  if (packed !== undefined || found === undefined) return undefined;
+  const refs = new Map<string, string>();
+  for (const entry of found) {
+    if (entry.isDirectory()) continue;
+    const ref = relative(dir, join(entry.parentPath, entry.name));
+    const sha = await looseRef(dir, ref);
+    if (sha === undefined) return undefined;
+    refs.set(ref, sha);
+  }
+  return new Map([...refs].sort(([one], [other]) => (one < other ? -1 : 1)));
+}
 
 /** A branch that has a file of its own, without asking git: that file comes before any packed ref. */
 async function looseRef(dir: string, ref: string): Promise<string | undefined> {
