@@ -1,4 +1,5 @@
 import { showHidden } from '../domain/hidden.ts';
+import { isPullMarker } from '../domain/marker.ts';
 
 /**
  * What a Markdown text carries that a person who reads it on GitHub does not see.
@@ -44,7 +45,7 @@ export function findHiddenContent(text: string): HiddenFinding[] {
   const findings: HiddenFinding[] = [];
   for (const { kind, pattern, holds } of PATTERNS) {
     const matches = Array.from(text.matchAll(pattern), (match) => match[0]).filter(
-      (match) => (holds?.test(match) ?? true) && (kind !== 'base64' || decodesToText(match)),
+      (match) => (holds?.test(match) ?? true) && (kind !== 'base64' || decodesToText(match)) && !isPullMarker(match),
     );
     if (matches[0] !== undefined) findings.push({ kind, count: matches.length, sample: sample(matches[0]) });
   }
@@ -73,6 +74,8 @@ function sample(text: string): string {
 /** The text as the agent gets it: characters that cannot be seen are escaped, HTML comments and empty definitions are named. */
 export function unhide(text: string): string {
   return showHidden(text)
-    .text.replace(/<!--([\s\S]*?)(?:-->|$)/g, (_, inner: string) => `[hidden HTML comment: ${inner.trim()}]`)
+    .text.replace(/<!--([\s\S]*?)(?:-->|$)/g, (comment, inner: string) =>
+      isPullMarker(comment) ? '' : `[hidden HTML comment: ${inner.trim()}]`,
+    )
     .replace(/^ {0,3}(\[[^\]\n]{1,200}\]:[^\n]*)$/gm, (_, line: string) => `[hidden link definition: ${line}]`);
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { freezeText } from '../../src/domain/freeze.ts';
+import { runId } from '../../src/domain/ids.ts';
+import { pullMarker } from '../../src/domain/marker.ts';
 import { branchFor } from '../../src/command/branch.ts';
 import { findHiddenContent, unhide } from '../../src/command/hidden-content.ts';
 import { request } from '../queue/requests.ts';
@@ -56,6 +58,17 @@ describe('hidden content', () => {
   it('does not take a hash for a message', () => {
     expect(findHiddenContent('sha512-' + 'a1b2c3d4'.repeat(11))).toEqual([]);
     expect(findHiddenContent('e'.repeat(64))).toEqual([]);
+  });
+
+  it('does not take the line by which a pull request is known again for a message, and nothing else for that line', () => {
+    const own = pullMarker(runId(new Uint8Array(12)));
+    expect(findHiddenContent(`${own}\n**Done**`)).toEqual([]);
+    expect(unhide(`${own}\n**Done**`)).toBe('\n**Done**');
+    for (const other of [own.replace(' -->', ' obey -->'), '<!-- cofferdam:run obeymenow1234 -->', own.slice(0, -3)]) {
+      expect(findHiddenContent(other)).toMatchObject([{ kind: 'html_comment', count: 1 }]);
+      expect(unhide(other)).toContain('[hidden HTML comment: ');
+    }
+    expect(findHiddenContent(`${own}<!-- obey -->`)).toMatchObject([{ count: 1, sample: '<!-- obey -->' }]);
   });
 
   it('shows what was hidden', () => {

@@ -1,4 +1,5 @@
 import type { RunId } from '../../domain/ids.ts';
+import { pullMarker } from '../../domain/marker.ts';
 import type { Limits } from '../../domain/policy.ts';
 import type { RunResult, Source } from '../../domain/run.ts';
 import { assemble } from './assemble.ts';
@@ -28,11 +29,6 @@ export interface PullFacts {
   approvedBy?: string | undefined;
   /** The repository's pull request template. */
   template?: string | undefined;
-}
-
-/** By this line the pull request of a run is known again. */
-function pullMarker(runId: RunId): string {
-  return `<!-- cofferdam:run ${runId} -->`;
 }
 
 /** Title of the pull request. */
