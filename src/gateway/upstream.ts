@@ -1,7 +1,7 @@
 /** Connections to one host for the requests of one tunnel: one at a time, the one that was dialled for CONNECT first. */
 import { Agent } from 'node:http';
 import type { Socket } from 'node:net';
-import { deny, type Decision } from '../domain/decision.ts';
+import { deny, UPSTREAM, type Decision } from '../domain/decision.ts';
 import type { Dialer, Target } from './dialer.ts';
 import { CertificateInvalid, openHandshake } from './tls/handshake.ts';
 import type { Trust } from './tls/trust.ts';
@@ -80,6 +80,6 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 }
 
 function refuse(error: unknown): never {
-  if (error instanceof CertificateInvalid) throw new Refused(deny('upstream', error.reason), error.message);
-  throw new Refused(deny('upstream', 'dial_failed'));
+  if (error instanceof CertificateInvalid) throw new Refused(deny(UPSTREAM, error.reason), error.message);
+  throw new Refused(deny(UPSTREAM, 'dial_failed'));
 }

@@ -6,7 +6,7 @@ import MarkdownIt, { type StateInline } from 'markdown-it';
 import { escaped, Markup } from './html.ts';
 
 /** Attribute-free and harmless when left open: the box around a body closes them. */
-const ALLOWED_TAG = /^<(\/?)(details|summary|br|sub|sup|kbd)[ \t]*\/?>/i;
+const ALLOWED_TAG = /^<(\/?)(details|summary|br|code|sub|sup|kbd)[ \t]*\/?>/i;
 const COMMENT = /^<!--[\s\S]*?-->/;
 
 type InlineRule = (state: StateInline, silent: boolean) => boolean;
