@@ -189,11 +189,15 @@ describe('the repository file', () => {
     ['{ host: a.b.docs.example.com, methods: [GET] }', false],
     ['{ host: "*.a.docs.example.com", methods: [GET] }', false],
     ['{ host: "*.docs.example.com", methods: [GET] }', true],
+    ['{ host: narrow.test }', false],
+    ['{ host: narrow.test, paths: [/v1/**] }', true],
+    ['{ host: narrow.test, paths: [/v1/**, /v2/**] }', false],
+    ['{ host: narrow.test, paths: ["/**"] }', false],
     ['pip', true],
     ['npm', false],
   ])('may add %s only within mayAdd: %s', (entry, allowed) => {
     const loaded = parsePolicy(
-      'egress: { allow: [], mayAdd: [pip, { host: "*.docs.example.com", methods: [GET] }] }',
+      'egress: { allow: [], mayAdd: [pip, { host: "*.docs.example.com", methods: [GET] }, { host: narrow.test, paths: [/v1/**] }] }',
       'p',
     );
     const file = parseRepositoryFile(`egress: { allow: [${entry}] }`);

@@ -124,6 +124,13 @@ test('a service of the gateway takes no second Host and no other, and records bo
   expect(await raw.finish()).toMatch(/^HTTP\/1\.1 200 /);
 });
 
+test('the gateway’s own services have one port', async () => {
+  h = await hermetic();
+  expect((await connectTo(h.socketPath, 'gateway.cofferdam.internal:443')).status).toBe(403);
+  expect(denials(h.events, 'port_not_allowed')).toHaveLength(1);
+  expect((await connectTo(h.socketPath, 'gateway.cofferdam.internal:80')).status).toBe(200);
+});
+
 test('repeated denials are one event each and exact counts', async () => {
   h = await hermetic({ limits: { distinctDenials: 3 } });
   for (let turn = 0; turn < 5; turn += 1) await get(h.socketPath, nameUrl('evil.test'));

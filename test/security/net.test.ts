@@ -531,6 +531,38 @@ test('NET-030 a large upload ends at the byte limit of the host, and of the run'
   expect(reasons()).toEqual(['bytes_limit', 'bytes_limit']);
 });
 
+test('NET-030 hosts that are each below their limit share the limit of the run', async () => {
+  h = await hermetic({
+    rules: [
+      { host: ALLOWED, passThrough: true },
+      { host: 'two.test', passThrough: true },
+    ],
+    limits: { bytesOutPerHost: 100_000, bytesOutTotal: 110_000 },
+  });
+  h.internet.names.set('two.test', ['93.184.216.35']);
+  await h.internet.echo('93.184.216.35:443');
+  const one = (await connectTo(h.socketPath, `${ALLOWED}:443`)).raw;
+  one.send(clientHello()).send(Buffer.alloc(90_000));
+  await expect.poll(() => h.internet.sinkTotal()).toBeGreaterThan(90_000);
+  expect(reasons()).toEqual([]);
+  const two = (await connectTo(h.socketPath, 'two.test:443')).raw;
+  two.send(clientHello({ names: ['two.test'] }));
+  for (let turn = 0; turn < 9; turn += 1) two.send(Buffer.alloc(10_000));
+  await two.finish();
+  expect(h.internet.sinkTotal()).toBeLessThanOrEqual(110_000);
+  expect(reasons()).toEqual(['bytes_limit']);
+  one.close();
+});
+
+test('a head without an end is refused by its size, long before its time', async () => {
+  h = await hermetic({ limits: { headMs: 60_000 } });
+  const raw = new Raw(h.socketPath).send(`CONNECT ${ALLOWED}:443 HTTP/1.1\r\nX: ${'y'.repeat(20_000)}`);
+  expect(await raw.finish()).toMatch(/^HTTP\/1\.1 413 /);
+  expect(reasons()).toEqual(['too_large']);
+  nothingOut();
+  await twin();
+});
+
 describe('NET-032 fail closed', () => {
   test('an empty allow list', async () => {
     h = await hermetic({ rules: [] });

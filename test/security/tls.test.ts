@@ -674,6 +674,15 @@ describe('WebSocket', () => {
   });
 });
 
+test('a kept-alive connection that nobody uses ends after its time, without a denial', async () => {
+  await terminated([{ host: 'secure.test' }], { limits: { idleMs: 300 } });
+  const raw = await tlsTo(h, 'secure.test');
+  raw.send(REQUEST);
+  await raw.finish();
+  expect(raw.received.toString('latin1')).toMatch(/^HTTP\/1\.1 200 [^]*hello/);
+  expect(reasons()).toEqual([]);
+});
+
 test('WebSocket bytes count, and the limit is an event', async () => {
   h = await hermetic({ rules: [{ host: 'secure.test', upgrade: true }], limits: { bytesOutPerHost: 2_000 } });
   const secureContext = await (await h.internet.authority()).contextFor('secure.test');
