@@ -19,6 +19,7 @@ const LONGEST = [
   'security/aud-kernel',
   'e2e/compose',
   'e2e/run',
+  'security/tls-clients',
   'security/res',
 ].map((name) => `/test/${name}.test.ts`);
 

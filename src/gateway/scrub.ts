@@ -56,7 +56,7 @@ function withoutCoding(headers: readonly string[]): string[] {
 }
 
 /** The forms in which a credential may come back: itself, without its scheme, and what Basic hides. */
-export function secretForms(value: string): string[] {
+function secretForms(value: string): string[] {
   const bare = value.replace(/^\S+\s+/, '');
   const decoded = /^basic\s/i.test(value) ? Buffer.from(bare, 'base64').toString('latin1') : '';
   const password = decoded.slice(decoded.indexOf(':') + 1);
@@ -73,7 +73,7 @@ export function scrubText(text: string, forms: readonly string[]): string {
 }
 
 /** Replaces every form with stars, over the borders of pieces, too. */
-export class ScrubStream extends Transform {
+class ScrubStream extends Transform {
   readonly #forms: Buffer[];
   readonly #keep: number;
   #tail: Buffer = Buffer.alloc(0);
