@@ -101,15 +101,20 @@ export class Raw {
 
   /** Waits until the condition holds or the peer ended; rejects after ten seconds. */
   async until(condition: (received: Buffer) => boolean): Promise<Buffer> {
+    const waited = { late: false };
     const deadline = setTimeout(() => {
-      this.socket.destroy(new Error('waited too long'));
+      waited.late = true;
+      this.socket.destroy();
+      this.#wake();
     }, 10_000);
-    while (!condition(this.received) && !this.ended) {
+    while (!waited.late && !condition(this.received) && !this.ended) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
     clearTimeout(deadline);
+    // Its own end would look like the peer's.
+    if (waited.late) throw new Error('waited too long');
     return this.received;
   }
 
