@@ -13,6 +13,7 @@ export interface BatteryResult {
     runId: string;
     auditFile: string;
     policy: string;
+    policyDigest: string;
     image: string;
     versions: Record<string, string>;
     seconds: number;
@@ -147,7 +148,7 @@ function facts(about: BatteryResult['about']): Markup[] {
     date: about.date,
     ...about.versions,
     image: about.image,
-    policy: about.policy,
+    policy: `${about.policy}, ${about.policyDigest}`,
     run: about.runId,
     record: about.auditFile,
     took: `${about.seconds} s`,

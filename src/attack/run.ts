@@ -80,6 +80,7 @@ export async function runAttacks(options: {
       runId: stage.runId,
       auditFile: stage.auditFile,
       policy: policy.source,
+      policyDigest: policy.digest,
       image: stage.image,
       versions: { ...stage.versions, 'record of processes': whole ? 'whole' : 'with gaps' },
       seconds: Math.round((Date.now() - started) / 1000),

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import type { RunOptions } from '../cli/run.ts';
 import { loadEnvironmentFile, readEnvironment, type Environment } from '../config/environment.ts';
 import { CofferdamError, errorRow } from '../domain/errors.ts';
+import { VERSION } from '../domain/version.ts';
 
 /** `--env K=V`, repeated. */
 function collectEnv(pair: string, all: Record<string, string>): Record<string, string> {
@@ -135,7 +136,7 @@ function build(): Command {
   const program = new Command('cofferdam');
   program
     .description('Runs coding agents in gVisor sandboxes with an allowlisted way out and hard limits of time and cost.')
-    .version('0.1.0')
+    .version(VERSION)
     .enablePositionalOptions()
     .showHelpAfterError('(see --help)')
     .exitOverride();

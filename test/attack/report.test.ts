@@ -14,7 +14,17 @@ function outcome(change: Partial<Outcome>): Outcome {
 }
 
 function result(outcomes: Outcome[], ok = true): BatteryResult {
-  const about = { host: 'h', date: 'd', runId: 'r', auditFile: 'a', policy: 'p', image: 'i', versions: {}, seconds: 1 };
+  const about = {
+    host: 'h',
+    date: 'd',
+    runId: 'r',
+    auditFile: 'a',
+    policy: 'p',
+    policyDigest: 'sha256:0',
+    image: 'i',
+    versions: {},
+    seconds: 1,
+  };
   return { outcomes, checks: [{ name: 'record', ok, observed: 'o' }], about };
 }
 

@@ -39,6 +39,8 @@ describe('cofferdam attack', () => {
     expect(ended.stderr).toMatch(/✓ NET-001 agent/);
     const page = await readFile(report, 'utf8');
     expect(page).not.toMatch(/<script|https?:\/\/|src=|href=/);
+    expect(page).toMatch(/<dt>cofferdam<\/dt>\s*<dd>\d+\.\d+\.\d+<\/dd>/);
+    expect(page).toMatch(/<dt>policy<\/dt>\s*<dd>[^<]+, sha256:[0-9a-f]{64}<\/dd>/);
     for (const id of ids.split(',')) expect(page).toContain(`<td>${id}</td>`);
     expect(await incomplete(join(p.dir, 'data'))).toEqual([]);
   });

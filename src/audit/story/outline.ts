@@ -255,7 +255,9 @@ function manifestOf(data: unknown): ManifestFact {
       ['Sandbox image', textAt(data, 'image')],
       ['Price table', textAt(data, 'prices', 'hash')],
     ]),
-    versions: pairs(['runsc', 'docker', 'git', 'node'].map((name) => [name, textAt(data, 'versions', name)])),
+    versions: pairs(
+      ['cofferdam', 'runsc', 'docker', 'git', 'node'].map((name) => [name, textAt(data, 'versions', name)]),
+    ),
     texts: listAt(data, 'origin', 'input')
       .slice(0, 200)
       .map((text) => ({

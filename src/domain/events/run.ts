@@ -37,7 +37,7 @@ export const RUN_EVENTS = {
         'Where it was asked for: delivery, thread, texts with their hashes and edit times',
       ),
       requester: z.strictObject({ login: Id, id: z.number().int() }).nullable().optional(),
-      versions: Whole.describe('runsc, Docker, git and Node'),
+      versions: Whole.describe('Cofferdam, runsc, Docker, git and Node'),
       image: Id.describe("The image's digest"),
       prices: z.strictObject({ date: Id, hash: Sha256 }).nullable(),
       operatorPolicy: Sha256.optional().describe("Of the operator's policy file"),

@@ -1,4 +1,5 @@
 import { CofferdamError } from '../../domain/errors.ts';
+import { VERSION } from '../../domain/version.ts';
 import { clearWork, ensureMachineDirectory, machinePaths } from './directory.ts';
 import type { MachinePaths } from './directory.ts';
 import { dockerAt, socketOf } from './docker.ts';
@@ -35,7 +36,7 @@ export interface Machine {
   registryPrivate: boolean;
   /** Whether Docker is our private one. */
   privateDocker: boolean;
-  versions: { runsc: string; docker: string; git: string; node: string };
+  versions: { cofferdam: string; runsc: string; docker: string; git: string; node: string };
   /** Gives the private Docker back; the last one to do so stops it. */
   release(): Promise<void>;
 }
@@ -226,6 +227,7 @@ async function describe(options: {
     registryPrivate,
     privateDocker: docker.isPrivate,
     versions: {
+      cofferdam: VERSION,
       runsc: docker.runsc,
       docker: engine.Version,
       git: git.stdout.trim().replace(/^git version /, ''),
