@@ -6,7 +6,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { parseQuery } from '../../src/sandbox/portal/dns-message.ts';
 import { respond, serveDns } from '../../src/sandbox/portal/dns.ts';
 import type { DnsServer } from '../../src/sandbox/portal/dns.ts';
-import { createNames } from '../../src/sandbox/portal/names.ts';
+import { createNames, type Names } from '../../src/sandbox/portal/names.ts';
+
+type Allotted = Awaited<ReturnType<Names['lookup']>>;
 
 const asked: string[] = [];
 const names = createNames({
@@ -174,7 +176,49 @@ describe('the portal’s sockets', () => {
       expect(dnsPacket.decode(reply).answers).toEqual([expect.objectContaining({ data: '198.18.0.7' })]);
     }
   });
+
+  it('DNS-010 has a bound on questions in hand, above which none is answered, and one again below it', async () => {
+    let inHand = 0;
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const lookup = async (): Promise<Allotted> => {
+      inHand += 1;
+      await held;
+      return { address: '198.18.0.7', ttl: 60 };
+    };
+    server = await serveDns({ names: { lookup, nameOf: () => undefined }, port: 0, hosts: ['127.0.0.1'] });
+    const { port } = server;
+    const flood = dgram.createSocket('udp4');
+    try {
+      for (let sent = 0; inHand < 512; sent += 1) {
+        flood.send(query(`n${sent}.allowed.test`), port, '127.0.0.1');
+        // So few at once that the socket loses none.
+        if (sent % 16 === 15) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      expect(await overTcp(port)).toBe(0);
+      expect(inHand).toBe(512);
+      release();
+      await new Promise((resolve) => flood.once('message', resolve));
+      await expect.poll(() => overTcp(port)).toBeGreaterThan(0);
+    } finally {
+      release();
+      flood.close();
+    }
+  });
 });
+
+/** Bytes that came back on a connection of its own before an answer was whole or the portal closed it. */
+function overTcp(port: number): Promise<number> {
+  const message = query('allowed.test');
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () => {
+      socket.write(Buffer.concat([Buffer.from([0, message.length]), message]));
+    });
+    socket.on('error', () => undefined);
+    socket.once('close', () => resolve(socket.bytesRead));
+    socket.once('data', () => socket.destroy());
+  });
+}
 
 describe('names', () => {
   it('asks once for a name that many ask for, and again when its time is over', async () => {
