@@ -87,6 +87,13 @@ describe('a stapled answer', () => {
   test.each(['TLSv1.2', 'TLSv1.3'] as const)('that says revoked ends the connection, %s', (version) =>
     refused({ staple: pki.staple(plain, 'revoked'), version }, 'certificate_revoked', /revoked/),
   );
+  test('that says revoked does so also where the issuer is the trusted authority itself, which the host does not send', async () => {
+    const certified = pki.host(HOST, '', pki.root);
+    const staple = (status: 'good' | 'revoked'): Buffer => pki.staple(certified, status, { issuer: pki.root });
+    await refused({ certified, staple: staple('revoked') }, 'certificate_revoked', /revoked/);
+    await h?.close();
+    await allowed({ certified, staple: staple('good') });
+  });
   test.each([
     ['good', pki.staple(plain, 'good')],
     ['absent', null],
