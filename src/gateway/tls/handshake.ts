@@ -80,18 +80,23 @@ export class CertificateInvalid extends Error {
   }
 }
 
+/** Never throws: what cannot be read is refused. */
 function refusedByStaple(secured: TLSSocket, staple: Buffer | null): CertificateInvalid | undefined {
-  if (staple !== null && staple.length > 0) {
+  try {
     // Asked for before the other form: Node answers nothing to this call after that one.
-    const { raw, issuerCertificate } = secured.getPeerCertificate(true);
-    const verdict = judgeStaple(staple, { certificate: raw, issuer: issuerCertificate.raw }, Date.now());
+    const chain = staple === null ? undefined : secured.getPeerCertificate(true);
+    const certificate = chain?.raw ?? secured.getPeerX509Certificate()?.raw;
+    if (certificate === undefined) throw new Error('there is none');
+    const verdict =
+      staple === null || chain === undefined
+        ? 'none'
+        : judgeStaple(staple, { certificate, issuer: chain.issuerCertificate.raw }, Date.now());
     if (verdict === 'revoked')
       return new CertificateInvalid('its authority says that the certificate was revoked', true);
-    if (verdict === 'good') return undefined;
-    return mustStaple(raw) ? new CertificateInvalid(UNSTAPLED, false) : undefined;
+    return verdict === 'none' && mustStaple(certificate) ? new CertificateInvalid(UNSTAPLED, false) : undefined;
+  } catch (cause) {
+    return new CertificateInvalid('the certificate cannot be read', false, cause);
   }
-  const certificate = secured.getPeerX509Certificate()?.raw;
-  return certificate === undefined || mustStaple(certificate) ? new CertificateInvalid(UNSTAPLED, false) : undefined;
 }
 
 const UNSTAPLED =
