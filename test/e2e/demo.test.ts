@@ -99,7 +99,7 @@ describe('cofferdam demo', () => {
     expect(line).toMatchObject({ ok: true, runs: [{ state: 'succeeded' }, { state: 'succeeded' }] });
     expect(line['pull']).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/acme\/kettle\/pull\/2$/);
     expect(line['checkRun']).toMatch(/\/runs\/\d+$/);
-    expect(Object.keys(line['versions'] as object).sort()).toEqual(['docker', 'git', 'node', 'runsc']);
+    expect(Object.keys(line['versions'] as object).sort()).toEqual(['cofferdam', 'docker', 'git', 'node', 'runsc']);
     for (const run of line['runs'] as Record<string, unknown>[]) {
       expect(run['auditVerified']).toBe(true);
       expect(run['costUsd']).toBeGreaterThan(0);
