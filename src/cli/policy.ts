@@ -10,11 +10,11 @@ import { dataDirectory, installationId } from '../main/host.ts';
 import { createKernelRecorder } from '../main/kernel-client.ts';
 import { knownRegistries } from '../main/registries.ts';
 import { GATEWAY_LIMITS } from '../gateway/limits.ts';
-import { judgeLabel } from '../gateway/names.ts';
 import {
   DEFAULT_METHODS,
   DEFAULT_PORTS,
   judgeConnect,
+  judgeLabel,
   judgeName,
   judgeRequest,
   type ConnectVerdict,
@@ -67,7 +67,9 @@ export async function policyTestCommand(
 /** What a wildcard may stand for is bound; how many names it may is a matter of the run. */
 function limited(policy: EgressPolicy, verdict: ConnectVerdict, host: string): ConnectVerdict {
   const decision =
-    verdict.decision.allow && judgeName(policy, host).wildcard ? judgeLabel(host, GATEWAY_LIMITS) : verdict.decision;
+    verdict.decision.allow && judgeName(policy, host).wildcard
+      ? judgeLabel(host, GATEWAY_LIMITS.wildcardLabel)
+      : verdict.decision;
   return decision.allow ? verdict : { ...verdict, decision };
 }
 

@@ -1,7 +1,7 @@
 /** Names of one run and the addresses that stand for them inside the sandbox. Nothing is looked up here. */
 import { allow, BUILT_IN, deny, type Decision } from '../domain/decision.ts';
 import type { EgressPolicy } from '../domain/policy.ts';
-import { INTERNAL_SUFFIX, judgeName } from '../policy/egress/decide.ts';
+import { INTERNAL_SUFFIX, judgeLabel, judgeName } from '../policy/egress/decide.ts';
 import { canonicalHost } from '../policy/egress/host.ts';
 import type { GatewayLimits } from './limits.ts';
 import { printable, type Recorder } from './recorder.ts';
@@ -41,12 +41,6 @@ const RECORDS: Readonly<Record<number, string>> = {
   257: 'CAA',
 };
 
-/** May a wildcard stand for the first label of this name? A long one is a message to whoever answers for the domain. */
-export function judgeLabel(host: string, limits: Pick<GatewayLimits, 'wildcardLabel'>): Decision {
-  const tooLong = (host.split('.')[0]?.length ?? 0) > limits.wildcardLabel;
-  return tooLong ? deny('limit: wildcardLabel', 'name_limit') : allow('names');
-}
-
 export function createNames(options: {
   policy: EgressPolicy;
   limits: Pick<GatewayLimits, 'names' | 'wildcardNames' | 'wildcardLabel'>;
@@ -62,7 +56,7 @@ export function createNames(options: {
   function admit(host: string, wildcard: boolean): Decision {
     if (!wildcard || wildcards.has(host)) return allow('names');
     if (wildcards.size >= limits.wildcardNames) return deny('limit: wildcardNames', 'name_limit');
-    const label = judgeLabel(host, limits);
+    const label = judgeLabel(host, limits.wildcardLabel);
     if (!label.allow) return label;
     wildcards.add(host);
     return allow('names');

@@ -37,6 +37,12 @@ export function isServedMethod(method: string): boolean {
   return SERVED_METHODS.has(method);
 }
 
+/** May a wildcard stand for the first label of this name? A long one is a message to whoever answers for the domain. */
+export function judgeLabel(host: string, maxLength: number): Decision {
+  const tooLong = (host.split('.')[0]?.length ?? 0) > maxLength;
+  return tooLong ? deny('limit: wildcardLabel', 'name_limit') : allow('names');
+}
+
 /** How a rule is named in events and reports: where it came from and its host. */
 export function ruleName(rule: PolicyRule): string {
   return `${rule.source}: ${rule.host}`;
