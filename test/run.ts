@@ -1,15 +1,15 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, stripVTControlCharacters } from 'node:util';
-import { z } from 'zod';
+import { parseArgs } from 'node:util';
 import { CofferdamError, errorRow } from '../src/domain/errors.ts';
 import { machineEnvironment } from '../src/local/machine/main.ts';
 import { prepareMachine } from '../src/local/machine/machine.ts';
 import type { Machine } from '../src/local/machine/machine.ts';
 import { progressLines } from '../src/local/machine/progress.ts';
+import { REPORT_VARIABLE, TestReport } from './report.ts';
 
 /*
  * `npm test`: prepares this machine and runs every check on it, whether or not an earlier one failed: those with sandboxes,
@@ -18,6 +18,7 @@ import { progressLines } from '../src/local/machine/progress.ts';
  */
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const REPORTER = fileURLToPath(new URL('report.ts', import.meta.url));
 
 interface Counts {
   passed: number;
@@ -42,7 +43,7 @@ interface Stage {
 interface Result extends Counts {
   name: string;
   seconds: number;
-  /** Each failed test, or file that did not load, with the beginning of its reason; none for a stage that is not vitest. */
+  /** What failed and the beginning of why; none for a stage that is not vitest. */
   failures?: readonly string[];
 }
 
@@ -52,32 +53,6 @@ interface Scene {
   reports: string;
   signal: AbortSignal;
 }
-
-/** The part of vitest's JSON report that is read here. */
-type VitestReport = z.infer<typeof VitestReport>;
-const VitestReport = z.object({
-  numPassedTests: z.int().nonnegative(),
-  numPendingTests: z.int().nonnegative(),
-  numTodoTests: z.int().nonnegative(),
-  testResults: z.array(
-    z.object({
-      name: z.string(),
-      status: z.string(),
-      message: z.string().optional(),
-      assertionResults: z.array(
-        z.object({
-          fullName: z.string(),
-          status: z.string(),
-          failureMessages: z.array(z.string()).nullish(),
-        }),
-      ),
-    }),
-  ),
-});
-
-/** As much of the reason as tells one failure from another. */
-const LINES_OF_A_FAILURE = 6;
-const COLUMNS_OF_A_FAILURE = 200;
 
 const PASSED: Counts = { passed: 1, failed: 0, skipped: 0 };
 const FAILED: Counts = { passed: 0, failed: 1, skipped: 0 };
@@ -134,37 +109,16 @@ function runProgram(
   });
 }
 
-/** The failed tests of a report, and its files that failed without one, each with the first lines of why. */
-function failuresOf({ testResults }: VitestReport): string[] {
-  const excerpt = (reason: string) =>
-    stripVTControlCharacters(reason)
-      .split('\n')
-      .filter((line) => line.trim() !== '' && !line.includes('/node_modules/'))
-      .slice(0, LINES_OF_A_FAILURE)
-      .map((line) => `\n      ${line.slice(0, COLUMNS_OF_A_FAILURE)}`)
-      .join('');
-  return testResults.flatMap(({ name, status, message = '', assertionResults }) => {
-    const file = relative(ROOT, name);
-    const failed = assertionResults.filter((test) => test.status === 'failed');
-    if (failed.length === 0 && status === 'failed') return [`${file}${excerpt(message)}`];
-    return failed.map((test) => `${file}: ${test.fullName}${excerpt((test.failureMessages ?? []).join('\n'))}`);
-  });
-}
-
-/**
- * What a run of vitest counts as. One that fails without a failed test or file (an error outside of any test, no report)
- * counts as one failed.
- */
-function countTests(code: number, report: VitestReport | undefined): Counts & Pick<Result, 'failures'> {
+/** What a run of vitest counts as. One that fails and names nothing (it ended without a report) counts as one failed. */
+function countTests(code: number, report: TestReport | undefined): Counts & Pick<Result, 'failures'> {
   if (report === undefined) return FAILED;
-  const failures = failuresOf(report);
-  const failed = failures.length === 0 && code !== 0 ? 1 : failures.length;
-  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests, failures };
+  const { passed, skipped, failures } = report;
+  return { passed, failed: failures.length === 0 && code !== 0 ? 1 : failures.length, skipped, failures };
 }
 
-async function readReport(file: string): Promise<VitestReport | undefined> {
+async function readReport(file: string): Promise<TestReport | undefined> {
   try {
-    return VitestReport.parse(JSON.parse(await readFile(file, 'utf8')));
+    return TestReport.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
     say(`no report from vitest: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
@@ -176,8 +130,9 @@ async function runStage(stage: Stage, scene: Scene, show: boolean): Promise<Resu
   if (show) say(title);
   const started = performance.now();
   const report = join(scene.reports, `${stage.name}.json`);
-  const extra = stage.counts ? ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`] : [];
-  const { code, said } = await runProgram([...stage.command, ...extra], { ...scene, show });
+  const extra = stage.counts ? ['--reporter=default', `--reporter=${REPORTER}`] : [];
+  const env = { ...scene.env, [REPORT_VARIABLE]: report };
+  const { code, said } = await runProgram([...stage.command, ...extra], { ...scene, env, show });
   if (!show) say(`${title}\n${said}`);
   const seconds = (performance.now() - started) / 1000;
   if (!stage.counts) return { name: stage.name, seconds, ...(code === 0 ? PASSED : FAILED) };

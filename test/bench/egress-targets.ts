@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePort } from '../../src/local/free-port.ts';
 import { debianArchives, hostRelease, sourceLines } from '../../src/local/machine/sources.ts';
 import { unpackPackages } from '../../src/local/machine/unpack.ts';
 import { createMemoryLedger } from '../../src/run/ledger.ts';
 import { startGateway } from './gateway.ts';
 import { memoryOf, secondsOf } from './measure.ts';
-import { freePort, startProgram } from './programs.ts';
+import { startProgram } from './programs.ts';
 import type { Program } from './programs.ts';
 
 /** The host that everything is fetched from. */

@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePort } from '../../src/local/free-port.ts';
 import { freezePrices, operatorRow } from '../../src/policy/llm/prices.ts';
 import type { Ledger } from '../../src/run/ledger.ts';
 import { startGateway } from './gateway.ts';
 import { memoryOf } from './measure.ts';
-import { freePort, startProgram } from './programs.ts';
+import { startProgram } from './programs.ts';
 
 /** Something that a model call can go through. */
 export interface Target {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../src/local/free-port.ts';
 import { startStandIn, type StandIn } from '../../src/local/github/stand-in.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
 import { machinePaths } from '../../src/local/machine/directory.ts';
@@ -170,12 +171,4 @@ llm:
   models: ["claude-*"]
 limits: { maxCostUsd: 2, timeoutMinutes: 10 }
 `;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { setupCommand } from '../../src/cli/setup.ts';
 import { readEnvironment } from '../../src/config/environment.ts';
 import { createGitHub } from '../../src/github/github.ts';
+import { freePort } from '../../src/local/free-port.ts';
 import { startStandIn, type StandIn } from '../../src/local/github/stand-in.ts';
 import { runCommand } from '../../src/local/machine/process.ts';
 import { eventually } from '../queue/redis-server.ts';
@@ -279,13 +279,4 @@ function pass(...names: string[]): Record<string, string> {
   return Object.fromEntries(
     names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  probe.listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../src/local/free-port.ts';
 import { gatewayClient } from '../../src/sandbox/portal/gateway.ts';
 import { createNames } from '../../src/sandbox/portal/names.ts';
 import { serveRelay } from '../../src/sandbox/portal/relay.ts';
@@ -30,14 +31,6 @@ async function start(options: { maxConnections?: number } = {}): Promise<{ port:
   const proxyPort = await freePort();
   relay = await serveRelay({ gateway: client, names, ports: [0], proxyPort, ...options });
   return { port: relay.ports[0] ?? 0, proxy: proxyPort };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  return port;
 }
 
 async function exchange(host: string, port: number, send: string): Promise<string> {

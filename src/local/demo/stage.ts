@@ -1,14 +1,13 @@
 import { spawn } from 'node:child_process';
 import { openSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
+import { freePort } from '../free-port.ts';
 import type { RepositoryHandle } from '../github/repository-handle.ts';
 import { startStandIn, type StandIn } from '../github/stand-in.ts';
 import type { Script } from '../provider/script.ts';
@@ -136,17 +135,6 @@ limits: ${options.limits ?? '{ maxCostUsd: 2, timeoutMinutes: 10 }'}
 agent: ${options.agent ?? 'opencode'}
 ${options.policy ?? ''}
 `;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => {
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 /** `cofferdam <command>` as a process. */
