@@ -16,6 +16,9 @@ export interface PrivateRedis {
   stop(): Promise<void>;
 }
 
+/** A busy disk delays the first append-only file; one that cannot start ends by itself. */
+const ANSWERS_MS = 60_000;
+
 /** The server's settings, as arguments: no TCP port, nothing evicted, and on disk only what was asked for. */
 function redisArguments(directory: string, appendOnly: boolean): string[] {
   const settings: Record<string, string> = {
@@ -86,7 +89,7 @@ export async function startRedis(options: {
 }
 
 async function answersPing(socket: string, signal?: AbortSignal): Promise<boolean> {
-  const limit = AbortSignal.any([AbortSignal.timeout(20_000), ...(signal === undefined ? [] : [signal])]);
+  const limit = AbortSignal.any([AbortSignal.timeout(ANSWERS_MS), ...(signal === undefined ? [] : [signal])]);
   while (!limit.aborted) {
     const client = new Redis(socket, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
     client.on('error', () => undefined);
