@@ -10,8 +10,12 @@ import { AGENT, TOOLBOX, WORKSPACE } from './layout.ts';
 
 /** Exit code of a command that was ended for its time, as `timeout` gives it. */
 const TIMED_OUT = 124;
+/** Exit code of a command that was ended by KILL, as a sandbox that ends does it to all of them. */
+const KILLED = 137;
 /** How long the polite way of ending a command may take before the next one is tried. */
 const END_MS = 10_000;
+/** Docker tells that the commands of a sandbox have ended before it tells that the sandbox has. */
+const GONE_MS = 10_000;
 /** Docker knows an exit code a moment after the streams have ended. */
 const EXIT_MS = 20_000;
 
@@ -55,7 +59,9 @@ export async function execute(context: ExecContext, options: ExecOptions): Promi
     if (outcome === 'aborted') throw cancelled();
     return { exitCode: TIMED_OUT, timedOut: true };
   }
-  return { exitCode: await exitCode(context, exec.id), timedOut: false };
+  const code = await exitCode(context, exec.id);
+  if (code === KILLED) await outlived(context);
+  return { exitCode: code, timedOut: false };
 }
 
 function cancelled(): CofferdamError {
@@ -152,11 +158,24 @@ function quietly(argv: string[], user: string): ExecSpec {
   return { argv, user, env: [], cwd: '/', stdin: false };
 }
 
-async function runQuietly(context: ExecContext, spec: ExecSpec): Promise<void> {
+/** Resolves with the id by which Docker knows its exit code; nothing when it could not be started. */
+async function runQuietly(context: ExecContext, spec: ExecSpec): Promise<string | undefined> {
   const exec = await context.docker.exec(context.id, spec).catch(() => undefined);
-  if (exec === undefined) return;
+  if (exec === undefined) return undefined;
   exec.stream.on('error', () => undefined);
   await demultiplex(exec.stream, {}).catch(() => undefined);
+  return exec.id;
+}
+
+/** Returns when a command was ended alone: in a sandbox that lives another one runs. Errors: as {@link execute}'s, when it was taken along. */
+async function outlived(context: ExecContext): Promise<void> {
+  const { gone } = context;
+  const another = runQuietly(context, quietly([TOOLBOX.busybox, 'true'], '0:0'))
+    .then(async (id) => id !== undefined && (await exitCode(context, id)) === 0)
+    .catch(() => false);
+  const soon = () => delay(GONE_MS, false, { signal: gone }).catch(() => false);
+  if ((await Promise.race([another, soon()])) || (await soon())) return;
+  gone.throwIfAborted();
 }
 
 async function exitCode(context: ExecContext, execId: string): Promise<number> {

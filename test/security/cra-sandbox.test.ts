@@ -52,8 +52,13 @@ describe('a sandbox ends', () => {
 
   it('CRA-005 when its portal is killed: with the reason portal_lost, and no way out before', async () => {
     const sandbox = await bench.create();
+    const working = Array.from({ length: 4 }, () => shell(sandbox, 'sleep 1000').catch((error: unknown) => error));
+    // The twin: a command that is killed alone has its exit code.
+    expect(await shell(sandbox, 'kill -KILL $$')).toMatchObject({ exitCode: 137, timedOut: false });
     void shell(sandbox, 'kill -KILL 2; sleep 30', 'root').catch(() => undefined);
     expect((await sandbox.ended).reason).toBe('portal_lost');
+    // Docker gives each of them an exit code as if it had been killed alone.
+    for (const lost of await Promise.all(working)) expect(lost).toMatchObject({ code: 'sandbox' });
     await sandbox.destroy();
     await isGone(sandbox.id);
   });
