@@ -33,12 +33,32 @@ export async function endLostRun(
     await publisherFor(parts, record.request).finish({ result });
     return result.state;
   }
+  const cleared = { containers, openReservations: calls, charged: amount };
+  const seal = await endRecord(audit, { record, why, result, cleared }).finally(() => audit.close());
+  await publisherFor(parts, record.request).finish({
+    result: { ...result, auditFile: audit.file, auditHead: seal.head },
+    seal,
+  });
+  return result.state;
+}
+
+/** The last lines of the record, and its seal. */
+async function endRecord(
+  audit: AuditLog,
+  ended: {
+    record: RunRecord;
+    why: 'worker_lost' | 'cancelled';
+    result: RunResult;
+    cleared: Record<string, unknown>;
+  },
+): ReturnType<AuditLog['seal']> {
+  const { record, why, result, cleared } = ended;
   const unknown = await unfinished(audit.file);
   await audit.append({
     zone: 'worker',
     type: 'run.recover',
     data: {
-      ...{ why, worker: record.worker, step: record.step, containers, openReservations: calls, charged: amount },
+      ...{ why, worker: record.worker, step: record.step, ...cleared },
       unknown: unknown.slice(0, MAX_UNKNOWN),
       unknownCount: unknown.length,
     },
@@ -50,13 +70,7 @@ export async function endLostRun(
     data: { state, reason: result.reason ?? null, usage: { ...usage }, error: error ?? null },
   });
   const subject = { repository: `${record.request.repo.owner}/${record.request.repo.name}` };
-  const seal = await audit.seal({ ...subject, commit: head ?? null, pull: pull?.number ?? null });
-  await audit.close();
-  await publisherFor(parts, record.request).finish({
-    result: { ...result, auditFile: audit.file, auditHead: seal.head },
-    seal,
-  });
-  return result.state;
+  return audit.seal({ ...subject, commit: head ?? null, pull: pull?.number ?? null });
 }
 
 /** The run's record, to go on with; null when there is none, or none that can be gone on with: people are told all the same. */

@@ -53,6 +53,20 @@ export async function executeCommand(
   signal: AbortSignal,
 ): Promise<CommandResult> {
   const audit = await ports.openAudit(job.runId);
+  try {
+    return await recordedCommand({ ports, job, audit, signal });
+  } finally {
+    await audit.close();
+  }
+}
+
+async function recordedCommand(options: {
+  ports: Pick<RunPorts, 'gateways' | 'sandboxes'>;
+  job: CommandJob;
+  audit: AuditLog;
+  signal: AbortSignal;
+}): Promise<CommandResult> {
+  const { ports, job, audit, signal } = options;
   const progress: Progress = {};
   try {
     await runInside(ports, job, audit, progress, signal);
@@ -71,7 +85,6 @@ export async function executeCommand(
     data: { ...ended, reason: reason ?? null, usage: { ...usage }, error: error ?? null },
   });
   const seal = await audit.seal({ command: job.argv[0] ?? '' });
-  await audit.close();
   return {
     ...ended,
     ...(reason === undefined ? {} : { reason }),

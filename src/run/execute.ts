@@ -190,6 +190,8 @@ async function deliver(
     delete notes.verified;
   }
   if (stopped && !keeps(run.signal)) {
+    // Also after a limit: that nothing is delivered is the person's word then.
+    notes.reason = 'stopped';
     delete notes.harvest;
     return;
   }
@@ -202,12 +204,13 @@ async function deliver(
       harvest,
       result,
       audit,
-      signal: stopped ? AbortSignal.timeout(SALVAGE_MS) : signal,
+      // A stop that keeps may come in the middle of it; after a limit, verification may have taken all the time there was.
+      signal: notes.reason === undefined ? unlessKept(run.signal, signal) : AbortSignal.timeout(SALVAGE_MS),
     }),
   );
 }
 
-/** Verification. One that is cut off by a stop says nothing about the work. */
+/** Verification. One that is cut off by a stop, or by the end of the time after a limit, says nothing about the work. */
 async function check(run: Run, plan: RunPlan, harvest: Harvest, signal: AbortSignal): Promise<void> {
   const { ports, job, audit, report, notes } = run;
   try {
@@ -225,7 +228,7 @@ async function check(run: Run, plan: RunPlan, harvest: Harvest, signal: AbortSig
     notes.verification = verification.facts;
     notes.verified = verification.ok;
   } catch (thrown) {
-    if (!run.signal.aborted) throw thrown;
+    if (!run.signal.aborted && !signal.aborted) throw thrown;
   }
 }
 

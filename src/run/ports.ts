@@ -172,7 +172,7 @@ export interface SandboxReceipt {
 
 export interface Sandbox {
   readonly id: string;
-  /** Resolves when the container ends without `destroy`, with the reason. */
+  /** Resolves with the reason when the container ends, or is being ended, without `destroy`: before any command fails because of it. */
   readonly ended: Promise<{ reason: EndReason | 'exited'; message: string }>;
   /** gVisor banner, blocked name, raw address, metadata address, foreign resolver, second socket. */
   selfTest(signal: AbortSignal): Promise<SandboxReceipt>;

@@ -48,29 +48,28 @@ export async function verify(options: {
     gateway: enclosure.gateway,
     sandbox: enclosure.sandbox,
   });
-  await clone(enclosure, { repository, commit: harvest.commit, signal: watch.signal });
-  await setUp(enclosure, spec, watch.signal);
   const facts: CommandFact[] = [];
-  for (const command of spec.verify) {
-    const fact = await runCommand({
-      enclosure,
-      command,
-      env: spec.env,
-      timeoutMs: spec.limits.timeoutMs,
-      ...(spec.limits.timeoutMs < spec.limits.stepMs ? { limit: "the run's time" } : {}),
-      signal: watch.signal,
-    });
+  const note = async (fact: CommandFact): Promise<void> => {
     facts.push(fact);
     await audit.append({ zone: 'worker', type: 'verify.command', data: { ...fact } });
-    if (watch.signal.aborted) {
-      facts.push({
-        command: '(verification)',
-        exitCode: -1,
-        durationMs: 0,
-        tail: `ended early: ${watch.reason() ?? 'stopped'}`,
-      });
-      break;
+  };
+  let current = '(verification)';
+  try {
+    await clone(enclosure, { repository, commit: harvest.commit, signal: watch.signal });
+    await setUp(enclosure, spec, watch.signal);
+    for (current of spec.verify) {
+      watch.signal.throwIfAborted();
+      const timeoutMs = spec.limits.timeoutMs;
+      const limit = timeoutMs < spec.limits.stepMs ? { limit: "the run's time" } : {};
+      await note(
+        await runCommand({ enclosure, command: current, env: spec.env, timeoutMs, ...limit, signal: watch.signal }),
+      );
     }
+  } catch (thrown) {
+    const reason = watch.reason();
+    if (reason === undefined || options.signal.aborted) throw thrown;
+    // A limit that strikes makes the command that it cuts off fail: the work is there, and was not shown to be good.
+    await note({ command: current, exitCode: -1, durationMs: 0, tail: `ended early: ${reason}` });
   }
   return { facts, ok: facts.every((fact) => fact.exitCode === 0) };
 }

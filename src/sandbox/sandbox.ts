@@ -66,20 +66,22 @@ export async function openSandbox(parts: SandboxParts): Promise<DockerSandbox> {
   let destroyed: Promise<void> | undefined;
 
   const exited = waitForExit(docker, id, watching.signal).catch((): Exit => ({ known: false }));
-  /** The first cause wins; the container is ended from outside, and what waits for it is told when it is. */
+  /** The first cause wins. Who waits for it is told before the commands are: they fail because of it. */
+  const settle = (first: End): void => {
+    cause = first;
+    ended.resolve(first);
+    gone.abort(goneError(first));
+  };
   const end = (reason: End['reason'], message: string): void => {
     if (cause !== undefined || destroyed !== undefined) return;
-    cause = { reason, message };
     log?.warn({ runId: options.runId, container: id, reason, detail: message }, 'ending a sandbox');
-    gone.abort(goneError(cause));
-    void killContainer({ docker, id, exited }).then(() => ended.resolve({ reason, message }));
+    settle({ reason, message });
+    void killContainer({ docker, id, exited });
   };
   void exited.then((exit) => {
     if (cause !== undefined || destroyed !== undefined) return;
-    cause = parts.oom.aborted ? { reason: 'oom', message: 'out of memory' } : endOf(exit);
-    gone.abort(goneError(cause));
+    settle(parts.oom.aborted ? { reason: 'oom', message: 'out of memory' } : endOf(exit));
     watching.abort();
-    ended.resolve(cause);
   });
   void record.lost.then((why) => end('record_lost', why));
   const view = await watch({ parts, end, signal: watching.signal });

@@ -88,6 +88,8 @@ describe('an audit file whose writer is gone', () => {
     await writeFile(options.file, 'not an event\n');
     await expect(AuditFile.resume(options)).rejects.toMatchObject({ code: 'audit' });
     await truncate(options.file, 4);
-    expect((await AuditFile.resume(options))?.head()).toMatch(/^sha256:/);
+    const log = await AuditFile.resume(options);
+    expect(log?.head()).toMatch(/^sha256:/);
+    await log?.close();
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { CofferdamError } from '../../src/domain/errors.ts';
 import { Digest } from '../../src/domain/ids.ts';
 import { execute } from '../../src/run/execute.ts';
@@ -14,6 +14,15 @@ const idle = (): AbortSignal => new AbortController().signal;
 const endless: NonNullable<Scene['agent']> = (signal) =>
   new Promise((resolve) => {
     signal.addEventListener('abort', () => resolve({ stop: 'cancelled', summary: '' }), { once: true });
+  });
+
+const done = () => Promise.resolve({ exitCode: 0, timedOut: false });
+
+/** A command that goes on until it is ended, as a sandbox's does. */
+const cutOff: NonNullable<Scene['exec']> = ({ signal }) =>
+  new Promise((_, reject) => {
+    const cancelled = new CofferdamError('cancelled', 'sandbox.exec', 'the command was cancelled');
+    signal?.addEventListener('abort', () => reject(cancelled), { once: true });
   });
 
 describe('execute', () => {
@@ -348,6 +357,87 @@ describe('execute', () => {
     };
     expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason: 'stopped' });
     expect([w.published.length, w.open.size]).toEqual([published, 0]);
+  });
+
+  it.each([
+    [true, 'succeeded', 1],
+    [false, 'cancelled', 0],
+  ])('a stop in the middle of the publication, keep %s: %s', async (keep, state, published) => {
+    const stop = new AbortController();
+    const w = world();
+    const { publisher } = w.ports;
+    w.ports.publisher = {
+      ...publisher,
+      publish: (options) => {
+        stop.abort({ keep });
+        options.signal.throwIfAborted();
+        return publisher.publish(options);
+      },
+    };
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state });
+    expect([w.published.length, w.open.size]).toEqual([published, 0]);
+  });
+
+  it.each([
+    [true, 'partial', 'max_cost', 1],
+    [false, 'cancelled', 'stopped', 0],
+  ])('a stop while what is there at a cap is verified, keep %s: %s', async (keep, state, reason, published) => {
+    const stop = new AbortController();
+    const w = world({
+      caps: 'max_cost',
+      agent: endless,
+      exec: (options) => {
+        if (options.argv[2] === 'npm test') stop.abort({ keep });
+        return Promise.resolve({ exitCode: 0, timedOut: false });
+      },
+    });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason });
+    expect(w.published).toHaveLength(published);
+  });
+
+  it('work that is there at a cap is delivered, though verification takes all the time there is', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const timeout = vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(new Error('time is up')), ms);
+      return controller.signal;
+    });
+    try {
+      const late: boolean[] = [];
+      const hour = 3_600_000;
+      const w = world({
+        spec: { limits: { ...SPEC.limits, timeoutMs: hour, stepMs: hour } },
+        caps: 'max_cost',
+        agent: endless,
+        exec: (options) => (options.argv[2] === 'npm test' ? cutOff(options) : done()),
+      });
+      const { publisher } = w.ports;
+      w.ports.publisher = {
+        ...publisher,
+        publish: (options) => (late.push(options.signal.aborted), publisher.publish(options)),
+      };
+      const running = execute(w.ports, JOB, idle());
+      await vi.waitFor(() => expect(w.execs.some((argv) => argv[2] === 'npm test')).toBe(true));
+      await vi.advanceTimersByTimeAsync(10 * 60_000);
+      expect(await running).toMatchObject({ state: 'partial', reason: 'max_cost', verification: [] });
+      expect(late).toEqual([false]);
+    } finally {
+      timeout.mockRestore();
+      vi.useRealTimers();
+    }
+  });
+
+  it('a verification that takes too long is one that failed, and the work is delivered', async () => {
+    const w = world({
+      spec: { limits: { ...SPEC.limits, stepMs: 30 } },
+      exec: (options) => (options.argv[2] === 'npm test' ? cutOff(options) : done()),
+    });
+    expect(await execute(w.ports, JOB, idle())).toMatchObject({
+      state: 'verify_failed',
+      verification: [{ command: 'npm test', exitCode: -1, tail: 'ended early: timeout' }],
+    });
+    expect([w.published.length, w.open.size]).toEqual([1, 0]);
+    expect(w.audit.filter(({ type }) => type === 'verify.command')).toMatchObject([{ data: { command: 'npm test' } }]);
   });
 
   it.each([true, false])('a stop ends the gateway at once unless the work is kept (%s)', async (keep) => {

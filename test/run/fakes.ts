@@ -131,10 +131,10 @@ export function world(scene: Scene = {}): World {
   let count = 0;
   let reach: (reason: EndReason) => void = () => undefined;
   const capped = new Promise<EndReason>((resolve) => (reach = resolve));
-  const gateway = (name: string, looks = 0): Gateway => ({
+  const gateway = (name: string, llm: boolean, looks = 0): Gateway => ({
     socketDir: '/nowhere',
     closed: never(),
-    capped,
+    capped: llm ? capped : never(),
     refreshEgress: () => Promise.resolve(),
     egress: () => (looks++ === 0 ? [SELF_TEST] : [SELF_TEST, REACHED]),
     usage: () => ({ cost: 10, turns: 1, inputTokens: 1, outputTokens: 1 }),
@@ -185,10 +185,10 @@ export function world(scene: Scene = {}): World {
       },
     },
     gateways: {
-      open: () => {
+      open: ({ llm }) => {
         fail('gateway');
         count += 1;
-        return Promise.resolve(gateway(acquire(`gateway-${count}`)));
+        return Promise.resolve(gateway(acquire(`gateway-${count}`), llm));
       },
     },
     sandboxes: {

@@ -75,13 +75,18 @@ describe('disk', () => {
   it('RES-003 a sandbox that fills the disk ends with reason disk', async () => {
     const sandbox = await bench.create({ settings: { disk: '256MiB', memory: '2GiB' } });
     expect(sandbox.view.disk).toBe('watched');
-    const filled = shell(sandbox, fill + '; sleep 60').catch((error: unknown) => error);
-    const { reason, message } = await sandbox.ended;
+    const told: string[] = [];
+    const filled = shell(sandbox, fill + '; sleep 60')
+      .catch((error: unknown) => error)
+      .finally(() => told.push('the command'));
+    const { reason, message } = await sandbox.ended.finally(() => told.push('the sandbox'));
     expect({ reason, message }).toMatchObject({
       reason: 'disk',
       message: expect.stringContaining('256 MiB') as string,
     });
     expect(await filled).toMatchObject({ code: 'disk' });
+    // Whoever asks why the command failed finds the reason there.
+    expect(told).toEqual(['the sandbox', 'the command']);
     await neighbourWorks();
     await sandbox.destroy();
   });
