@@ -37,6 +37,9 @@ class LongestFirst extends BaseSequencer {
 // (Docker with gVisor, whole runs) waits half of its time, so it runs two.
 const patient = { testTimeout: 300_000, hookTimeout: 300_000 };
 
+/** What is waited for comes on a busy machine, too: vitest's own second is none. */
+const expectation = { poll: { timeout: 60_000 } };
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
@@ -48,6 +51,7 @@ export default defineConfig({
           exclude: ['test/integration/**', 'test/security/**', 'test/e2e/**'],
           // Some start the product, and two other lanes run beside them.
           testTimeout: 120_000,
+          expect: expectation,
         },
       },
       {
@@ -58,10 +62,11 @@ export default defineConfig({
           // A test that starts sandboxes and is not in their lane finds no Docker, instead of sharing it with the other one's tests.
           env: { DOCKER_HOST: 'unix:///nowhere/docker.sock' },
           fileParallelism: false,
+          expect: expectation,
           ...patient,
         },
       },
-      { test: { name: 'sandbox', include: SANDBOX, maxWorkers: 2, ...patient } },
+      { test: { name: 'sandbox', include: SANDBOX, maxWorkers: 2, expect: expectation, ...patient } },
     ],
   },
 });

@@ -18,8 +18,6 @@ export interface HostsOptions {
   redis: Redis;
   prefix: string;
   log: Logger;
-  beatMs?: number;
-  believedMs?: number;
 }
 
 export interface Hosts {
@@ -39,7 +37,7 @@ export function hostQueue(host: string): string {
 }
 
 export function createHosts(options: HostsOptions): Hosts {
-  const { redis, prefix, log, beatMs = BEAT_MS, believedMs = BELIEVED_MS } = options;
+  const { redis, prefix, log } = options;
   const queues = new Map<string, Queue>();
   const lifeKey = (host: string): string => `${prefix}:host:${host}`;
 
@@ -53,13 +51,13 @@ export function createHosts(options: HostsOptions): Hosts {
   }
 
   async function alive(host: string): Promise<boolean> {
-    return (await redis.zcount(lifeKey(host), Date.now() - believedMs, '+inf')) > 0;
+    return (await redis.zcount(lifeKey(host), Date.now() - BELIEVED_MS, '+inf')) > 0;
   }
 
   return {
     async present(host, worker) {
       const beat = async (): Promise<void> => {
-        await redis.zremrangebyscore(lifeKey(host), '-inf', Date.now() - 10 * believedMs);
+        await redis.zremrangebyscore(lifeKey(host), '-inf', Date.now() - 10 * BELIEVED_MS);
         await redis.zadd(lifeKey(host), Date.now(), worker);
       };
       await beat();
@@ -67,7 +65,7 @@ export function createHosts(options: HostsOptions): Hosts {
         beat().catch((thrown: unknown) => {
           log.warn({ kind: thrown instanceof Error ? thrown.name : 'unknown' }, 'no sign of life');
         });
-      }, beatMs);
+      }, BEAT_MS);
       return {
         async [Symbol.asyncDispose]() {
           clearInterval(timer);

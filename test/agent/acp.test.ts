@@ -184,8 +184,8 @@ describe('an early end', () => {
     const agent = rawAgent(({ update }) => {
       update(textChunk('thinking'));
     });
-    const { outcome } = await hold(agent, { timeouts: { idle: 80, cancel: 10 } });
-    expect(outcome).toEqual({ stop: 'idle', error: 'no message from the agent for 80 ms', summary: 'thinking' });
+    const { outcome } = await hold(agent, { timeouts: { idle: 1_000, cancel: 10 } });
+    expect(outcome).toEqual({ stop: 'idle', error: 'no message from the agent for 1000 ms', summary: 'thinking' });
   });
 
   test('lost: it exits at once', async () => {

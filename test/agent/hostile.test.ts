@@ -47,7 +47,7 @@ describe('hostile bytes', () => {
         JSON.stringify({ jsonrpc: '2.0', id: promptId, result: { stopReason: 'end_turn', _meta: 'x'.repeat(1e7) } }),
       );
     });
-    expect((await hold(agent, { timeouts: { idle: 300, cancel: 10 } })).outcome).toMatchObject({
+    expect((await hold(agent, { timeouts: { idle: 3_000, cancel: 10 } })).outcome).toMatchObject({
       stop: 'idle',
       dropped: 1,
     });

@@ -99,14 +99,14 @@ export class Raw {
     return this;
   }
 
-  /** Waits until the condition holds or the peer ended; rejects after ten seconds. */
+  /** Waits until the condition holds or the peer ended; rejects after a minute. */
   async until(condition: (received: Buffer) => boolean): Promise<Buffer> {
     const waited = { late: false };
     const deadline = setTimeout(() => {
       waited.late = true;
       this.socket.destroy();
       this.#wake();
-    }, 10_000);
+    }, 60_000);
     while (!waited.late && !condition(this.received) && !this.ended) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

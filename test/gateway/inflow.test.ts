@@ -67,7 +67,7 @@ describe('bytes of a tunnel that nobody reads', () => {
     const socket = await tunnelTo((upstream) => upstream.once('data', () => upstream.end(sent)));
     expect(await hashOf(socket, () => undefined)).toBe(wanted);
     socket.destroy();
-    await vi.waitFor(() => expect(h.events.map((event) => event.type)).toContain('egress.end'));
+    await expect.poll(() => h.events.map((event) => event.type)).toContain('egress.end');
     const { data } = h.events.find((event) => event.type === 'egress.end') ?? {};
     expect(data).toMatchObject({ bytesIn: sent.length, bytesOut: greeted.length, end: 'ended' });
   });

@@ -36,6 +36,8 @@ export interface Lane {
   events: LlmEvent[];
   /** Spent and reserved by the run. */
   standing(): Promise<{ spent: number; reserved: number }>;
+  /** How many clients are connected. */
+  connections(): Promise<number>;
   /** Resolves once no call is under way and all are settled. */
   quiet(): Promise<void>;
   stop(): Promise<void>;
@@ -117,6 +119,10 @@ export async function openLane(options: LaneOptions = {}): Promise<Lane> {
     ledger,
     ...lists,
     standing: async () => (await ledger.spent(payer)).run,
+    connections: () =>
+      new Promise((resolve, reject) => {
+        server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+      }),
     quiet: async () => {
       while (handler.active() > 0 || open.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     },

@@ -308,7 +308,7 @@ test('a stream that goes silent is given up', async () => {
   const baseUrl = await upstream((_req, res) => {
     res.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: {}\n\n');
   });
-  const at = await lane({ baseUrl, limits: { idleMs: 50 } });
+  const at = await lane({ baseUrl, limits: { idleMs: 1_000 } });
   await expect((await call(at, 'anthropic', true)).text()).rejects.toThrow();
   await at.quiet();
   expect(at.settlements).toMatchObject([{ outcome: 'reserved' }]);
@@ -495,16 +495,25 @@ test('an unknown provider is named with those that are known', async () => {
 });
 
 test('more calls at once than allowed are asked to wait', async () => {
-  const at = await lane({ limits: { maxConcurrent: 2 }, reply: { text: 'x', fault: { delayMs: 100 } } });
-  const answers = await Promise.all(Array.from({ length: 4 }, () => call(at, 'anthropic', false)));
-  expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429]);
+  const statuses: number[] = [];
+  const at = await lane({
+    limits: { maxConcurrent: 2 },
+    // The first two go on until the others have been turned away.
+    reply: async () => {
+      await expect.poll(() => statuses.slice(0, 2)).toEqual([429, 429]);
+      return { text: 'x' };
+    },
+  });
+  const one = async (): Promise<unknown> => statuses.push((await call(at, 'anthropic', false)).status);
+  await Promise.all(Array.from({ length: 4 }, one));
+  expect(statuses).toEqual([429, 429, 200, 200]);
   await agrees(at);
 });
 
 test('an answer that is through is not broken off when its end cannot be settled', async () => {
   const at = await lane({ ask: (port) => ({ ...port, settle: () => Promise.reject(new Error('gone')) }) });
   expect(await (await call(at, 'anthropic', true)).text()).toContain('message_stop');
-  await vi.waitFor(() => expect(at.events).toMatchObject([{ data: { problem: 'internal' } }]));
+  await expect.poll(() => at.events).toMatchObject([{ data: { problem: 'internal' } }]);
 });
 
 test('a client that left while the worker was asked costs nothing', async () => {
@@ -526,7 +535,7 @@ test('a client that left while the worker was asked costs nothing', async () => 
   leave.abort();
   await expect(left).rejects.toThrow();
   // The gateway learns of it with the closed connection.
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await expect.poll(() => at.connections()).toBe(0);
   answer();
   await at.quiet();
   expect(at.provider.calls).toEqual([]);

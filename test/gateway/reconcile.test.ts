@@ -31,7 +31,7 @@ test('AUD-015 connections that are open when the run ends have their bytes in th
 });
 
 test('AUD-015 a connection that takes nothing has an end that says why', async () => {
-  const h = await hermetic({ limits: { helloMs: 300 } });
+  const h = await hermetic({ limits: { helloMs: 2_000 } });
   const { raw: silent } = await connectTo(h.socketPath, `${ALLOWED}:443`);
   await silent.finish();
   const { raw: gone } = await connectTo(h.socketPath, `${ALLOWED}:443`);

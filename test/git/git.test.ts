@@ -91,9 +91,13 @@ describe('a git process', () => {
   });
 });
 
-/** A process that ended but was not waited for has an empty command line. */
+/** A process that ended but was not waited for is none. */
 function alive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'utf8') !== '';
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 async function until(condition: () => boolean): Promise<void> {

@@ -107,7 +107,7 @@ export async function install(
   const audited: AuditedDecision[] = [];
   const begun: RunRequest[] = [];
   const memory = memoryAudit();
-  const hosts = createHosts({ redis, prefix: 'c', log, beatMs: 50, believedMs: 1_000 });
+  const hosts = createHosts({ redis, prefix: 'c', log });
   const held = placed(createHeldResults({ dataDir: join(here.dir, 'data') }), { records, host: 'first' });
   const publisherOf = (request: RunRequest, approvedBy?: Actor): GitHubPublisher =>
     createPublisher({

@@ -6,7 +6,7 @@ import { finalState } from '../../src/run/outcome.ts';
 import { JOB, SPEC, world, type Scene } from './fakes.ts';
 
 /** Time is up soon. */
-const SHORT: Scene['spec'] = { limits: { ...SPEC.limits, timeoutMs: 30 } };
+const SHORT: Scene['spec'] = { limits: { ...SPEC.limits, timeoutMs: 500 } };
 
 const idle = (): AbortSignal => new AbortController().signal;
 
@@ -24,6 +24,14 @@ const cutOff: NonNullable<Scene['exec']> = ({ signal }) =>
     const cancelled = new CofferdamError('cancelled', 'sandbox.exec', 'the command was cancelled');
     signal?.addEventListener('abort', () => reject(cancelled), { once: true });
   });
+
+/** Its like, whose run is stopped once it works. */
+function stopped(stop: AbortController, reason?: unknown): NonNullable<Scene['agent']> {
+  return (signal) => {
+    setImmediate(() => stop.abort(reason));
+    return endless(signal);
+  };
+}
 
 describe('execute', () => {
   it('walks all steps in order, delivers, and leaves nothing open', async () => {
@@ -299,10 +307,8 @@ describe('execute', () => {
 
   it('a stop from outside ends the run, and nothing is left', async () => {
     const stop = new AbortController();
-    const w = world({ agent: endless, changed: false });
-    const running = execute(w.ports, JOB, stop.signal);
-    setTimeout(() => stop.abort(), 20);
-    expect(await running).toMatchObject({ state: 'cancelled', reason: 'stopped' });
+    const w = world({ agent: stopped(stop), changed: false });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state: 'cancelled', reason: 'stopped' });
     expect([...w.open]).toEqual([]);
   });
 
@@ -311,10 +317,8 @@ describe('execute', () => {
     ['a stop that keeps', 'partial', { keep: true }, 1],
   ])('%s of an agent with work: %s', async (_name, state, reason, published) => {
     const stop = new AbortController();
-    const w = world({ agent: endless });
-    const running = execute(w.ports, JOB, stop.signal);
-    setTimeout(() => stop.abort(reason), 20);
-    expect(await running).toMatchObject({ state, reason: 'stopped' });
+    const w = world({ agent: stopped(stop, reason) });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason: 'stopped' });
     expect(w.published).toHaveLength(published);
     expect(w.steps.some(({ step }) => step === 'harvest')).toBe(published > 0);
     expect([...w.open]).toEqual([]);
@@ -442,13 +446,11 @@ describe('execute', () => {
 
   it.each([true, false])('a stop ends the gateway at once unless the work is kept (%s)', async (keep) => {
     const stop = new AbortController();
-    const w = world({ agent: endless });
+    const w = world({ agent: stopped(stop, { keep }) });
     const { gateways } = w.ports;
     let gateway: AbortSignal | undefined;
     w.ports.gateways = { open: (options) => ((gateway ??= options.signal), gateways.open(options)) };
-    const running = execute(w.ports, JOB, stop.signal);
-    setTimeout(() => stop.abort({ keep }), 20);
-    await running;
+    await execute(w.ports, JOB, stop.signal);
     expect(gateway?.aborted).toBe(!keep);
   });
 

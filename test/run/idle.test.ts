@@ -1,5 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { CofferdamError } from '../../src/domain/errors.ts';
 import type { RunSpec } from '../../src/domain/run.ts';
 import type { Enclosure } from '../../src/run/enclosure.ts';
@@ -41,10 +40,16 @@ async function plain(box: Enclosure, signal = new AbortController().signal): Pro
 }
 
 describe('an agent that is a plain command', () => {
+  // A process that others keep from the processors is silent, too: here only the test moves the clock.
+  beforeEach(() => vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] }));
+  afterEach(() => vi.useRealTimers());
+  const pass = (ms: number): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+
   test('is ended when it neither prints nor asks the model', async () => {
     const outcome = await plain(
       enclosure((options) => {
         options.stdout?.write('begun');
+        void pass(2 * IDLE_MS);
         return untilAborted(options);
       }),
     );
@@ -57,7 +62,7 @@ describe('an agent that is a plain command', () => {
       enclosure(async ({ stdout, signal }) => {
         for (let i = 0; i < 8; i++) {
           stdout?.write('.');
-          await delay(IDLE_MS / 5);
+          await pass(IDLE_MS / 5);
         }
         return { exitCode: signal?.aborted === true ? 1 : 0, timedOut: false };
       }),
@@ -70,7 +75,7 @@ describe('an agent that is a plain command', () => {
     const outcome = await plain(
       enclosure(
         async ({ signal }) => {
-          for (; turns < 8; turns++) await delay(IDLE_MS / 5);
+          for (; turns < 8; turns++) await pass(IDLE_MS / 5);
           return { exitCode: signal?.aborted === true ? 1 : 0, timedOut: false };
         },
         () => turns,

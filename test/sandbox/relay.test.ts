@@ -79,7 +79,7 @@ describe('the portal’s relay', () => {
         await once(socket, 'close');
       }),
     );
-    expect(await exchange('127.0.0.7', port, 'x')).toBe('hello\nx');
+    await expect.poll(() => exchange('127.0.0.7', port, 'x')).toBe('hello\nx');
   });
 
   it('passes a proxy’s clients on as they are', async () => {

@@ -675,7 +675,7 @@ describe('WebSocket', () => {
 });
 
 test('a kept-alive connection that nobody uses ends after its time, without a denial', async () => {
-  await terminated([{ host: 'secure.test' }], { limits: { idleMs: 300 } });
+  await terminated([{ host: 'secure.test' }], { limits: { idleMs: 2_000 } });
   const raw = await tlsTo(h, 'secure.test');
   raw.send(REQUEST);
   await raw.finish();
