@@ -34,9 +34,9 @@ const OP = 'main.kernelRecorder';
 const BIND_MS = 10_000;
 /** A collector that reads the records of others first, on a busy machine. */
 const EXPECT_MS = 30_000;
-/** What the end of a record may take: the last report, and the collector's answers. */
-const LAST_MS = 5_000;
-const ANSWER_MS = 5_000;
+/** What the end of a record may take: the last report, and the collector's answers, on a busy machine, too. */
+const LAST_MS = 15_000;
+const ANSWER_MS = 30_000;
 
 interface Live {
   options: RecordOptions;

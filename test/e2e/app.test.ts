@@ -146,6 +146,7 @@ describe('the GitHub App, from the label to the pull request', () => {
     repository.comment(issue.number, { body: '/agent do it now', author: PEOPLE.reader });
     const second = repository.comments(issue.number).at(-1);
     await standIn.waitFor(() => repository.reactions({ commentId: second?.id ?? 0 })[0], WAIT);
+    await standIn.waitFor(() => repository.reactions({ commentId: asked.id })[0], WAIT);
     const answers = repository.comments(issue.number).filter((one) => one.author === standIn.app.bot);
     expect(answers).toHaveLength(1);
     expect(answers[0]?.body).toContain('write access');

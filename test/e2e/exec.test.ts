@@ -65,7 +65,7 @@ describe('cofferdam exec', () => {
       '--',
       'bash',
       '-c',
-      'curl -sS --max-time 5 https://denied.example.com; curl -sS --max-time 5 https://9.9.9.9; true',
+      'curl -sS --max-time 60 https://denied.example.com; curl -sS --max-time 60 https://9.9.9.9; true',
     ]);
     expect(ended.code).toBe(0);
     const egress = lastLine(ended)['egress'] as { host: string; port: number; allow: boolean }[];
@@ -80,7 +80,7 @@ describe('cofferdam exec', () => {
     );
     const canary = `Bearer canary-${Math.random().toString(36).slice(2)}`;
     const look =
-      'env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; grep -rsI canary- /run /etc /home /opt/cofferdam/portal; curl -sS -m 5 -v https://npm.corp.invalid/; echo looked';
+      'env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; grep -rsI canary- /run /etc /home /opt/cofferdam/portal; curl -sS -m 60 -v https://npm.corp.invalid/; echo looked';
     const ended = await p.run(['exec', '--json', '--user', 'root', '--policy', file, '--', 'bash', '-c', look], {
       env: { CORP_NPM: canary },
     });
@@ -105,7 +105,7 @@ describe('cofferdam exec', () => {
       '--',
       'bash',
       '-c',
-      'npm install --no-audit --no-fund ms@2.1.3 >/dev/null 2>&1; cat node_modules/ms/package.json | grep version; curl -sS --max-time 5 https://denied.example.com || echo refused',
+      'npm install --no-audit --no-fund ms@2.1.3 >/dev/null 2>&1; cat node_modules/ms/package.json | grep version; curl -sS --max-time 60 https://denied.example.com || echo refused',
     ]);
     expect(ended.stdout).toContain('"version": "2.1.3"');
     expect(ended.stdout).toContain('refused');

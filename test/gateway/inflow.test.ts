@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { duplexPair } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
-import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { connectTo, hermetic, type Hermetic } from './hermetic.ts';
 
 /** Tunnels that are passed through on the dialer's own sockets, whose bytes come through one buffer. */

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import type { Wire } from '../../src/domain/policy.ts';
 import { answering, call, HOST_KEY, openLane, PATHS, PLACEHOLDER, post, smallest } from './llm-fixture.ts';
 import type { Lane, LaneOptions } from './llm-fixture.ts';

@@ -5,6 +5,7 @@ import type { Limits } from '../../src/domain/policy.ts';
 import { createGateways } from '../../src/main/gateway-client.ts';
 import { openRedis } from '../../src/queue/connection.ts';
 import { createRedisLedger } from '../../src/queue/redis-ledger.ts';
+import type { Ledger } from '../../src/run/ledger.ts';
 import type { Gateway } from '../../src/run/ports.ts';
 import { HOST_KEY, INSTALLATION, PRICES } from './llm-world.ts';
 import type { WorldRun } from './llm-world.ts';
@@ -32,7 +33,7 @@ async function obey(order: Order): Promise<Answer> {
     case 'open':
       return await open(order);
     case 'recover':
-      await createRedisLedger({ redis, prefix: order.prefix }).recover(order.run);
+      await ledgerOf(order.prefix).recover(order.run);
       return { ok: true };
     case 'closeModel':
       await gateways.get(order.run)?.closeModel('stopped');
@@ -51,7 +52,7 @@ async function open({ prefix, run, limits }: Order & { do: 'open' }): Promise<An
   const file = join(directory, `${run.id}.jsonl`);
   const host = createGateways({
     dataDir: directory,
-    ledger: createRedisLedger({ redis, prefix }),
+    ledger: ledgerOf(prefix),
     llm: {
       providers: [
         {
@@ -89,6 +90,10 @@ async function open({ prefix, run, limits }: Order & { do: 'open' }): Promise<An
   gateways.set(run.id, gateway);
   const pid = children().find((child) => !before.includes(child));
   return { ok: true, socketPath: join(gateway.socketDir, 'gateway.sock'), ...(pid === undefined ? {} : { pid }) };
+}
+
+function ledgerOf(prefix: string): Ledger {
+  return createRedisLedger({ redis, prefix, timeoutMs: 60_000 });
 }
 
 function children(): number[] {

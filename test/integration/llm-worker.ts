@@ -101,7 +101,7 @@ function readRecords(file: string, scene: Scene): void {
 
 /** Resolves once a process has ended; a zombie has. */
 async function ended(pid: number): Promise<void> {
-  for (let waited = 0; waited < 10_000; waited += 10) {
+  for (let waited = 0; waited < 60_000; waited += 10) {
     let state: string;
     try {
       state = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -133,7 +133,7 @@ interface Desk {
 
 /** A worker inside this process; its crash is the end of its connections and of every answer. */
 export function workerHere(redis: Redis, scene: Scene): Worker {
-  const ledger = createRedisLedger({ redis, prefix: scene.prefix });
+  const ledger = createRedisLedger({ redis, prefix: scene.prefix, timeoutMs: 60_000 });
   const desks = new Map<string, Desk>();
   return {
     open: async (run, limits) => void desks.set(run.id, await openDesk({ run, limits, ledger, scene })),

@@ -250,7 +250,6 @@ describe('CRA-003 crashes', () => {
     const runs = manual();
     const patch: Partial<RunWorkerOptions> = {
       execute: runs.execute,
-      heartbeatMs: 200,
       sweepMs: 100,
       finalise: (record, why) => {
         finalised.push(`${record.request.runId} ${why}`);
@@ -259,7 +258,7 @@ describe('CRA-003 crashes', () => {
     };
     await start(queue, patch);
     await start(await open(prefix), patch);
-    await eventually(() => runs.begun.length === 1, 'the next run begins', 60_000);
+    await eventually(() => runs.begun.length === 1, 'the next run begins');
     expect(runs.begun).toEqual([next.runId]);
     expect(await stateOf(queue, lost.runId)).toBe('failed');
     // The first try failed and was repeated; after success it is not.
@@ -300,7 +299,7 @@ describe('CRA-003 crashes', () => {
     const prefix = 'alive';
     const queue = await open(prefix);
     const runs = manual();
-    await start(queue, { execute: runs.execute, heartbeatMs: 100 });
+    await start(queue, { execute: runs.execute });
     const one = request();
     await queue.enqueue(one);
     await eventually(() => runs.begun.length === 1, 'it begins');

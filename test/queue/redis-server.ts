@@ -60,7 +60,7 @@ async function end(server: ChildProcess, signal: NodeJS.Signals): Promise<void> 
 }
 
 /** Waits until `check` holds: polls, since what it waits for happens in Redis. */
-export async function eventually(check: () => boolean | Promise<boolean>, what: string, ms = 20_000): Promise<void> {
+export async function eventually(check: () => boolean | Promise<boolean>, what: string, ms = 120_000): Promise<void> {
   const end_ = Date.now() + ms;
   while (!(await check())) {
     if (Date.now() > end_) throw new Error(`did not happen within ${ms} ms: ${what}`);

@@ -16,6 +16,14 @@ const endless: NonNullable<Scene['agent']> = (signal) =>
     signal.addEventListener('abort', () => resolve({ stop: 'cancelled', summary: '' }), { once: true });
   });
 
+/** Its like, whose run is stopped once it works. */
+function stopped(stop: AbortController, reason?: unknown): NonNullable<Scene['agent']> {
+  return (signal) => {
+    setImmediate(() => stop.abort(reason));
+    return endless(signal);
+  };
+}
+
 const done = () => Promise.resolve({ exitCode: 0, timedOut: false });
 
 /** A command that goes on until it is ended, as a sandbox's does. */
@@ -24,14 +32,6 @@ const cutOff: NonNullable<Scene['exec']> = ({ signal }) =>
     const cancelled = new CofferdamError('cancelled', 'sandbox.exec', 'the command was cancelled');
     signal?.addEventListener('abort', () => reject(cancelled), { once: true });
   });
-
-/** Its like, whose run is stopped once it works. */
-function stopped(stop: AbortController, reason?: unknown): NonNullable<Scene['agent']> {
-  return (signal) => {
-    setImmediate(() => stop.abort(reason));
-    return endless(signal);
-  };
-}
 
 describe('execute', () => {
   it('walks all steps in order, delivers, and leaves nothing open', async () => {

@@ -3,7 +3,7 @@ import koffi from 'koffi';
 /** A client of a Unix socket of packets, as gVisor's sink is one: for tests of who may connect and what may be said. */
 export interface PacketClient {
   send(bytes: Buffer): boolean;
-  /** What came back: `end` when the other side hung up, `nothing` after two seconds of silence. */
+  /** What came back: `end` when the other side hung up, `nothing` after a minute of silence. */
   receive(): Buffer | 'end' | 'nothing';
   close(): void;
 }
@@ -41,7 +41,7 @@ export function connectPackets(path: string): PacketClient | undefined {
       const entry = Buffer.alloc(8);
       entry.writeInt32LE(fd, 0);
       entry.writeInt16LE(1, 4);
-      if (poll(entry, 1, 2000) <= 0) return 'nothing';
+      if (poll(entry, 1, 60_000) <= 0) return 'nothing';
       const buffer = Buffer.alloc(4096);
       const length = recv(fd, buffer, buffer.length, 0);
       return length <= 0 ? 'end' : buffer.subarray(0, length);

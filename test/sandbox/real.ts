@@ -108,7 +108,8 @@ export async function run(
   const result = await sandbox.exec({
     argv,
     user: 'agent',
-    timeoutMs: 60_000,
+    // No test waits for it: one that is about a limit names its own.
+    timeoutMs: 240_000,
     stdout: output,
     stderr: output,
     ...options,

@@ -54,7 +54,10 @@ export async function enginePid(directory: string): Promise<number | undefined> 
   return (await commandLine(pid)).includes(path.join(directory, 'daemon.json')) ? pid : undefined;
 }
 
-/** Whether a daemon answers on the socket. */
+/** How long a daemon that is kept from the processors by others may take for an answer, and for its end after KILL. */
+const PATIENCE_MS = 60_000;
+
+/** Whether a daemon answers on the socket within three seconds. */
 export async function answers(socket: string): Promise<boolean> {
   try {
     await new Docker({ socketPath: socket, timeout: 3000 }).ping();
@@ -64,15 +67,25 @@ export async function answers(socket: string): Promise<boolean> {
   }
 }
 
+/** Whether this directory's daemon runs and answers. One that is only slow is waited for: whoever takes it for dead ends the sandboxes of all. */
+export async function engineAnswers({ directory, socket }: { directory: string; socket: string }): Promise<boolean> {
+  const until = performance.now() + PATIENCE_MS;
+  while ((await enginePid(directory)) !== undefined) {
+    if (await answers(socket)) return true;
+    if (performance.now() > until) return false;
+    await sleep(200);
+  }
+  return false;
+}
+
 /**
  * Starts the daemon and waits until it answers; a daemon that already answers is left alone, what a killed one left is swept.
  * Preconditions: root; the caller holds the machine's lock. Errors: `docker_unavailable` with the end of the daemon's log.
  */
 export async function startEngine(options: EngineOptions): Promise<void> {
   const { directory, socket } = options;
-  const running = await enginePid(directory);
-  if (running !== undefined && (await answers(socket))) return;
-  if (running !== undefined) await stopEngine({ directory, socket });
+  if (await engineAnswers({ directory, socket })) return;
+  if ((await enginePid(directory)) !== undefined) await stopEngine({ directory, socket });
   await sweepEngine({ directory, socket });
   await mkdir(directory, { recursive: true });
   await chmod(directory, 0o711);
@@ -156,7 +169,8 @@ async function terminate(pid: number): Promise<void> {
     await sleep(200);
   }
   process.kill(pid, 'SIGKILL');
-  await sleep(200);
+  const until = performance.now() + PATIENCE_MS;
+  while ((await identify(pid))?.startTime === started && performance.now() < until) await sleep(200);
 }
 
 /**
@@ -165,7 +179,7 @@ async function terminate(pid: number): Promise<void> {
  */
 async function sweepEngine({ directory, socket }: { directory: string; socket: string }): Promise<void> {
   const exec = path.join(directory, 'exec');
-  for (let round = 0; round < 3; round += 1) {
+  for (const until = performance.now() + PATIENCE_MS; performance.now() < until;) {
     const left = await processesNaming(`${exec}/`);
     if (left.length === 0) break;
     for (const pid of left) {

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { CofferdamError } from '../../domain/errors.ts';
 import type { MachinePaths } from './directory.ts';
 import { dockerAt } from './docker.ts';
-import { answers, enginePid } from './engine.ts';
+import { engineAnswers, enginePid } from './engine.ts';
 import { startEngineAsRoot, stopEngineAsRoot } from './engine-root.ts';
 import { dropLease, liveLeases, takeLease } from './lease.ts';
 import { lockFile } from './lock.ts';
@@ -77,7 +77,7 @@ async function isCurrent(
 ): Promise<boolean> {
   const { paths, runtime, note } = options;
   const socket = paths.engineSocket;
-  if ((await enginePid(paths.engine)) === undefined || !(await answers(socket))) return false;
+  if (!(await engineAnswers({ directory: paths.engine, socket }))) return false;
   const wanted = runtimeEntries({ runtime, runsc: '', session })[runtime]?.runtimeArgs;
   const { Runtimes: registered } = Runtimes.parse(await dockerAt(socket).info());
   if (isDeepStrictEqual(registered[runtime]?.runtimeArgs, wanted)) return true;
