@@ -10,9 +10,8 @@ import type { CheckRun } from '../../src/local/github/state.ts';
 import { incomplete } from '../audit/complete.ts';
 import { containersOf } from './containers.ts';
 import { eventually } from '../queue/redis-server.ts';
-import { openScene, workerPid, type Scene } from './scene.ts';
+import { openScene, WAIT, workerPid, type Scene } from './scene.ts';
 
-const WAIT = { timeoutMs: 240_000 };
 let scene: Scene;
 let stage: DemoStage;
 let product: RunningProduct;

@@ -5,9 +5,8 @@ import { demoScript } from '../../src/local/demo/script.ts';
 import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { RepositoryHandle } from '../../src/local/github/repository-handle.ts';
 import { product, type Product } from './product.ts';
-import { openScene, type Scene } from './scene.ts';
+import { openScene, WAIT, type Scene } from './scene.ts';
 
-const WAIT = { timeoutMs: 240_000 };
 let scene: Scene;
 let stage: DemoStage;
 let p: Product;

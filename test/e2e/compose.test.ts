@@ -14,6 +14,7 @@ import { ensureProductImage } from '../../src/local/machine/product-image.ts';
 import { TOOLBOX_AGENTS } from '../../src/local/machine/toolbox.ts';
 import { incomplete } from '../audit/complete.ts';
 import { composeStage, KEY, type ComposeStage } from './compose-stage.ts';
+import { WAIT } from './scene.ts';
 
 interface ComposeFile {
   services: Record<'server' | 'worker' | 'redis', Record<string, unknown> & { image: string }>;
@@ -197,14 +198,14 @@ describe('the compose project', () => {
     const issue = await shop.openIssue({ title: 'add() subtracts', body: 'It should add.', author: 'alice' });
     await shop.addLabel(issue.number, 'agent', 'alice');
     const pull = await standIn
-      .waitFor(() => shop.pulls().at(0), { timeoutMs: 240_000, what: 'the pull request' })
+      .waitFor(() => shop.pulls().at(0), { ...WAIT, what: 'the pull request' })
       .catch(async (error: unknown) => {
         const said = shop.comments(issue.number).map(({ body }) => body);
         throw new Error([String(error), ...said, await logs()].join('\n'));
       });
     const check = await standIn.waitFor(
       () => shop.checkRuns(pull.pull.headSha).find(({ status }) => status === 'completed'),
-      { timeoutMs: 60_000, what: 'the check run' },
+      { ...WAIT, what: 'the check run' },
     );
     expect(check.conclusion).toBe('success');
     expect(await shop.diff(pull.number)).toContain('+export const add = (a, b) => a + b;');
@@ -232,7 +233,7 @@ describe('the compose project', () => {
     const cookie = accepted.headers.getSetCookie()[0]?.split(';')[0] ?? '';
     expect((await fetch(`${stage.url}/runs/${run}`)).status).toBe(401);
     expect(accepted.status).toBe(303);
-    await until('the sealed record on the page', 30_000, async () => {
+    await until('the sealed record on the page', 120_000, async () => {
       const page = await fetch(`${stage.url}/runs/${run}`, { headers: { cookie } });
       return /Succeeded[^]*each follows from the one before, sealed/.test(await page.text()) ? page.ok : undefined;
     });

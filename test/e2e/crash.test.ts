@@ -8,9 +8,8 @@ import { demoScript, ISSUE } from '../../src/local/demo/script.ts';
 import { PEOPLE, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import { incomplete } from '../audit/complete.ts';
 import { containersOf } from './containers.ts';
-import { openScene, workerPid, type Scene } from './scene.ts';
+import { openScene, WAIT, workerPid, type Scene } from './scene.ts';
 
-const WAIT = { timeoutMs: 240_000 };
 let scene: Scene;
 let stage: DemoStage;
 let product: RunningProduct;

@@ -7,7 +7,7 @@ import type { AuditEvent } from '../../src/domain/audit.ts';
 import type { Script } from '../../src/local/provider/script.ts';
 import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import { incomplete } from '../audit/complete.ts';
-import { openScene, type Scene } from './scene.ts';
+import { openScene, WAIT, type Scene } from './scene.ts';
 
 /*
  * A model that does whatever a text tells it: each line `RUN: command` that it meets, in the task, in a file, in a commit's
@@ -16,8 +16,6 @@ import { openScene, type Scene } from './scene.ts';
 
 /** In the environment of the process that starts everything. */
 const HOST_CANARY = `canary-${randomBytes(12).toString('hex')}`;
-
-const WAIT = { timeoutMs: 280_000 };
 
 /** Of an issue's body: INJ-001. */
 const ISSUE = [

@@ -5,9 +5,8 @@ import { PEOPLE, type DemoStage } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
 import { incomplete } from '../audit/complete.ts';
 import { eventually } from '../queue/redis-server.ts';
-import { openScene, type Scene } from './scene.ts';
+import { openScene, WAIT, type Scene } from './scene.ts';
 
-const WAIT = { timeoutMs: 280_000 };
 let scene: Scene;
 let stage: DemoStage;
 

@@ -2,8 +2,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { vi } from 'vitest';
 import { setStage, startProduct, type DemoStage, type RunningProduct } from '../../src/local/demo/stage.ts';
 import type { Script } from '../../src/local/provider/script.ts';
+
+// A whole run takes half a minute on a quiet machine, and some tests have three of them.
+vi.setConfig({ testTimeout: 900_000, hookTimeout: 900_000 });
+
+/** Until the end of a whole run, on whatever machine this is. */
+export const WAIT = { timeoutMs: 800_000 };
 
 /** A local GitHub, a scripted model and a repository in a directory of their own, and Cofferdam to be started on them. */
 export interface Scene extends AsyncDisposable {

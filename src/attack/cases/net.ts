@@ -26,12 +26,12 @@ export const NET: readonly AttackCase[] = [
       'TCP connections to public, private and metadata addresses, without a name and without a proxy; a port of no rule',
     tier: 'T1',
     probe: async (inside, given) => {
-      await inside.tcp(`1.1.1.${given.index}`, 25, { send: ['secret'], waitMs: 3_000 });
+      await inside.tcp(`1.1.1.${given.index}`, 25, { send: ['secret'] });
       const addresses = [
         ...[`1.1.1.${given.index}`, `93.184.64.${given.index}`, '8.8.8.8', '169.254.169.254', '10.0.0.1', '172.17.0.1'],
         ...['192.168.0.1', '198.19.255.250', '100.64.0.1', '224.0.0.1', '240.0.0.1', '203.0.113.1'],
       ];
-      return Promise.all(addresses.map((address) => inside.tcp(address, 443, { send: ['secret'], waitMs: 3_000 })));
+      return Promise.all(addresses.map((address) => inside.tcp(address, 443, { send: ['secret'] })));
     },
     expected: {
       outcome: 'denied',
@@ -104,7 +104,7 @@ export const NET: readonly AttackCase[] = [
       (await inside.tunnel('metadata.google.internal:80')).status,
       (await inside.tunnel('instance-data:80')).status,
       (await inside.tunnel(`${given.allowed}:80`)).status,
-      await inside.tcp('169.254.169.254', 80, { send: ['GET / HTTP/1.0\r\n\r\n'], waitMs: 3_000 }),
+      await inside.tcp('169.254.169.254', 80, { send: ['GET / HTTP/1.0\r\n\r\n'] }),
     ],
     expected: {
       outcome: 'denied',
