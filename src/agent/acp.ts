@@ -47,6 +47,8 @@ export interface AcpOptions {
   prompt: string;
   /** Mode that the session is put into before the prompt. */
   modeId?: string | undefined;
+  /** Title that the session is given before the prompt; an agent that takes none is no error. */
+  title?: string | undefined;
   /** The agent's own extension of `session/new`. */
   meta?: Record<string, unknown> | undefined;
   onMessage: (message: AgentMessage) => void;
@@ -120,7 +122,7 @@ interface Conversation {
 
 /** Initialise, open a session, set the mode, prompt. Resolves with the turn's stop reason. */
 async function converse(talk: Conversation, agent: acp.ClientContext): Promise<string> {
-  const { cwd, modeId, meta } = talk.options;
+  const { cwd, modeId, title, meta } = talk.options;
   const { initialize, session } = acp.methods.agent;
   const hello: unknown = await ask(talk, initialize, talk.timeouts.initialize, () =>
     agent.request(initialize, {
@@ -144,8 +146,18 @@ async function converse(talk: Conversation, agent: acp.ClientContext): Promise<s
       agent.request(session.setMode, { sessionId, modeId }),
     );
   }
+  if (title !== undefined) {
+    await ask(talk, SET_TITLE, talk.timeouts.session, () =>
+      agent.request(SET_TITLE, { sessionId, title }).catch((thrown: unknown) => {
+        if (!(thrown instanceof acp.RequestError)) throw thrown;
+      }),
+    );
+  }
   return takeTurn(talk, agent, sessionId);
 }
+
+/** Newer than the library's names of methods. */
+const SET_TITLE = 'session/set_title';
 
 /** One request of the opening, with its own time. */
 async function ask<T>(talk: Conversation, method: string, ms: number, call: () => Promise<T>): Promise<T> {

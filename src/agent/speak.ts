@@ -28,6 +28,6 @@ export async function speakWithAgent(options: SpeakOptions): Promise<AgentOutcom
   const { agent, configured = false, ...rest } = options;
   const { protocol } = findAdapter(agent);
   if (protocol.kind !== 'acp') return { stop: 'error', summary: '', error: `${agent} is a plain command` };
-  const { modeId, cwdSuffix, meta } = protocol.session?.(configured) ?? {};
-  return runAcp({ ...rest, cwd: `${options.cwd}${cwdSuffix ?? ''}`, modeId, meta });
+  const { modeId, title, cwdSuffix, meta } = protocol.session?.(configured) ?? {};
+  return runAcp({ ...rest, cwd: `${options.cwd}${cwdSuffix ?? ''}`, modeId, title, meta });
 }

@@ -149,6 +149,23 @@ describe('an early end', () => {
     expect(outcome).toEqual({ stop: 'cancelled', summary: 'half done, stopping' });
   });
 
+  test('a session is given its title before the prompt, and an agent that takes none does its work all the same', async () => {
+    const methods: unknown[] = [];
+    const agent = rawAgent(
+      ({ write, promptId }) => write(endTurn(promptId)),
+      ({ id, method, params }) => {
+        methods.push(method);
+        if (method !== 'session/set_title') return;
+        expect(params).toEqual({ sessionId: 's-1', title: 'T' });
+        agent.fromAgent.write(`${JSON.stringify({ jsonrpc: '2.0', id, result: {} })}\n`);
+      },
+    );
+    expect((await hold(agent, { title: 'T' })).outcome).toEqual({ stop: 'end_turn', summary: '' });
+    expect(methods).toEqual(['initialize', 'session/new', 'session/set_title', 'session/prompt']);
+    const other = goodAgent(() => Promise.resolve('end_turn'), {});
+    expect((await hold(other, { title: 'T' })).outcome).toEqual({ stop: 'end_turn', summary: '' });
+  });
+
   test('cancel: an agent that ignores it is not waited for', async () => {
     const stop = new AbortController();
     const agent = rawAgent(() => {

@@ -26,6 +26,8 @@ export interface LaunchContext {
 /** What a session of the protocol needs with this agent. */
 interface SessionNeeds {
   modeId?: string;
+  /** The session's title, for an agent that would have a model think of one. */
+  title?: string;
   /** Appended to the working directory's path. */
   cwdSuffix?: string;
   /** The agent's own extension of `session/new`. */

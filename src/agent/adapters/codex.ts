@@ -13,6 +13,8 @@ export const codex: AgentAdapter = {
     session: (configured) => ({
       // Its other modes start a sandbox of their own for each command, which cannot work inside this one.
       modeId: 'agent-full-access',
+      // Else the adapter asks for one once the turn is over, of a model that it names itself, and that nobody allowed.
+      title: 'Cofferdam',
       // The adapter declares the session's directory, letter by letter, a trusted project, which would let the
       // repository's own settings change the model and start programs. Spelled like this it is not the name under
       // which codex looks the trust up, and the `untrusted` of our settings holds.
