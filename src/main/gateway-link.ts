@@ -116,12 +116,13 @@ export function createLink(options: {
       new CofferdamError('gateway', OP, `the gateway process ended at its start (${message}): ${lastWords.trim()}`),
     );
     if (lastWords !== '') options.log?.(lastWords);
-    agents.lost();
     await account?.finish().catch(() => undefined);
     if (!expected)
       await run.audit.append({ zone: 'worker', type: 'gateway.lost', data: { message } }).catch(() => undefined);
     return { expected, message };
   });
+  // After those who ask why: the agent is lost because of it.
+  void gone.then(() => agents.lost());
 
   const abort = (): void => void close();
   run.signal.addEventListener('abort', abort, { once: true });

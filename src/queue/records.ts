@@ -31,6 +31,13 @@ const StoredRecord = z.object({
   updatedAt: z.string(),
 });
 
+/** Others may have written since it was read. KEYS: record. ARGV: as it was read, as it is to be, seconds. */
+const SWAP = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+`;
+
 /** Is the run over? */
 export function isFinal(state: RunRecord['state']): state is FinalState {
   return state !== 'queued' && state !== 'running';
@@ -91,14 +98,17 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
     return records.filter((record) => record !== null);
   }
 
-  async function load(runId: RunId): Promise<RunRecord | null> {
-    const stored = await redis.get(key(runId));
-    if (stored === null) return null;
+  function read(runId: RunId, stored: string): RunRecord {
     const parsed = StoredRecord.safeParse(JSON.parse(stored));
     if (!parsed.success) {
       throw new CofferdamError('internal', 'queue.records', `the record of ${runId} cannot be read`, parsed.error);
     }
     return parsed.data as RunRecord;
+  }
+
+  async function load(runId: RunId): Promise<RunRecord | null> {
+    const stored = await redis.get(key(runId));
+    return stored === null ? null : read(runId, stored);
   }
 
   async function save(record: RunRecord): Promise<void> {
@@ -115,13 +125,17 @@ export function createRunRecords(options: { redis: Redis; prefix: string }): Red
       return stored === 'OK';
     },
     async update(runId, patch) {
-      const record = await load(runId);
-      if (record === null) return null;
-      const state = isFinal(record.state) && record.state !== 'held' ? record.state : (patch.state ?? record.state);
-      const next: RunRecord = { ...record, ...patch, state, updatedAt: new Date().toISOString() };
-      await redis.set(key(runId), JSON.stringify(next), 'EX', KEPT_SECONDS);
-      if (patch.branch !== undefined) await indexBranch(next, patch.branch);
-      return next;
+      for (;;) {
+        const stored = await redis.get(key(runId));
+        if (stored === null) return null;
+        const record = read(runId, stored);
+        const state = isFinal(record.state) && record.state !== 'held' ? record.state : (patch.state ?? record.state);
+        const next: RunRecord = { ...record, ...patch, state, updatedAt: new Date().toISOString() };
+        const swap = [stored, JSON.stringify(next), KEPT_SECONDS] as const;
+        if ((await redis.eval(SWAP, 1, key(runId), ...swap)) !== 1) continue;
+        if (patch.branch !== undefined) await indexBranch(next, patch.branch);
+        return next;
+      }
     },
     async remove(record) {
       const { repo, source, runId } = record.request;

@@ -33,6 +33,7 @@ export interface RunWorker {
   close(options?: { stop?: boolean }): Promise<void>;
 }
 
+const HEARTBEAT_MS = 10_000;
 const RETRY_MS = 5_000;
 /** A worker that dies while it ends another one's run is followed by the next one after this time. */
 const SWEEP_LOCK_SECONDS = 600;
@@ -43,12 +44,17 @@ type Why = 'worker_lost' | 'cancelled';
 interface Shift {
   options: RunWorkerOptions;
   active: Map<RunId, AbortController>;
+  /** No run is begun any more. */
+  closing: boolean;
+  /** Monotonic milliseconds: the last own sign of life, and from when on those of others are missed. */
+  beaten: number;
+  judgesFrom: number;
 }
 
 /** Takes runs from the queue, keeps the signs of life that a sweep relies on, and sweeps. */
 export async function startRunWorker(options: RunWorkerOptions): Promise<RunWorker> {
   const { redis, prefix, log } = options.queue.options;
-  const shift: Shift = { options, active: new Map() };
+  const shift: Shift = { options, active: new Map(), closing: false, beaten: performance.now(), judgesFrom: 0 };
   await beat(shift);
   const worker = new Worker<{ runId: RunId }>('runs', (job, token) => take(shift, job, token), {
     connection: redis,
@@ -59,13 +65,14 @@ export async function startRunWorker(options: RunWorkerOptions): Promise<RunWork
   });
   worker.on('error', (error) => log.warn({ kind: error.name }, 'run worker'));
   const timers = [
-    every(shift, 'heartbeat', options.heartbeatMs ?? 10_000, beat),
+    every(shift, 'heartbeat', options.heartbeatMs ?? HEARTBEAT_MS, beat),
     every(shift, 'stops', options.stopPollMs ?? 1_000, pollStops),
     every(shift, 'sweep', options.sweepMs ?? 15_000, sweep),
   ];
   return {
     sweep: () => sweep(shift),
     async close({ stop = false } = {}) {
+      shift.closing = true;
       if (stop) for (const controller of shift.active.values()) controller.abort(new StopRequest('shutdown', true));
       await worker.close();
       for (const timer of timers) clearInterval(timer);
@@ -88,15 +95,30 @@ function aliveKey(shift: Shift, worker: string): string {
 }
 
 async function beat(shift: Shift): Promise<void> {
-  const { queue, worker, heartbeatMs = 10_000 } = shift.options;
-  await queue.options.redis.set(aliveKey(shift, worker), '1', 'PX', heartbeatMs * 3);
+  const { queue, worker, heartbeatMs = HEARTBEAT_MS } = shift.options;
+  const { redis, prefix } = queue.options;
+  const before = await redis.set(aliveKey(shift, worker), '1', 'PX', heartbeatMs * 3, 'GET');
+  const now = performance.now();
+  // Redis was away, or this process: the others may not have been heard either.
+  if (now - shift.beaten > heartbeatMs * 2) shift.judgesFrom = now + heartbeatMs * 3;
+  shift.beaten = now;
+  if (before !== null) return;
+  // This one was not heard: what another worker ends, or has ended, is not gone on with.
+  for (const [runId, controller] of shift.active) {
+    const record = await queue.options.records.load(runId);
+    const taken = record === null || isFinal(record.state) || (await redis.exists(sweepingKey(prefix, runId))) > 0;
+    if (taken) controller.abort(new StopRequest('another worker', false));
+  }
 }
 
 /** Is somebody still doing this run? */
 async function attended(shift: Shift, record: RunRecord): Promise<boolean> {
-  if (record.worker === shift.options.worker) return shift.active.has(record.request.runId);
-  if (shift.options.gone?.(record.worker) === true) return false;
-  return (await shift.options.queue.options.redis.exists(aliveKey(shift, record.worker))) > 0;
+  const { worker, gone, queue, heartbeatMs = HEARTBEAT_MS } = shift.options;
+  if (record.worker === worker) return shift.active.has(record.request.runId);
+  if (gone?.(record.worker) === true) return false;
+  const now = performance.now();
+  if (now - shift.beaten > heartbeatMs * 2 || now < shift.judgesFrom) return true;
+  return (await queue.options.redis.exists(aliveKey(shift, record.worker))) > 0;
 }
 
 /** One job of BullMQ: a run to begin, or one to end for somebody else. */
@@ -115,6 +137,10 @@ async function take(shift: Shift, job: Job<{ runId: RunId }>, token?: string): P
     await finaliseOnce(shift, record, 'worker_lost');
   } else if ((await queue.stopOf(request.runId)) !== null) {
     await finaliseOnce(shift, record, 'cancelled');
+  } else if (shift.closing) {
+    // Nobody would tell it to stop: it is another worker's, or this one's when it starts again.
+    await job.moveToDelayed(Date.now(), token);
+    throw new DelayedError();
   } else {
     await run(shift, request);
   }
@@ -126,7 +152,8 @@ async function run(shift: Shift, request: RunRequest): Promise<void> {
   shift.active.set(request.runId, controller);
   try {
     const record = await queue.options.records.update(request.runId, { state: 'running', worker });
-    if (record === null) return;
+    // Stopped at this moment by somebody who was told that it does not begin.
+    if (record === null || isFinal(record.state)) return;
     await queue.line.started(request.runId);
     await queue.end(request, await execute(request, { signal: controller.signal, record }));
   } catch (thrown) {
@@ -162,11 +189,12 @@ async function sweep(shift: Shift): Promise<number> {
 async function finaliseOnce(shift: Shift, record: RunRecord, why: Why): Promise<boolean> {
   const { queue, worker, finalise } = shift.options;
   const { redis, prefix, log } = queue.options;
-  const key = `${prefix}:sweeping:${record.request.runId}`;
+  const key = sweepingKey(prefix, record.request.runId);
   if ((await redis.set(key, worker, 'EX', SWEEP_LOCK_SECONDS, 'NX')) !== 'OK') return false;
   try {
     const current = await queue.options.records.load(record.request.runId);
     if (current === null || isFinal(current.state)) return false;
+    if (why === 'worker_lost' && (await attended(shift, current))) return false;
     await queue.end(record.request, { state: await finalise(current, why) });
     return true;
   } catch (thrown) {
@@ -175,6 +203,11 @@ async function finaliseOnce(shift: Shift, record: RunRecord, why: Why): Promise<
   } finally {
     await redis.del(key);
   }
+}
+
+/** Held by the worker that ends the run for another one. */
+function sweepingKey(prefix: string, runId: RunId): string {
+  return `${prefix}:sweeping:${runId}`;
 }
 
 function codeOf(thrown: unknown): string {

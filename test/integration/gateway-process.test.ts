@@ -242,6 +242,8 @@ test('an agent speaks with the process over raw streams and its messages come ba
 
 test('an agent whose gateway dies is lost, and the death is a record', async () => {
   const { gateway, events } = await start();
+  const told: string[] = [];
+  void gateway.closed.then(() => told.push('gateway'));
   const outcome = gateway.runAgent({
     stdin: new PassThrough(),
     stdout: new PassThrough(),
@@ -254,6 +256,8 @@ test('an agent whose gateway dies is lost, and the death is a record', async () 
   });
   process.kill(gatewayPid(), 'SIGKILL');
   expect((await outcome).stop).toBe('lost');
+  // Whoever asks why the agent was lost finds the reason there.
+  expect(told).toEqual(['gateway']);
   expect(await gateway.closed).toMatchObject({ expected: false });
   expect(events.map((event) => event.type)).toContain('gateway.lost');
 });

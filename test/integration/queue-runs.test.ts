@@ -222,6 +222,54 @@ describe('the run queue', () => {
     expect(runs.begun).toEqual([running.runId, last.runId]);
   });
 
+  it('does not begin a run that is stopped at that moment, and begins none while it ends', async () => {
+    const queue = await open();
+    const { records } = queue.options;
+    const runs = manual();
+    const [stopped, waiting] = [request(), request({ number: 2 })];
+    // Stopped behind another one of its lane, whose end handed it over, between two looks of the worker.
+    const stopOf = queue.stopOf.bind(queue);
+    queue.stopOf = async (runId) => {
+      const stop = await stopOf(runId);
+      if (runId === stopped.runId) await queue.end(stopped, { state: 'cancelled' });
+      return stop;
+    };
+    const worker = await start(queue, { execute: runs.execute });
+    await queue.enqueue(stopped);
+    await eventually(async () => (await records.load(stopped.runId))?.state === 'cancelled', 'it is stopped');
+    let closed: Promise<void> | undefined;
+    queue.stopOf = async (runId) => {
+      closed ??= worker.close({ stop: true });
+      return stopOf(runId);
+    };
+    await queue.enqueue(waiting);
+    await eventually(() => closed !== undefined, 'the worker ends');
+    await closed;
+    expect([runs.begun, await stateOf(queue, stopped.runId), await stateOf(queue, waiting.runId)]).toEqual([
+      [],
+      'cancelled',
+      'queued',
+    ]);
+    queue.stopOf = stopOf;
+    const next = await start(queue, { execute: runs.execute });
+    await eventually(() => runs.begun.includes(waiting.runId), 'another one begins it');
+    runs.end(waiting.runId);
+    await next.close();
+    expect(await stateOf(queue, waiting.runId)).toBe('succeeded');
+  });
+
+  it('keeps all that is written into a record at the same time, and never leaves a final state', async () => {
+    const queue = await open();
+    const { records } = queue.options;
+    const one = request();
+    await queue.enqueue(one);
+    const held = { host: 'h', diffHash: 'sha256:0', files: 1, keptAt: '' };
+    const writes = [{ step: 'verify' }, { held }, { branch: 'b' }, { maxCost: 7 }, { state: 'failed' }] as const;
+    const late = Array.from({ length: 20 }, () => records.update(one.runId, { state: 'running' }));
+    await Promise.all([...writes.map((patch) => records.update(one.runId, patch)), ...late]);
+    expect(await records.load(one.runId)).toMatchObject(Object.assign({}, ...writes));
+  });
+
   it('records a run that throws as failed, and goes on', async () => {
     const queue = await open();
     await start(queue, { execute: () => Promise.reject(new Error('no')) });
@@ -295,6 +343,62 @@ describe('CRA-003 crashes', () => {
     }
   });
 
+  it('does not take the others for dead when nobody could be heard', async () => {
+    const prefix = 'unheard';
+    const queue = await open(prefix);
+    const runs = manual();
+    const heartbeatMs = 1_000;
+    await start(queue, { execute: runs.execute, heartbeatMs });
+    const one = request();
+    await queue.enqueue(one);
+    await eventually(() => runs.begun.length === 1, 'it begins');
+    const other = await start(await open(prefix), { heartbeatMs });
+    queue.options.redis.disconnect();
+    await server.restart(heartbeatMs * 4);
+    // Its own sign of life is there again, the one of the first worker not yet.
+    const redis = await server.open();
+    await eventually(async () => (await redis.exists(`${prefix}:alive:w${workers.length - 1}`)) > 0, 'one is back');
+    const first = await redis.exists(`${prefix}:alive:w${workers.length - 2}`);
+    const ended = await other.sweep();
+    await queue.options.redis.connect();
+    expect([first, ended]).toEqual([0, 0]);
+    await eventually(async () => (await redis.exists(`${prefix}:alive:w${workers.length - 2}`)) > 0, 'both are');
+    expect(await stateOf(queue, one.runId)).toBe('running');
+    runs.end(one.runId);
+    await eventually(async () => (await stateOf(queue, one.runId)) === 'succeeded', 'it was done');
+  });
+
+  it('does not go on with a run that another worker has ended meanwhile', async () => {
+    const prefix = 'paused';
+    const queue = await open(prefix);
+    const runs = manual();
+    const reasons: unknown[] = [];
+    await start(queue, {
+      heartbeatMs: 200,
+      execute: (one, control) => {
+        control.signal.addEventListener('abort', () => reasons.push(control.signal.reason));
+        return runs.execute(one, control);
+      },
+    });
+    const [one, kept] = [request(), request({ number: 2 })];
+    await queue.enqueue(one);
+    await eventually(() => runs.begun.length === 1, 'it begins');
+    queue.options.redis.disconnect();
+    await start(await open(prefix), { heartbeatMs: 200, sweepMs: 50 });
+    const { records } = queues.at(-1)?.options ?? queue.options;
+    await eventually(async () => (await records.load(one.runId))?.state === 'failed', 'another worker ends it');
+    const before = [...reasons];
+    await queue.options.redis.connect();
+    expect(before).toEqual([]);
+    await eventually(() => reasons.length === 1, 'it is told');
+    expect(reasons[0]).toMatchObject({ by: 'another worker', keep: false });
+    expect(await stateOf(queue, one.runId)).toBe('failed');
+    // The twin: a sign of life that lapsed with nobody there who would have missed it.
+    await queue.enqueue(kept);
+    await eventually(async () => (await stateOf(queue, kept.runId)) === 'succeeded' || runs.begun.length === 2, 'next');
+    runs.end(kept.runId);
+  });
+
   it('does not end a run whose worker lives', async () => {
     const prefix = 'alive';
     const queue = await open(prefix);
@@ -303,7 +407,7 @@ describe('CRA-003 crashes', () => {
     const one = request();
     await queue.enqueue(one);
     await eventually(() => runs.begun.length === 1, 'it begins');
-    const other = await start(await open(prefix), { finalise: () => Promise.reject(new Error('must not be called')) });
+    const other = await start(await open(prefix));
     for (let round = 0; round < 10; round += 1) expect(await other.sweep()).toBe(0);
     expect(await stateOf(queue, one.runId)).toBe('running');
     runs.end(one.runId);

@@ -10,8 +10,8 @@ import { openRedis } from '../../src/queue/connection.ts';
 export interface RedisServer {
   readonly socket: string;
   open(): Promise<Redis>;
-  /** SIGKILL and start again on the same files. */
-  restart(): Promise<void>;
+  /** SIGKILL and start again on the same files; after `awayMs`, when that is given. */
+  restart(awayMs?: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -28,8 +28,9 @@ export async function startRedisServer(): Promise<RedisServer> {
   return {
     socket,
     open,
-    async restart() {
+    async restart(awayMs = 0) {
       await end(server, 'SIGKILL');
+      await new Promise((resolve) => setTimeout(resolve, awayMs));
       server = await start(directory, socket);
     },
     async stop() {
