@@ -156,8 +156,9 @@ describe('files and connections', () => {
 });
 
 describe('gaps', () => {
-  it('are the difference of the header’s counts', () => {
-    const digest = digestOf(execPacket(['a'], {}, { dropped: 3 }), execPacket(['b'], {}, { dropped: 10 }));
+  it('are the difference of the header’s counts, of which older ones may come later', () => {
+    const counts = [3, 10, 7, 10, 9];
+    const digest = digestOf(...counts.map((dropped, at) => execPacket([`p${at}`], {}, { dropped })));
     const found = digest.end(true);
     expect(ofType(found, 'kernel.gap')).toEqual([{ reason: 'dropped', count: 10 }]);
     expect(ofType(found, 'kernel.end')).toMatchObject([{ missed: 10, complete: false }]);
@@ -181,16 +182,12 @@ describe('gaps', () => {
       execPacket(['forged'], { container: 'd'.repeat(64) }),
       packet(999, [context()]),
       packet(3, [field(1, 5)]),
-      execPacket(['a'], {}, { dropped: 5 }),
-      execPacket(['b'], {}, { dropped: 4 }),
     );
     expect(JSON.stringify(found)).not.toContain('forged');
     expect(ofType(found, 'kernel.gap')).toEqual([
       { reason: 'foreign', count: 1 },
       { reason: 'garbled', count: 1, detail: 'type' },
       { reason: 'garbled', count: 1, detail: 'message' },
-      { reason: 'dropped', count: 5 },
-      { reason: 'garbled', count: 1, detail: 'count' },
     ]);
   });
 
