@@ -2,7 +2,7 @@ import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { CofferdamError } from '../domain/errors.ts';
 import type { RunId } from '../domain/ids.ts';
-import type { RunRequest } from '../domain/run.ts';
+import { repoKey, type RunRequest } from '../domain/run.ts';
 import type { FinalState } from '../domain/final-state.ts';
 import type { RunRecord } from '../run/ports.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -57,6 +57,12 @@ export interface RunQueueOptions {
 const LIMITS: LineLimits = { total: 1_000, perRepository: 200, perPerson: 100 };
 const STOP_SECONDS = 86_400;
 
+interface Thread {
+  owner: string;
+  name: string;
+  number: number;
+}
+
 /** What the queue's two faces share: asking for runs, and doing them (`run-worker.ts`). */
 export interface RunQueue {
   readonly options: RunQueueOptions;
@@ -70,6 +76,10 @@ export interface RunQueue {
   cancel(runId: RunId, stop: { by: string; keep: boolean }): Promise<'removed' | 'signalled' | 'unknown'>;
   /** The request to stop this run, when there is one. */
   stopOf(runId: RunId): Promise<StopRequest | null>;
+  /** Whatever was asked for on this thread before that moment is not to go on; what begins later finds it by `stopSince`. */
+  stopBefore(thread: Thread, stop: { by: string; keep: boolean; at: string }): Promise<void>;
+  /** The newest stop on this thread, when it came after that moment. Moments: ISO 8601. */
+  stopSince(thread: Thread, at: string): Promise<StopRequest | null>;
   /** Hands a run that is first in its lane to the workers; safe to repeat. */
   handOver(request: RunRequest): Promise<void>;
   /** The run is over: its record says how, and the next one of its lane may begin. Safe to repeat. */
@@ -84,6 +94,7 @@ export function createRunQueue(options: RunQueueOptions): RunQueue {
   const queue = new Queue<{ runId: RunId }>('runs', { connection: redis, prefix });
   queue.on('error', (error) => log.warn({ kind: error.name }, 'run queue'));
   const stopKey = (runId: string): string => `${prefix}:stop:${runId}`;
+  const threadKey = (thread: Thread): string => `${prefix}:stopped:${repoKey(thread)}#${thread.number}`;
 
   async function handOver(request: RunRequest): Promise<void> {
     const { runId } = request;
@@ -154,12 +165,28 @@ export function createRunQueue(options: RunQueueOptions): RunQueue {
 
   async function stopOf(runId: RunId): Promise<StopRequest | null> {
     const stored = await redis.get(stopKey(runId));
-    if (stored === null) return null;
-    const stop = JSON.parse(stored) as { by?: unknown; keep?: unknown };
-    return new StopRequest(String(stop.by), stop.keep === true);
+    return stored === null ? null : readStop(stored).request;
   }
 
-  return { options, line, preview, enqueue, place, cancel, stopOf, handOver, end, close: () => queue.close() };
+  async function stopBefore(thread: Thread, stop: { by: string; keep: boolean; at: string }): Promise<void> {
+    const newer = (await stopSince(thread, stop.at)) !== null;
+    if (!newer) await redis.set(threadKey(thread), JSON.stringify(stop), 'EX', STOP_SECONDS);
+  }
+
+  async function stopSince(thread: Thread, at: string): Promise<StopRequest | null> {
+    const stored = await redis.get(threadKey(thread));
+    if (stored === null) return null;
+    const stop = readStop(stored);
+    return Date.parse(stop.at) > Date.parse(at) ? stop.request : null;
+  }
+
+  const stops = { stopOf, stopBefore, stopSince };
+  return { options, line, preview, enqueue, place, cancel, ...stops, handOver, end, close: () => queue.close() };
+}
+
+function readStop(stored: string): { request: StopRequest; at: string } {
+  const stop = JSON.parse(stored) as { by?: unknown; keep?: unknown; at?: unknown };
+  return { request: new StopRequest(String(stop.by), stop.keep === true), at: String(stop.at) };
 }
 
 function fresh(request: RunRequest, installation: string): RunRecord {

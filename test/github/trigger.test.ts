@@ -30,6 +30,7 @@ function world(
 ): World {
   const acts: string[] = [];
   const enqueued: RunRequest[] = [];
+  const stops: { by: string; keep: boolean; at: string }[] = [];
   const head = request({ branch: 'cofferdam/1-x' }).pull;
   const ports: TriggerPorts = {
     claim: (_trigger, runIds) => Promise.resolve(patch.claimed === null ? null : runIds),
@@ -63,7 +64,9 @@ function world(
         return Promise.resolve(patch.queue ?? { queued: true as const, place: { ahead: 3 } });
       },
       place: () => Promise.resolve({ ahead: 1 }),
-      cancel: () => Promise.resolve('signalled'),
+      cancel: (_runId, { by }) => (acts.push(`cancel ${by}`), Promise.resolve('removed')),
+      stopBefore: (_thread, stop) => (stops.push(stop), Promise.resolve()),
+      stopSince: (_thread, at) => Promise.resolve(stops.find((stop) => Date.parse(stop.at) > Date.parse(at)) ?? null),
       ofThread: () => Promise.resolve(patch.records ?? []),
       load: () => Promise.resolve(patch.records?.[0] ?? null),
       ofBranch: () => Promise.resolve(patch.records ?? []),
@@ -230,6 +233,36 @@ describe('handleTrigger', () => {
     await handleTrigger(ports, labelled());
     expect(acts.at(-1)).toBe('enqueue');
     expect(acts.filter((act) => act.startsWith('announce'))).toEqual([]);
+  });
+
+  it.each([
+    ['after it was asked for: it does not begin', '2026-01-01T00:00:03Z', ['cancel ann', 'withdraw']],
+    ['before, and heard of late: it begins', '2025-12-31T23:59:59Z', []],
+    ['in the same comment: it begins', '2026-01-01T00:00:00Z', []],
+  ])('a stop that is handled while a run is on its way into the queue, said %s', async (_name, happenedAt, after) => {
+    const { ports, acts } = world();
+    const stop = { ...trigger({ deliveryId: 'e' }), happenedAt, commands: [{ verb: 'stop', text: '', flags: {} }] };
+    ports.announce = () => handleTrigger(ports, stop as Trigger);
+    await handleTrigger(ports, labelled());
+    expect(acts).toContain('comment Nothing is running or waiting here.');
+    expect(acts.slice(acts.indexOf('enqueue') + 1)).toEqual(after);
+  });
+
+  it('a click on a button says nothing of its time: no earlier stop is meant', async () => {
+    const last = request();
+    const record: RunRecord = {
+      request: last,
+      installation: 'i',
+      step: 'agent',
+      state: 'failed',
+      worker: '',
+      updatedAt: '',
+    };
+    const { ports, acts } = world({ records: [record] });
+    const stop = { ...trigger({ deliveryId: 'e' }), happenedAt: '2026-01-01T00:00:03Z' };
+    await handleTrigger(ports, { ...stop, commands: [{ verb: 'stop', text: '', flags: {} }] });
+    await handleTrigger(ports, labelled({ commands: [], button: { runId: last.runId, identifier: 'retry' } }));
+    expect(acts.at(-1)).toBe('enqueue');
   });
 
   it('lets retry ask for what was asked last', async () => {

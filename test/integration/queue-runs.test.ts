@@ -270,6 +270,18 @@ describe('the run queue', () => {
     expect(await records.load(one.runId)).toMatchObject(Object.assign({}, ...writes));
   });
 
+  it('knows the newest stop of a thread, whichever was told first', async () => {
+    const queue = await open();
+    const thread = { owner: 'Octo', name: 'repo', number: 1 };
+    const at = (second: number) => `2026-01-01T00:00:0${second}Z`;
+    expect(await queue.stopSince(thread, at(0))).toBeNull();
+    await queue.stopBefore(thread, { by: 'ann', keep: true, at: at(5) });
+    await queue.stopBefore(thread, { by: 'bob', keep: false, at: at(3) });
+    expect(await queue.stopSince({ ...thread, owner: 'octo' }, at(4))).toMatchObject({ by: 'ann', keep: true });
+    expect(await queue.stopSince(thread, at(5))).toBeNull();
+    expect(await queue.stopSince({ ...thread, number: 2 }, at(0))).toBeNull();
+  });
+
   it('records a run that throws as failed, and goes on', async () => {
     const queue = await open();
     await start(queue, { execute: () => Promise.reject(new Error('no')) });

@@ -62,3 +62,8 @@ export function targetOf(trigger: Trigger): ReactionTarget {
 export function threadOf(trigger: Trigger): { owner: string; name: string; number: number } {
   return { owner: trigger.repo.owner, name: trigger.repo.name, number: trigger.source.number };
 }
+
+/** When it was said (ISO 8601); a click does not tell. */
+export function saidAt(trigger: Trigger): string | undefined {
+  return trigger.button === undefined ? trigger.happenedAt : undefined;
+}

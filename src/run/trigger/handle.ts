@@ -12,7 +12,7 @@ import {
   unavailableReply,
 } from '../../policy/markdown/replies.ts';
 import { allowHost } from './allow.ts';
-import { refuse, reply, targetOf, threadOf, type Handling } from './answer.ts';
+import { refuse, reply, saidAt, targetOf, threadOf, type Handling } from './answer.ts';
 import { clicked } from './button.ts';
 import { handleFailedCi } from './ci.ts';
 import { checkConfiguration } from './configuration.ts';
@@ -129,9 +129,13 @@ async function runLines({ ports, trigger }: Handling): Promise<Parameters<typeof
 async function stop({ ports, trigger }: Handling, command: Command): Promise<{ removed: number; signalled: number }> {
   const outcome = { removed: 0, signalled: 0 };
   const by = trigger.actor.login;
+  const keep = command.flags['keep'] === 'true';
+  // First: what is on its way into the queue is either found here or finds this.
+  const at = saidAt(trigger);
+  if (at !== undefined) await ports.runs.stopBefore(threadOf(trigger), { by, keep, at });
   for (const record of await ports.runs.ofThread(threadOf(trigger))) {
     if (record.state !== 'queued' && record.state !== 'running') continue;
-    const end = await ports.runs.cancel(record.request.runId, { by, keep: command.flags['keep'] === 'true' });
+    const end = await ports.runs.cancel(record.request.runId, { by, keep });
     if (end === 'unknown') continue;
     outcome[end] += 1;
     if (end === 'removed') await ports.withdrawn(record, by);

@@ -51,6 +51,16 @@ export interface TriggerRuns {
   ): Promise<{ queued: true; place: TriggerPlace } | { queued: false; limit: string | null }>;
   place(runId: RunId): Promise<TriggerPlace | null>;
   cancel(runId: RunId, stop: { by: string; keep: boolean }): Promise<'removed' | 'signalled' | 'unknown'>;
+  /** Nothing that was asked for on this thread before `at` (ISO 8601) is to go on, also what is not queued yet. */
+  stopBefore(
+    thread: { owner: string; name: string; number: number },
+    stop: { by: string; keep: boolean; at: string },
+  ): Promise<void>;
+  /** The newest stop on this thread, when it came after `at`. */
+  stopSince(
+    thread: { owner: string; name: string; number: number },
+    at: string,
+  ): Promise<{ by: string; keep: boolean } | null>;
   load(runId: RunId): Promise<RunRecord | null>;
   /** Newest first. */
   ofThread(thread: { owner: string; name: string; number: number }): Promise<RunRecord[]>;

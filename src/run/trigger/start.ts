@@ -2,7 +2,7 @@ import type { RunId } from '../../domain/ids.ts';
 import { freezeText } from '../../domain/freeze.ts';
 import type { Command, FrozenInput, PullHead, RunRequest } from '../../domain/run.ts';
 import type { RunRecord } from '../ports.ts';
-import { refuseFor, targetOf, threadOf, type Handling } from './answer.ts';
+import { refuseFor, saidAt, targetOf, threadOf, type Handling } from './answer.ts';
 import { freezeInput } from './input.ts';
 import { firstTurnedAway, inStorm, summarise } from './storm.ts';
 
@@ -50,10 +50,22 @@ export async function startRun(handling: Handling, command: Command, runId: RunI
   if (quiet) await summarise(handling, request);
   else if ('place' in preview) await ports.announce(request, preview.place);
   const queued = await ports.runs.enqueue(request);
-  if (queued.queued || queued.limit === null) return;
+  if (queued.queued || queued.limit === null) {
+    await stopIfAsked(handling, request);
+    return;
+  }
   // Others were faster: what was announced is taken back.
   if (!quiet) await ports.withdrawn(waiting(request), trigger.actor.login);
   await turnAway(handling, queued.limit);
+}
+
+/** Whoever said stop while this was on its way into the queue was told that nothing runs. */
+async function stopIfAsked({ ports, trigger }: Handling, request: RunRequest): Promise<void> {
+  const at = saidAt(trigger);
+  const stop = at === undefined ? null : await ports.runs.stopSince(threadOf(trigger), at);
+  if (stop === null) return;
+  const end = await ports.runs.cancel(request.runId, stop);
+  if (end === 'removed') await ports.withdrawn(waiting(request), stop.by);
 }
 
 async function turnAway(handling: Handling, limit: string): Promise<void> {
