@@ -15,10 +15,11 @@ const log = await AuditFile.create({
   redact: createRedactor([]),
   key: await loadSigningKey(keys),
 });
-process.stdout.write('ready\n');
 for (let n = 0; ; n += 1) {
   const callId = `c${n}`;
   void log.append({ zone: 'worker', type: 'run.step', data: { step: 'agent', state: 'started' } });
+  // There is a line by now: whoever waits for this may end the process at once.
+  if (n === 0) process.stdout.write('ready\n');
   await log.append({ zone: 'gateway', type: 'llm.reserve', data: { callId } });
   appendFileSync(effects, `${callId}\n`);
   await log.append({ zone: 'gateway', type: 'llm.settle', data: { callId } });

@@ -186,7 +186,8 @@ beforeAll(async () => {
     if (what !== undefined) said.set(`${who ?? ''} ${how ?? ''}`, what);
   }
   audit = await readFile(String(lastLine(ended)['auditFile']), 'utf8');
-});
+  // Six package managers come over a network and are unpacked in gVisor, on whatever machine this is.
+}, 900_000);
 
 afterAll(async () => {
   await p[Symbol.asyncDispose]();
