@@ -12,8 +12,8 @@ import { AGENT, TOOLBOX, WORKSPACE } from './layout.ts';
 const TIMED_OUT = 124;
 /** Exit code of a command that was ended by KILL, as a sandbox that ends does it to all of them. */
 const KILLED = 137;
-/** How long the polite way of ending a command may take before the next one is tried. */
-const END_MS = 10_000;
+/** How long the polite way of ending a command may take, on a busy machine, too, before the next one is tried: the last one ends the sandbox. */
+const END_MS = 30_000;
 /** Docker tells that the commands of a sandbox have ended before it tells that the sandbox has. */
 const GONE_MS = 10_000;
 /** Docker knows an exit code a moment after the streams have ended. */
