@@ -1,3 +1,4 @@
+import { CofferdamError } from '../domain/errors.ts';
 import type { AuditLog } from '../run/ports.ts';
 import { GitHubError } from './failure.ts';
 
@@ -11,7 +12,8 @@ const ENDS = {
 
 /**
  * Does it between the two records. Without the first nothing is done; when it fails, the record says by which kind of failure, and
- * the failure goes on. After one of the network (`unavailable`) nobody knows whether GitHub has done it: then it is `unknown`.
+ * the failure goes on. After one of the network (`unavailable`), and when it was stopped in the middle, nobody knows whether GitHub has
+ * done it: then it is `unknown`.
  */
 export async function recorded<T>(
   audit: Pick<AuditLog, 'append'>,
@@ -26,8 +28,9 @@ export async function recorded<T>(
     audit.append({ zone: 'github', type: ENDS[type], data: { ...data, ...end } });
   const done = await act().catch(async (thrown: unknown) => {
     const error = thrown instanceof GitHubError ? thrown.kind : 'other';
+    const cutOff = error === 'unavailable' || (thrown instanceof CofferdamError && thrown.code === 'cancelled');
     // Whoever appends next is told that the record cannot be written.
-    await ended({ outcome: error === 'unavailable' ? 'unknown' : 'failed', error }).catch(() => undefined);
+    await ended({ outcome: cutOff ? 'unknown' : 'failed', error }).catch(() => undefined);
     throw thrown;
   });
   await ended({ outcome: 'done', ...tell(done) });

@@ -32,7 +32,15 @@ export async function publishHeld(options: {
   const { store, kept, publisher, audit, signal } = options;
   const { spec, harvest, result, seal, receipt } = kept;
   if (kept.published !== undefined) return kept.published;
-  const published = await publisher.publish({ spec, harvest, result, audit, signal });
+  let published: Published;
+  try {
+    published = await publisher.publish({ spec, harvest, result, audit, signal });
+  } catch (thrown) {
+    // Two people may let it go at the same time: who was first has taken the repository away from the other.
+    const now = await store.load(spec.runId);
+    if (now?.published === undefined) throw thrown;
+    return now.published;
+  }
   const now: RunResult = { ...result, ...deliveredAs(published) };
   // A run whose worker died before the seal has none to name.
   if (seal !== undefined) await publisher.finish({ result: { ...now, auditHead: seal.head }, seal, receipt });

@@ -20,9 +20,20 @@ export interface Directory extends AsyncDisposable {
   audit: string;
 }
 
+/** Logs that are still open when their directory goes: a run that never ends leaves its file open. */
+const logs = new Map<string, AuditFile[]>();
+
 export async function directory(): Promise<Directory> {
   const path = await mkdtemp(join(tmpdir(), 'cofferdam-log-'));
-  return { path, audit: join(path, 'audit'), [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  return {
+    path,
+    audit: join(path, 'audit'),
+    async [Symbol.asyncDispose]() {
+      await Promise.all((logs.get(path) ?? []).map((log) => log.close()));
+      logs.delete(path);
+      await rm(path, { recursive: true, force: true });
+    },
+  };
 }
 
 export interface RunLog {
@@ -47,6 +58,7 @@ export async function openLog(
     now: () => new Date(Date.UTC(2026, 10, 25, 9, 0, 0) + ms),
     ...(onLine === undefined ? {} : { onLine }),
   });
+  logs.set(dir.path, [...(logs.get(dir.path) ?? []), log]);
   return {
     file: log.file,
     put: (entry) => log.append(entry),

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { CofferdamError } from '../../src/domain/errors.ts';
 import { recorded } from '../../src/github/effect.ts';
 import { GitHubError } from '../../src/github/failure.ts';
 import { memoryAudit } from './run.ts';
@@ -29,6 +30,13 @@ describe('AUD-004 an effect on GitHub', () => {
     const failure = new GitHubError({ kind, op: 'github.push' });
     await expect(recorded(audit, PUSH, () => Promise.reject(failure))).rejects.toBe(failure);
     expect(audit.entries.map(fitting)).toMatchObject([PUSH, { type: 'git.push_end', data: { outcome, error: kind } }]);
+  });
+
+  it('that is stopped in the middle is unknown', async () => {
+    const audit = memoryAudit();
+    const stopped = new CofferdamError('cancelled', 'git.pushBranch', 'git was stopped');
+    await expect(recorded(audit, PUSH, () => Promise.reject(stopped))).rejects.toBe(stopped);
+    expect(audit.entries.map(fitting)).toMatchObject([PUSH, { type: 'git.push_end', data: { outcome: 'unknown' } }]);
   });
 
   it('is not tried when it cannot be recorded', async () => {
