@@ -1,9 +1,15 @@
-import { lookup } from 'node:dns/promises';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import dns from 'node:dns/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createDialer, type Dialer } from '../../src/gateway/dialer.ts';
 
-vi.mock('node:dns/promises', () => ({ lookup: vi.fn() }));
-const asked = vi.mocked(lookup) as unknown as ReturnType<typeof vi.fn>;
+// In the place of the machine's own `lookup`: a mocked module would stay for whatever shares the process.
+const asked = vi.spyOn(dns, 'lookup') as unknown as ReturnType<typeof vi.fn>;
+syncBuiltinESMExports();
+afterAll(() => {
+  asked.mockRestore();
+  syncBuiltinESMExports();
+});
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['performance'] });

@@ -55,7 +55,12 @@ function varint(value: number): Buffer {
 }
 
 export function packed(object: CraftedObject): Buffer {
-  return Buffer.concat([entryHeader(TYPE_BITS[object.type], object.data.length), deflateSync(object.data)]);
+  return Buffer.concat([entryHeader(TYPE_BITS[object.type], object.data.length), deflated(object.data)]);
+}
+
+/** Quickly rather than well: packs here are a gigabyte of zeros, or a hundred thousand commits, for each of which zlib would lay out its tables. */
+function deflated(data: Buffer): Buffer {
+  return deflateSync(data, data.length < 512 ? { level: 1, windowBits: 9, memLevel: 1 } : { level: 1 });
 }
 
 /** A delta that copies its whole base `times` times. */
@@ -63,7 +68,7 @@ export function deltaBomb(base: CraftedObject, times: number): Buffer {
   const size = base.data.length;
   const copy = Buffer.from([0x80 | 0x70, size & 255, (size >> 8) & 255, (size >> 16) & 255]);
   const delta = Buffer.concat([varint(size), varint(size * times), ...Array.from({ length: times }, () => copy)]);
-  return Buffer.concat([entryHeader(REF_DELTA, delta.length), Buffer.from(idOf(base), 'hex'), deflateSync(delta)]);
+  return Buffer.concat([entryHeader(REF_DELTA, delta.length), Buffer.from(idOf(base), 'hex'), deflated(delta)]);
 }
 
 export function pack(entries: readonly Buffer[], count = entries.length): Buffer {

@@ -358,9 +358,8 @@ describe('GIT-010 sizes', () => {
   });
 
   test('a million files that are one object', async () => {
-    const many = tree(
-      Array.from({ length: 1_000_000 }, (_, i) => ['100644', String(i).padStart(7, '0'), idOf(text)] as const),
-    );
+    const id = idOf(text);
+    const many = tree(Array.from({ length: 1_000_000 }, (_, i) => ['100644', String(i).padStart(7, '0'), id] as const));
     bundleOf(file, { base: stage.base, root: rootWith('many', '40000', idOf(many)), objects: [many, text] });
     await refusedFor(send(), /more than 5000 files/);
   });

@@ -213,14 +213,21 @@ function hosts(entries: EgressEntryFact[], max: number): string {
   return `${shown.join(', ')}${left > 0 ? ` and ${left} more` : ''}`;
 }
 
+/** One for each host, port and reason, the most frequent first. */
 function merged(entries: EgressEntryFact[]): EgressEntryFact[] {
-  const sums = new Map<string, EgressEntryFact>();
+  const sums: EgressEntryFact[] = [];
+  // By the host itself: a key of all three would write each name out again, and names may be long.
+  const places = new Map<string, Map<string, number>>();
   for (const entry of entries) {
-    const key = JSON.stringify([entry.host, entry.port, entry.reason]);
-    const known = sums.get(key);
-    sums.set(key, known === undefined ? entry : { ...known, count: known.count + entry.count });
+    const ofHost = places.get(entry.host) ?? new Map<string, number>();
+    places.set(entry.host, ofHost);
+    const key = `${entry.port} ${entry.reason ?? ''}`;
+    const place = ofHost.get(key) ?? sums.length;
+    ofHost.set(key, place);
+    const known = sums[place];
+    sums[place] = known === undefined ? entry : { ...known, count: known.count + entry.count };
   }
-  return [...sums.values()].sort((left, right) => right.count - left.count);
+  return sums.sort((left, right) => right.count - left.count);
 }
 
 /** Names are the agent's choice: shown as code, and not so long that they carry a file. */
