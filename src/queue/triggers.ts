@@ -56,7 +56,8 @@ export function createTriggerQueue(options: TriggerQueueOptions): TriggerQueue {
   async function add(trigger: Trigger): Promise<'accepted' | 'duplicate' | 'full'> {
     // BullMQ refuses ids that look like numbers.
     const jobId = `d-${trigger.deliveryId}`;
-    const known = (await redis.exists(seenKey(trigger.deliveryId))) > 0 || (await queue.getJob(jobId)) !== undefined;
+    // In this order: what is handled meanwhile is seen before it leaves the queue.
+    const known = (await queue.getJob(jobId)) !== undefined || (await redis.exists(seenKey(trigger.deliveryId))) > 0;
     if (known) return 'duplicate';
     const waiting = await queue.getJobCounts('wait', 'delayed', 'active');
     if (Object.values(waiting).reduce((sum, count) => sum + count, 0) >= bound) return 'full';

@@ -61,6 +61,35 @@ describe('triggers', () => {
     expect(seen).toEqual(['b-1']);
   });
 
+  it('GH-009 knows a delivery that is done at the moment at which it comes again', async () => {
+    const prefix = 'meanwhile';
+    const redis = await server.open();
+    const queue = createTriggerQueue({ redis, prefix, log });
+    const handled: string[] = [];
+    const begin = Promise.withResolvers<undefined>();
+    const worker = queue.work(async ({ deliveryId }) => {
+      handled.push(deliveryId);
+      await begin.promise;
+    });
+    opened.unshift(worker, queue);
+    expect(await queue.enqueue(trigger({ deliveryId: 'd-1' }))).toBe('accepted');
+    await eventually(() => handled.length === 1, 'it is handled');
+    const exists = redis.exists.bind(redis);
+    // Behind its look at what was done before, this one is done and out of the queue.
+    redis.exists = async (...keys: unknown[]) => {
+      const seen = await exists(...(keys as string[]));
+      begin.resolve(undefined);
+      await eventually(async () => (await exists(`${prefix}:triggers:d-d-1`)) === 0, 'it is done');
+      return seen;
+    };
+    expect(await queue.enqueue(trigger({ deliveryId: 'd-1' }))).toBe('duplicate');
+    redis.exists = exists;
+    begin.resolve(undefined);
+    await eventually(async () => (await exists(`${prefix}:triggers:d-d-1`)) === 0, 'it is done');
+    expect(await queue.enqueue(trigger({ deliveryId: 'd-1' }))).toBe('duplicate');
+    expect(handled).toEqual(['d-1']);
+  });
+
   it('gives an event to one delivery, and to that one again after a crash', async () => {
     const queue = await open();
     const [first, second] = [newRunId(), newRunId()];
