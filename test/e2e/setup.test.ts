@@ -266,7 +266,7 @@ describe('cofferdam setup', () => {
     // Server and worker are two processes, and either may be the first.
     const answers = async () =>
       (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined))?.status === 200;
-    await eventually(answers, 'the server answers', 60_000);
+    await eventually(answers, 'the server answers');
     started.kill('SIGTERM');
     expect(await exit).toEqual([0, null]);
   });

@@ -213,7 +213,7 @@ test('LLM-001 64 parallel calls at a budget that is one micro-dollar short of te
   const at: Lane = await lane({
     cap,
     reply: async () => {
-      await expect.poll(() => at.reserves.length, { timeout: 20_000 }).toBe(64);
+      await expect.poll(() => at.reserves.length).toBe(64);
       return { text: 'x', usage: { input: 5, output: 100 } };
     },
   });

@@ -250,7 +250,8 @@ export async function install(
           return handed + waiting + active + handling === 0 && (await queue.line.open()).length === 0;
         },
         'everything is done',
-        60_000,
+        // What failed is tried again for half a minute by itself.
+        240_000,
       );
       await here.standIn.webhooks.idle();
     },

@@ -241,7 +241,7 @@ describe('GH-013 many labels at once', () => {
       await shop.addLabel(number, 'agent', 'alice');
       numbers.push(number);
     }
-    await eventually(async () => (await one.queue.line.open()).length === 14, 'all are queued', 60_000);
+    await eventually(async () => (await one.queue.line.open()).length === 14, 'all are queued');
     await standIn.webhooks.idle();
     const said = () => numbers.flatMap((number) => shop.comments(number).map(({ body }) => body));
     const summaries = () => said().filter((body) => body.startsWith('<!-- cofferdam:storm'));

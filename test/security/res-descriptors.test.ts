@@ -37,7 +37,7 @@ test('out of file descriptors: connections are turned away, and the next ones ar
     const many = Array.from({ length: 4 * DESCRIPTORS }, () => new Raw(socket).send('CONN'));
     // Without a word and far below the limit of connections: it is the process that has no more.
     const turnedAway = () => many.filter((raw) => raw.ended && raw.received.length === 0).length;
-    await expect.poll(turnedAway, { timeout: 30_000 }).toBeGreaterThan(DESCRIPTORS);
+    await expect.poll(turnedAway).toBeGreaterThan(DESCRIPTORS);
     for (const raw of many) raw.close();
     // The twin: the same gateway, once they are gone.
     const hello = clientHello({ names: ['localhost'] });
@@ -48,7 +48,7 @@ test('out of file descriptors: connections are turned away, and the next ones ar
       raw.close();
       return back.equals(hello);
     };
-    await expect.poll(exchange, { timeout: 30_000 }).toBe(true);
+    await expect.poll(exchange).toBe(true);
   }
 
   starved.stdin?.end();

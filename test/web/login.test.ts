@@ -129,7 +129,7 @@ describe('signing in with GitHub', () => {
         void (async () => {
           for await (const chunk of body ?? []) text += Buffer.from(chunk as Uint8Array).toString();
         })().catch(() => undefined);
-        await expect.poll(() => text, { timeout: 20_000 }).toContain('Agent works');
+        await expect.poll(() => text).toContain('Agent works');
         return () => text;
       };
       const [other, mine] = [await heard(stays), await heard(goes)];
@@ -139,7 +139,7 @@ describe('signing in with GitHub', () => {
         await fetch(`${pages.url}/runs/-/logout`, { method: 'POST', redirect: 'manual', headers: form });
       }
       vi.setSystemTime(Date.now() + 61_000);
-      await expect.poll(mine, { timeout: 20_000 }).toContain('event: lost');
+      await expect.poll(mine).toContain('event: lost');
       const refused = login === 'alice' ? 404 : 401;
       for (const path of [PAGE, `${PAGE}/live`, `${PAGE}/audit.jsonl`])
         expect([path, (await pages.get(path, goes)).status]).toEqual([path, refused]);

@@ -352,10 +352,10 @@ describe('a run that goes on', () => {
     const listening = (async () => {
       for await (const chunk of response.body ?? []) heard.push(Buffer.from(chunk as Uint8Array).toString());
     })();
-    await expect.poll(() => heard.join(''), { timeout: 20_000 }).toContain('Agent works');
+    await expect.poll(() => heard.join('')).toContain('Agent works');
     expect(heard.join('')).not.toContain('telemetry.example');
     await putAll(log, WORK);
-    await expect.poll(() => heard.join(''), { timeout: 20_000 }).toContain('telemetry.example');
+    await expect.poll(() => heard.join('')).toContain('telemetry.example');
     await putAll(log, WHOLE_RUN.slice(BEGINNING.length + WORK.length));
     await log.seal();
     await listening;
