@@ -216,11 +216,11 @@ describe('a private Docker', () => {
     const pid = await enginePid(paths.engine);
     await ensurePrivateDocker(options());
     expect(await enginePid(paths.engine)).toBe(pid);
-    // One that is slower than a question waits for its answer is not taken for dead: others' sandboxes may run in it.
+    // One that is slower than two questions wait for their answers is not taken for dead: others' sandboxes may run in it.
     if (pid === undefined) throw new Error('the daemon has no pid');
     process.kill(pid, 'SIGSTOP');
     const slow = ensurePrivateDocker(options());
-    await delay(4_000);
+    await delay(8_000);
     process.kill(pid, 'SIGCONT');
     await slow;
     expect(await enginePid(paths.engine)).toBe(pid);
