@@ -186,15 +186,12 @@ interface DnsAnswer {
 async function dns(name: string, type = 'A', server = '127.0.0.1', over: 'udp' | 'tcp' = 'udp'): Promise<DnsAnswer> {
   const message = question(name, type);
   let reply: Buffer;
+  const text = message.toString('latin1');
   if (over === 'udp') {
-    const waitMs = server === '127.0.0.1' ? WAIT_MS : FOREIGN_MS;
-    reply = Buffer.from(await udp(server, 53, message.toString('latin1'), waitMs), 'latin1');
+    reply = Buffer.from(await udp(server, 53, text, server === '127.0.0.1' ? WAIT_MS : FOREIGN_MS), 'latin1');
   } else {
     const length = String.fromCharCode(message.length >> 8, message.length & 255);
-    const heard = await tcp(server, 53, {
-      send: [length + message.toString('latin1')],
-      enough: (text) => text.length > 14,
-    });
+    const heard = await tcp(server, 53, { send: [length + text], enough: (answer) => answer.length > 14 });
     reply = Buffer.from(heard.text, 'latin1').subarray(2);
   }
   if (reply.length < 12) return { rcode: -1, answers: 0 };
