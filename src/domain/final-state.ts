@@ -26,6 +26,7 @@ export const EndReason = z.enum([
   'oom',
   'pids',
   'stopped',
+  'shutdown',
   'portal_lost',
   'gateway_lost',
   'record_lost',

@@ -73,7 +73,8 @@ export async function startRunWorker(options: RunWorkerOptions): Promise<RunWork
     sweep: () => sweep(shift),
     async close({ stop = false } = {}) {
       shift.closing = true;
-      if (stop) for (const controller of shift.active.values()) controller.abort(new StopRequest('shutdown', true));
+      const request = new StopRequest('the end of its worker', true, true);
+      if (stop) for (const controller of shift.active.values()) controller.abort(request);
       await worker.close();
       for (const timer of timers) clearInterval(timer);
       await redis.del(aliveKey(shift, options.worker));

@@ -14,11 +14,14 @@ export class StopRequest extends CofferdamError {
   readonly by: string;
   /** Deliver what is there as a partial result. */
   readonly keep: boolean;
+  /** Nobody asked for it: the worker ends. */
+  readonly shutdown: boolean;
 
-  constructor(by: string, keep: boolean) {
+  constructor(by: string, keep: boolean, shutdown = false) {
     super('cancelled', 'queue.cancel', `stopped by ${by}`);
     this.by = by;
     this.keep = keep;
+    this.shutdown = shutdown;
   }
 }
 

@@ -9,7 +9,7 @@ import { holdResult } from './hold.ts';
 import type { AuditLog, Harvest, Mirror, RunJob, RunPlan, RunPorts } from './ports.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { facts, toResult, type Notes } from './result.ts';
-import { keeps, SALVAGE_MS, unlessKept } from './stop.ts';
+import { keeps, SALVAGE_MS, stopReason, unlessKept } from './stop.ts';
 import { verify } from './verify.ts';
 import { clone, quiesce, runAgent, setUp, WORKSPACE } from './work.ts';
 
@@ -39,7 +39,7 @@ export async function execute(ports: RunPorts, job: RunJob, signal: AbortSignal)
     await walk(run);
   } catch (thrown) {
     notes.error = toRunError(thrown, 'run.execute');
-    if (signal.aborted) notes.reason = 'stopped';
+    if (signal.aborted) notes.reason = stopReason(signal);
   }
   await destroy(run);
   try {
@@ -186,12 +186,12 @@ async function deliver(
   if (plan.spec.verify.length > 0) await check(run, plan, harvest, signal);
   const stopped = run.signal.aborted;
   if (stopped && notes.reason === undefined) {
-    notes.reason = 'stopped';
+    notes.reason = stopReason(run.signal);
     delete notes.verified;
   }
   if (stopped && !keeps(run.signal)) {
     // Also after a limit: that nothing is delivered is the person's word then.
-    notes.reason = 'stopped';
+    notes.reason = stopReason(run.signal);
     delete notes.harvest;
     return;
   }

@@ -1,5 +1,6 @@
 import type { EndReason } from '../domain/final-state.ts';
 import type { Gateway, Sandbox } from './ports.ts';
+import { stopReason } from './stop.ts';
 
 /** Aborts once, with the first reason that ends a run's work. */
 export interface LimitWatch extends Disposable {
@@ -8,7 +9,7 @@ export interface LimitWatch extends Disposable {
   reason(): EndReason | undefined;
 }
 
-/** A signal's abort reason when it is one of ours; an abort from outside counts as `stopped`. */
+/** A signal's abort reason when it is one of ours; an abort from outside counts as a stop. */
 function reasonOf(signal: AbortSignal): EndReason | undefined {
   return signal.aborted ? (signal.reason as EndReason) : undefined;
 }
@@ -28,7 +29,7 @@ export function watchLimits(options: {
     controller.abort(reason);
   };
   const timer = setTimeout(() => end('timeout'), options.timeoutMs);
-  const stopped = (): void => end('stopped');
+  const stopped = (): void => end(stopReason(options.signal));
   options.signal.addEventListener('abort', stopped, { once: true });
   if (options.signal.aborted) stopped();
   void options.gateway.capped.then(end);
@@ -72,7 +73,7 @@ export function watchIdle({
 }
 
 /** After these the sandbox is still there and its tree can be brought out. */
-const SANDBOX_LIVES: readonly EndReason[] = ['max_cost', 'max_turns', 'timeout', 'stopped', 'idle'];
+const SANDBOX_LIVES: readonly EndReason[] = ['max_cost', 'max_turns', 'timeout', 'stopped', 'shutdown', 'idle'];
 
 export function sandboxLives(reason: EndReason | undefined): boolean {
   return reason === undefined || SANDBOX_LIVES.includes(reason);

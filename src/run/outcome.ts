@@ -31,7 +31,11 @@ export function finalState(ending: Ending): FinalState {
 function emptyState(reason: EndReason): FinalState {
   if (reason === 'timeout' || reason === 'idle') return 'timed_out';
   if (reason === 'max_cost' || reason === 'max_turns') return 'over_budget';
-  return reason === 'stopped' ? 'cancelled' : 'failed';
+  return wasStopped(reason) ? 'cancelled' : 'failed';
+}
+
+function wasStopped(reason: EndReason | undefined): boolean {
+  return reason === 'stopped' || reason === 'shutdown';
 }
 
 function errorState(code: ErrorCode, reason: EndReason | undefined): FinalState {
@@ -43,5 +47,5 @@ function errorState(code: ErrorCode, reason: EndReason | undefined): FinalState 
     code === 'no_authority'
   )
     return 'refused';
-  return reason === 'stopped' ? 'cancelled' : 'failed';
+  return wasStopped(reason) ? 'cancelled' : 'failed';
 }

@@ -1,7 +1,16 @@
-/* A person stops a run, and may want to keep what is there: what that means for the signals of its steps. */
+import type { EndReason } from '../domain/final-state.ts';
+
+/* A person stops a run, and may want to keep what is there, or its worker is shut down: what that means for the signals of its steps. */
 
 /** Time to bring the tree out and publish it after a limit, or a stop. */
 export const SALVAGE_MS = 5 * 60_000;
+
+/** Why it was stopped, by the reason of its signal: a `StopRequest`, or anything else. */
+export function stopReason(signal: AbortSignal): EndReason & ('stopped' | 'shutdown') {
+  const reason: unknown = signal.reason;
+  const shutdown = typeof reason === 'object' && reason !== null && 'shutdown' in reason && reason.shutdown === true;
+  return shutdown ? 'shutdown' : 'stopped';
+}
 
 /** Did whoever stopped the run ask for what is there? */
 export function keeps(signal: AbortSignal): boolean {

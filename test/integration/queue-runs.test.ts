@@ -258,6 +258,27 @@ describe('the run queue', () => {
     expect(await stateOf(queue, waiting.runId)).toBe('succeeded');
   });
 
+  it('tells its runs that it is shut down, and to keep what is there', async () => {
+    const queue = await open();
+    const one = request();
+    let begun = false;
+    let why: unknown;
+    const worker = await start(queue, {
+      execute: (_request, { signal }) =>
+        new Promise((resolve) => {
+          begun = true;
+          signal.addEventListener('abort', () => {
+            why = signal.reason;
+            resolve({ state: 'partial' });
+          });
+        }),
+    });
+    await queue.enqueue(one);
+    await eventually(() => begun, 'it runs');
+    await worker.close({ stop: true });
+    expect(why).toMatchObject({ shutdown: true, keep: true });
+  });
+
   it('keeps all that is written into a record at the same time, and never leaves a final state', async () => {
     const queue = await open();
     const { records } = queue.options;

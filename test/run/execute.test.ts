@@ -305,20 +305,24 @@ describe('execute', () => {
     expect(w.published).toEqual([]);
   });
 
-  it('a stop from outside ends the run, and nothing is left', async () => {
+  it.each([
+    ['a stop from outside', undefined, 'stopped'],
+    ['the end of the worker', { keep: true, shutdown: true }, 'shutdown'],
+  ])('%s ends a run without work, and nothing is left', async (_name, stopping, reason) => {
     const stop = new AbortController();
-    const w = world({ agent: stopped(stop), changed: false });
-    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state: 'cancelled', reason: 'stopped' });
+    const w = world({ agent: stopped(stop, stopping), changed: false });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state: 'cancelled', reason });
     expect([...w.open]).toEqual([]);
   });
 
   it.each([
-    ['a plain stop', 'cancelled', { keep: false }, 0],
-    ['a stop that keeps', 'partial', { keep: true }, 1],
-  ])('%s of an agent with work: %s', async (_name, state, reason, published) => {
+    ['a plain stop', 'cancelled', { keep: false }, 'stopped', 0],
+    ['a stop that keeps', 'partial', { keep: true }, 'stopped', 1],
+    ['the end of the worker', 'partial', { keep: true, shutdown: true }, 'shutdown', 1],
+  ])('%s of an agent with work: %s', async (_name, state, stopping, reason, published) => {
     const stop = new AbortController();
-    const w = world({ agent: stopped(stop, reason) });
-    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason: 'stopped' });
+    const w = world({ agent: stopped(stop, stopping) });
+    expect(await execute(w.ports, JOB, stop.signal)).toMatchObject({ state, reason });
     expect(w.published).toHaveLength(published);
     expect(w.steps.some(({ step }) => step === 'harvest')).toBe(published > 0);
     expect([...w.open]).toEqual([]);

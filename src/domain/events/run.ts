@@ -47,7 +47,9 @@ export const RUN_EVENTS = {
   'run.step': z
     .strictObject({ step: Id, state: z.enum(['started', 'done', 'failed']), durationMs: Ms.optional() })
     .describe('A step began or ended'),
-  'limit.reached': z.strictObject({ reason: EndReason }).describe('A limit, or a person, ended the work early'),
+  'limit.reached': z
+    .strictObject({ reason: EndReason })
+    .describe('A limit, a person, or the end of the worker ended the work early'),
   'run.recover': z
     .strictObject({
       why: z.enum(['worker_lost', 'cancelled']),

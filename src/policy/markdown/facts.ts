@@ -66,6 +66,7 @@ const REASONS: Record<EndReason, string> = {
   oom: 'the memory limit was reached',
   pids: 'the process limit was reached',
   stopped: 'somebody stopped it',
+  shutdown: 'its worker was shut down',
   portal_lost: 'the sandbox ended by itself',
   gateway_lost: 'the gateway ended, and with it all network',
   record_lost: 'the record of its processes was lost',

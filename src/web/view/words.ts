@@ -92,6 +92,7 @@ const REASONS: Record<string, string> = {
   oom: 'the memory was used up',
   pids: 'the number of processes was reached',
   stopped: 'somebody stopped it',
+  shutdown: 'its worker was shut down',
   portal_lost: 'the sandbox ended',
   gateway_lost: 'the gateway process was lost',
   record_lost: 'the record of its processes was lost',
