@@ -28,6 +28,8 @@ describe('codex in a sandbox', () => {
     expect((await agent.sh('cd repo && cat add.js result.txt')).output).toBe('exports.add = (a, b) => a + b;\nPASS\n');
     expect(agent.egress()).toEqual([]);
     expect(agent.events.filter((event) => event.type !== 'llm.strip')).toEqual([]);
+    // The call for a title would be seen above only when it is quicker than the agent's end; this is seen always.
+    expect(await agent.sh(`grep -rlaF '"Cofferdam"' ~/.codex`)).toMatchObject({ exitCode: 0 });
     expect(agent.provider.calls[0]?.rawBody).toContain('has a file AGENTS.md or CLAUDE.md at its root, read it');
   });
 
