@@ -426,10 +426,12 @@ describe('CRA-003 crashes', () => {
     await eventually(() => reasons.length === 1, 'it is told');
     expect(reasons[0]).toMatchObject({ by: 'another worker', keep: false });
     expect(await stateOf(queue, one.runId)).toBe('failed');
-    // The twin: a sign of life that lapsed with nobody there who would have missed it.
+    // The twin: what nobody has ended is not cut off.
     await queue.enqueue(kept);
     await eventually(async () => (await stateOf(queue, kept.runId)) === 'succeeded' || runs.begun.length === 2, 'next');
     runs.end(kept.runId);
+    await eventually(async () => (await stateOf(queue, kept.runId)) === 'succeeded', 'it was done');
+    expect(reasons).toHaveLength(1);
   });
 
   it('does not end a run whose worker lives', async () => {
