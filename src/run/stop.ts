@@ -7,15 +7,17 @@ export const SALVAGE_MS = 5 * 60_000;
 
 /** Why it was stopped, by the reason of its signal: a `StopRequest`, or anything else. */
 export function stopReason(signal: AbortSignal): EndReason & ('stopped' | 'shutdown') {
-  const reason: unknown = signal.reason;
-  const shutdown = typeof reason === 'object' && reason !== null && 'shutdown' in reason && reason.shutdown === true;
-  return shutdown ? 'shutdown' : 'stopped';
+  return says(signal, 'shutdown') ? 'shutdown' : 'stopped';
 }
 
 /** Did whoever stopped the run ask for what is there? */
 export function keeps(signal: AbortSignal): boolean {
+  return says(signal, 'keep');
+}
+
+function says(signal: AbortSignal, word: 'keep' | 'shutdown'): boolean {
   const reason: unknown = signal.reason;
-  return typeof reason === 'object' && reason !== null && 'keep' in reason && reason.keep === true;
+  return typeof reason === 'object' && reason !== null && (reason as Record<string, unknown>)[word] === true;
 }
 
 /**
