@@ -20,13 +20,16 @@ import type { Timer } from './timer.ts';
 export interface AcpTimeouts {
   /** From the start of the process to its first answer; under gVisor a cold start takes many seconds. */
   initialize: number;
-  /** `session/new` and `session/set_mode`, each. */
+  /** `session/new`, `session/set_mode` and `session/set_title`, each. */
   session: number;
   /** Without any message from the agent while it works: a long test run or a slow model call is silent, too. */
   idle: number;
   /** From `session/cancel` to the end of the turn. */
   cancel: number;
 }
+
+/** Newer than the library's names of methods. */
+const SET_TITLE = 'session/set_title';
 
 const ACP_TIMEOUTS: AcpTimeouts = { initialize: 60_000, session: 60_000, idle: 15 * 60_000, cancel: 5_000 };
 
@@ -120,7 +123,7 @@ interface Conversation {
   idle: Timer | undefined;
 }
 
-/** Initialise, open a session, set the mode, prompt. Resolves with the turn's stop reason. */
+/** Initialise, open a session, set its mode and title, prompt. Resolves with the turn's stop reason. */
 async function converse(talk: Conversation, agent: acp.ClientContext): Promise<string> {
   const { cwd, modeId, title, meta } = talk.options;
   const { initialize, session } = acp.methods.agent;
@@ -155,9 +158,6 @@ async function converse(talk: Conversation, agent: acp.ClientContext): Promise<s
   }
   return takeTurn(talk, agent, sessionId);
 }
-
-/** Newer than the library's names of methods. */
-const SET_TITLE = 'session/set_title';
 
 /** One request of the opening, with its own time. */
 async function ask<T>(talk: Conversation, method: string, ms: number, call: () => Promise<T>): Promise<T> {
